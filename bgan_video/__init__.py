@@ -1,0 +1,1 @@
+"""Semi-supervised video classification with Bayesian GANs."""
