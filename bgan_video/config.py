@@ -32,7 +32,8 @@ Norm = Literal["batch", "group", "none"]
 class Run:
     """Where a run lives and what it runs on."""
 
-    name: str = "run"
+    name: str | None = None
+    """By default the config file's name, numbered where a run of that name exists."""
     dir: str = "runs"
     seed: CountOrZero = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -168,6 +169,8 @@ class Posterior:
     generator_burn_in_lr: Positive = 2e-4
     schedule: Literal["constant", "exponential", "cyclical"] = "constant"
     num_cycles: Count = 4
+    lr_decay: NonNegative = 3.0
+    """`exponential`: the step size falls by exp(-lr_decay) over the sampling phase."""
     thinning: Count = 20
     max_samples: Count = 10
 
@@ -241,8 +244,13 @@ class Config:
 
     @property
     def run_dir(self) -> Path:
-        """The run's folder."""
+        """The run's folder, once the run has a name."""
+        assert self.run.name is not None, "the run was not named yet"
         return Path(self.run.dir) / self.run.name
+
+    def named(self, name: str) -> Config:
+        """The same settings for a run of that name."""
+        return dataclasses.replace(self, run=dataclasses.replace(self.run, name=name))
 
 
 def load(file: Path | str | None = None, overrides: Sequence[str] = ()) -> Config:

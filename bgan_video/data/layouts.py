@@ -1,0 +1,232 @@
+"""From a folder on disk to a manifest without labels or validation: one function a layout."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from bgan_video.config import Data
+from bgan_video.data import motion_shapes
+from bgan_video.data.manifest import Item, Manifest, Split
+from bgan_video.data.splits import group_folds
+from bgan_video.errors import UserError
+
+VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg")
+NUM_FOLDER_FOLDS = 5
+
+_UCF_GROUP = re.compile(r"_(g\d+)_c\d+$")
+_HMDB_SPLITS: dict[str, Split] = {"1": "train", "2": "test"}
+
+
+def read(data: Data) -> Manifest:
+    """The videos of a data set, with the split of `data.fold`.
+
+    Raises:
+        UserError: Root or lists are missing or do not read; says what was looked for and found.
+    """
+    return LAYOUTS[data.layout](data)
+
+
+def _motion_shapes(data: Data) -> Manifest:
+    root = Path(data.root) if data.root else motion_shapes.default_root()
+    motion_shapes.render(root)
+    return _ucf_style("motion_shapes", root, _lists_folder(data, root), data.fold)
+
+
+def _ucf101(data: Data) -> Manifest:
+    root = _root(data)
+    return _ucf_style("ucf101", root, _lists_folder(data, root), data.fold)
+
+
+def _hmdb51(data: Data) -> Manifest:
+    root = _root(data)
+    lists = Path(data.lists) if data.lists else root / "testTrainMulti_7030_splits"
+    files = sorted(lists.glob(f"*_test_split{data.fold}.txt"))
+    if not files:
+        raise UserError(
+            f"data.lists: no '*_test_split{data.fold}.txt' in {lists}; "
+            f"see datasets/hmdb51.md for the layout"
+        )
+    classes = [f.name.removesuffix(f"_test_split{data.fold}.txt") for f in files]
+    index = _index(root, "hmdb51")
+    items: list[Item] = []
+    for label, (name, file) in enumerate(zip(classes, files, strict=True)):
+        for number, line in _lines(file):
+            stem, _, tag = line.rpartition(" ")
+            if tag not in ("0", "1", "2"):
+                raise UserError(f"{file}:{number}: {line!r} is not '<file>.avi 0|1|2'")
+            if tag in _HMDB_SPLITS:
+                path = _find(index, f"{name}/{stem.strip()}")
+                group = stem.partition(f"_{name}_")[0]
+                items.append(Item(path, label, group, _HMDB_SPLITS[tag]))
+    return Manifest("hmdb51", str(root), data.fold, tuple(classes), tuple(items))
+
+
+def _video_folder(data: Data) -> Manifest:
+    root = _root(data)
+    classes = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    paths = [
+        (p.relative_to(root).as_posix(), label)
+        for label, name in enumerate(classes)
+        for p in sorted((root / name).rglob("*"))
+        if p.suffix.lower() in VIDEO_SUFFIXES
+    ]
+    if not paths:
+        raise UserError(
+            f"data.root={root} holds no videos; looked for <class>/*{{{','.join(VIDEO_SUFFIXES)}}}, "
+            f"found {_found(root)}; see datasets/video_folder.md"
+        )
+    empty = set(range(len(classes))) - {label for _, label in paths}
+    if empty:
+        raise UserError(f"data.root={root}: no video in class folder {classes[min(empty)]!r}")
+    groups = _folder_groups(data.groups, root, [path for path, _ in paths])
+    if data.fold > NUM_FOLDER_FOLDS:
+        raise UserError(f"data.fold={data.fold} does not exist; allowed: 1..{NUM_FOLDER_FOLDS}")
+    folds = group_folds([(groups[p], label) for p, label in paths], NUM_FOLDER_FOLDS)
+    items = tuple(
+        Item(p, label, groups[p], "test" if folds[groups[p]] == data.fold - 1 else "train")
+        for p, label in paths
+    )
+    return Manifest(root.resolve().name, str(root), data.fold, tuple(classes), items)
+
+
+LAYOUTS: dict[str, Callable[[Data], Manifest]] = {
+    "motion_shapes": _motion_shapes,
+    "ucf101": _ucf101,
+    "hmdb51": _hmdb51,
+    "video_folder": _video_folder,
+}
+
+
+def _ucf_style(name: str, root: Path, lists: Path, fold: int) -> Manifest:
+    classes = _class_index(lists / "classInd.txt")
+    labels = {c.casefold(): label for label, c in enumerate(classes)}
+    index = _index(root, name)
+    items: list[Item] = []
+    for split in ("train", "test"):
+        file = lists / f"{split}list{fold:02d}.txt"
+        if not file.is_file():
+            there = sorted(p.name for p in lists.glob(f"{split}list*.txt"))
+            raise UserError(f"data.fold={fold}: no {file.name} in {lists}; found: {there}")
+        for number, line in _lines(file):
+            items.append(_ucf_item(line, labels, index, split, f"{file}:{number}"))
+    repeated = [path for path, n in Counter(i.path for i in items).items() if n > 1]
+    if repeated:
+        raise UserError(
+            f"{lists}: {repeated[0]} is listed {len(repeated) + 1} times in fold {fold}"
+        )
+    return Manifest(name, str(root), fold, tuple(classes), tuple(items))
+
+
+def _ucf_item(
+    line: str, labels: dict[str, int], index: dict[str, str], split: Split, where: str
+) -> Item:
+    """One line of a UCF101 list: `Class/v_Class_gNN_cNN.avi`, with a 1-based label or without."""
+    path, _, number = line.partition(" ")
+    folder, slash, file = path.partition("/")
+    group = _UCF_GROUP.search(Path(file).stem)
+    if not slash or group is None:
+        raise UserError(f"{where}: {line!r} is not '<Class>/v_<Class>_gNN_cNN.avi [label]'")
+    label = labels.get(folder.casefold())
+    if label is None:
+        raise UserError(f"{where}: class {folder!r} is not in classInd.txt")
+    if number.strip() and number.strip() != str(label + 1):
+        raise UserError(
+            f"{where}: label {number.strip()} contradicts classInd.txt, where {folder} is {label + 1}"
+        )
+    return Item(_find(index, path), label, group[1], split)
+
+
+def _class_index(file: Path) -> list[str]:
+    if not file.is_file():
+        raise UserError(
+            f"no {file}: the split lists were looked for in {file.parent} ({_found(file.parent)}); "
+            f"set data.lists, or see datasets/ucf101.md for the layout"
+        )
+    classes: list[str] = []
+    for number, line in _lines(file):
+        label, _, name = line.partition(" ")
+        if label != str(len(classes) + 1) or not name.strip():
+            raise UserError(f"{file}:{number}: {line!r} is not '{len(classes) + 1} <Class>'")
+        classes.append(name.strip())
+    return classes
+
+
+def _lines(file: Path) -> Iterable[tuple[int, str]]:
+    """Numbered lines that are not empty; CRLF and LF alike."""
+    text = file.read_text(encoding="utf-8")
+    return ((n, line.strip()) for n, line in enumerate(text.splitlines(), 1) if line.strip())
+
+
+def _lists_folder(data: Data, root: Path) -> Path:
+    return Path(data.lists) if data.lists else root / "ucfTrainTestlist"
+
+
+def _root(data: Data) -> Path:
+    card = f"see datasets/{data.layout}.md for the layout"
+    if data.root is None:
+        raise UserError(f"data.root is not set: where are the videos of {data.layout}? {card}")
+    root = Path(data.root)
+    if not root.is_dir():
+        raise UserError(f"data.root={root} is not a folder; {card}")
+    return root
+
+
+def _index(root: Path, name: str) -> dict[str, str]:
+    """Every video under the root, by `<class>/<file>` regardless of case.
+
+    UCF101's own lists and folders disagree (`HandstandPushups/v_HandStandPushups_…`), and copies
+    put the class folders one level deeper.
+    """
+    found = {
+        f"{p.parent.name}/{p.name}".casefold(): p.relative_to(root).as_posix()
+        for p in sorted(root.rglob("*"))
+        if p.suffix.lower() in VIDEO_SUFFIXES
+    }
+    if not found:
+        raise UserError(
+            f"data.root={root} holds no videos; looked for <Class>/*.avi at any depth, "
+            f"found {_found(root)}; see datasets/{name}.md for the layout"
+        )
+    return found
+
+
+def _find(index: dict[str, str], path: str) -> str:
+    """The file a list means; a path that is not there stays as it is, and is reported as broken."""
+    return index.get(path.casefold(), path)
+
+
+def _folder_groups(groups: str | None, root: Path, paths: list[str]) -> dict[str, str]:
+    """Group of each path: by default every file is its own, named by its path without suffix."""
+    if groups is None:
+        return {p: p.rpartition(".")[0] for p in paths}
+    if groups.endswith(".csv"):
+        file = Path(groups)
+        if not file.is_file():
+            raise UserError(f"data.groups={groups}: no such file")
+        with file.open(newline="", encoding="utf-8") as text:
+            listed = {row[0]: row[1] for row in csv.reader(text) if len(row) >= 2}
+        absent = [p for p in paths if p not in listed]
+        if absent:
+            raise UserError(f"data.groups={groups} has no line '{absent[0]},<group>'")
+        return {p: listed[p] for p in paths}
+    try:
+        pattern = re.compile(groups)
+    except re.error as error:
+        raise UserError(f"data.groups={groups!r} is not a pattern: {error}") from None
+    matches = {p: pattern.search(p) for p in paths}
+    for path, match in matches.items():
+        if match is None or not match.groups():
+            raise UserError(f"data.groups={groups!r} finds no group (in parentheses) in {path!r}")
+    return {path: match[1] for path, match in matches.items() if match}
+
+
+def _found(folder: Path) -> str:
+    if not folder.is_dir():
+        return "no such folder"
+    names = sorted(p.name for p in folder.iterdir())
+    listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    return f"{len(names)} entries: {listed}" if names else "an empty folder"

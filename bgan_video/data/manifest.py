@@ -1,0 +1,101 @@
+"""What a run is made of: every video, its class, group, split and label use."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+Split = Literal["train", "validation", "test"]
+
+_FINGERPRINT_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Item:
+    """One video.
+
+    Attributes:
+        path: Relative to the manifest's root, with forward slashes.
+        label: Class, 0..K-1. Known for every item; *used* in training only where `labelled`.
+        group: The recording or person it was cut from; a group is on one side of every split.
+        split: `train`, `validation` or `test`.
+        labelled: Whether training may see the label.
+        num_frames: Decoded frames (not what the header claims); 0 before the file was read.
+        fingerprint: Hash of the file's size, first and last 64 KiB; empty before it was read.
+    """
+
+    path: str
+    label: int
+    group: str
+    split: Split
+    labelled: bool = False
+    num_frames: int = 0
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The items of a run, in a fixed order."""
+
+    name: str
+    root: str
+    fold: int
+    classes: tuple[str, ...]
+    items: tuple[Item, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.classes)
+
+    def part(self, split: Split) -> tuple[Item, ...]:
+        """The items of one split. `train` is the unlabelled set: labels are a part of it."""
+        return tuple(item for item in self.items if item.split == split)
+
+    @property
+    def labelled(self) -> tuple[Item, ...]:
+        """The training items whose label is used."""
+        return tuple(item for item in self.items if item.labelled)
+
+    def replace(self, items: tuple[Item, ...]) -> Manifest:
+        """The same data with other items."""
+        return dataclasses.replace(self, items=items)
+
+    def to_json(self) -> str:
+        """One item a line, so that two manifests can be compared with `diff`."""
+        head = {
+            "schema": 1,
+            "name": self.name,
+            "root": self.root,
+            "fold": self.fold,
+            "classes": list(self.classes),
+        }
+        lines = ",\n".join(json.dumps(dataclasses.asdict(item)) for item in self.items)
+        return f'{json.dumps(head)[:-1]}, "items": [\n{lines}\n]}}\n'
+
+    @staticmethod
+    def from_json(text: str) -> Manifest:
+        """What `to_json` wrote."""
+        data: dict[str, Any] = json.loads(text)
+        return Manifest(
+            name=data["name"],
+            root=data["root"],
+            fold=data["fold"],
+            classes=tuple(data["classes"]),
+            items=tuple(Item(**item) for item in data["items"]),
+        )
+
+
+def fingerprint(path: Path) -> str:
+    """Hash of a file's size and both its ends: cheap for gigabytes, and no re-encode passes it."""
+    size = path.stat().st_size
+    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+    with path.open("rb") as file:
+        digest.update(file.read(_FINGERPRINT_BYTES))
+        file.seek(max(0, size - _FINGERPRINT_BYTES))
+        digest.update(file.read(_FINGERPRINT_BYTES))
+    return digest.hexdigest()

@@ -1,0 +1,136 @@
+"""Infinite training streams: sample number i is a pure function of (seed, stream, i).
+
+Nothing about a stream has to be saved but how many batches were taken: a resumed run, and a run
+with another number of workers, get the same samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from bgan_video import rng
+from bgan_video.config import Config
+from bgan_video.data import clips
+from bgan_video.data.decode import BrokenVideo
+from bgan_video.data.frames import Frames
+from bgan_video.data.manifest import Item
+from bgan_video.data.transforms import View, strong_view, weak_view
+from bgan_video.errors import UserError
+
+
+class LabelledBatch(NamedTuple):
+    """`x [B, C, T, H, W]` in [-1, 1] and `y [B]` in 0..K-1."""
+
+    x: Tensor
+    y: Tensor
+
+
+class UnlabelledBatch(NamedTuple):
+    """Two views of the same clips; `strong` is `[0]` where the consistency term is off."""
+
+    weak: Tensor
+    strong: Tensor
+
+
+class ClipStream:
+    """The clips of one stream by sample number.
+
+    Every pass over the items is in a new order; every sample has a new place in time and new views.
+    """
+
+    def __init__(self, name: str, items: Sequence[Item], frames: Frames, config: Config) -> None:
+        self._name = name
+        self._items = items
+        self._frames = frames
+        self._clip = config.clip
+        self._seed = config.run.seed
+
+    def item(self, sample: int) -> Item:
+        """The item of a sample: position `sample mod n` in the order of pass `sample div n`."""
+        epoch, position = divmod(sample, len(self._items))
+        return self._items[_order(self._seed, self._name, epoch, len(self._items))[position]]
+
+    def random(self, sample: int) -> np.random.Generator:
+        """The generator of everything random about a sample."""
+        return np.random.default_rng(rng.derive_seed(self._seed, self._name, sample))
+
+    def read(self, sample: int, random: np.random.Generator) -> tuple[Item, np.ndarray]:
+        """A random clip `uint8 [T, H, W, 3]` of the sample's item."""
+        item = self.item(sample)
+        clip = self._clip
+        indices = clips.random_clip(
+            item.num_frames, clip.num_frames, clip.stride, clip.short_clip, random.random()
+        )
+        try:
+            return item, self._frames.read(item, indices)
+        except BrokenVideo as error:
+            raise UserError(f"{item.path} no longer reads: {error.reason}") from None
+
+
+class LabelledClips(Dataset[LabelledBatch]):
+    """Labelled clips in their weak view."""
+
+    def __init__(self, stream: ClipStream, view: View) -> None:
+        self._stream, self._view = stream, view
+
+    def __getitem__(self, sample: int) -> LabelledBatch:
+        random = self._stream.random(sample)
+        item, frames = self._stream.read(sample, random)
+        return LabelledBatch(self._view(frames, random), torch.tensor(item.label))
+
+
+class UnlabelledClips(Dataset[UnlabelledBatch]):
+    """Clips of all training items in a weak and, where asked for, a strong view."""
+
+    def __init__(self, stream: ClipStream, weak: View, strong: View | None) -> None:
+        self._stream, self._weak, self._strong = stream, weak, strong
+
+    def __getitem__(self, sample: int) -> UnlabelledBatch:
+        random = self._stream.random(sample)
+        _, frames = self._stream.read(sample, random)
+        weak = self._weak(frames, random)
+        strong = self._strong(frames, random) if self._strong else torch.zeros(())
+        return UnlabelledBatch(weak, strong)
+
+
+def labelled_batches(
+    items: Sequence[Item], frames: Frames, config: Config, first: int
+) -> Iterator[LabelledBatch]:
+    """Batches of labelled clips, from batch number `first` on, without end."""
+    stream = ClipStream("labelled", items, frames, config)
+    dataset = LabelledClips(stream, weak_view(config))
+    return _batches(dataset, config.train.labelled_batch_size, first, config)
+
+
+def unlabelled_batches(
+    items: Sequence[Item], frames: Frames, config: Config, first: int
+) -> Iterator[UnlabelledBatch]:
+    """Batches of clips of all training items, from batch number `first` on, without end."""
+    stream = ClipStream("unlabelled", items, frames, config)
+    strong = strong_view(config) if config.objective.consistency_weight > 0 else None
+    dataset = UnlabelledClips(stream, weak_view(config), strong)
+    return _batches(dataset, config.train.batch_size, first, config)
+
+
+def _batches(dataset: Dataset[NamedTuple], size: int, first: int, config: Config) -> Iterator:
+    workers = config.data.num_workers
+    loader = DataLoader(
+        dataset,
+        batch_sampler=([b * size + i for i in range(size)] for b in count(first)),  # type: ignore[arg-type]
+        num_workers=workers,
+        timeout=config.data.worker_timeout if workers else 0,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # its own, so that torch's global one is left alone
+    )
+    return iter(loader)
+
+
+def _order(seed: int, name: str, epoch: int, length: int) -> np.ndarray:
+    return np.random.default_rng(rng.derive_seed(seed, name, "order", epoch)).permutation(length)

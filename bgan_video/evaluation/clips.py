@@ -1,0 +1,61 @@
+"""The clips a video is judged by: evenly spread in time, fixed crops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bgan_video.config import Config
+from bgan_video.data import clips
+from bgan_video.data.decode import BrokenVideo
+from bgan_video.data.frames import Frames
+from bgan_video.data.manifest import Item
+from bgan_video.data.transforms import CROPS, test_view
+from bgan_video.errors import UserError
+
+# Clips held in memory at once while every network looks at them.
+_CHUNK_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class ClipChunk:
+    """All test clips of some videos: `clips [V·n, C, T, H, W]`, video by video."""
+
+    clips: Tensor
+    labels: Tensor
+    clips_per_video: int
+
+
+def test_chunks(items: Sequence[Item], frames: Frames, config: Config) -> Iterator[ClipChunk]:
+    """The test clips of `items`, in order, as many videos at a time as memory is meant for."""
+    c = config.clip
+    per_video = c.test_clips * c.test_crops
+    video_bytes = per_video * 3 * c.num_frames * c.size**2 * 4
+    step = max(1, _CHUNK_BYTES // video_bytes)
+    for start in range(0, len(items), step):
+        part = items[start : start + step]
+        views = [view for item in part for view in video_views(item, frames, config)]
+        labels = torch.tensor([item.label for item in part])
+        yield ClipChunk(torch.stack(views), labels, per_video)
+
+
+def video_views(item: Item, frames: Frames, config: Config) -> list[Tensor]:
+    """The views `[C, T, H, W]` of one video: test_clips × test_crops."""
+    c = config.clip
+    placed = clips.uniform_clips(
+        item.num_frames, c.num_frames, c.stride, c.test_clips, c.short_clip
+    )
+    wanted = sorted({index for indices in placed for index in indices})
+    try:
+        decoded = frames.read(item, wanted)
+    except BrokenVideo as error:
+        raise UserError(f"{item.path} no longer reads: {error.reason}") from None
+    row = {index: r for r, index in enumerate(wanted)}
+    return [
+        test_view(decoded[[row[i] for i in indices]], c.size, config.load_size, crop)
+        for indices in placed
+        for crop in CROPS[c.test_crops]
+    ]

@@ -1,0 +1,109 @@
+"""The terms of the Bayesian GAN with K+1-class discriminators, as pure functions.
+
+Logits are `[B, K+1]`; index 0 is 'fake', index k+1 is class k. Every term is computed in float32
+whatever the precision of the logits, because a log-sum-exp over bf16 logits has two digits.
+Source: Saatchi & Wilson 2017, section 2.2 and the losses of their published code; the stable forms
+are identities, given in each docstring.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FAKE = 0
+
+
+def log_real(logits: Tensor) -> Tensor:
+    """`log(1 - p_0)`, the log-probability that an item is real, per item `[B]`.
+
+    `log(1 - p_0) = lse(l[1..K]) - lse(l[0..K])`. The published codes compute
+    `log(1 - softmax(l)_0 + 1e-4)`, whose gradient vanishes where the discriminator is sure.
+    """
+    logits = _at_least_float32(logits)
+    return logits[:, 1:].logsumexp(dim=1) - logits.logsumexp(dim=1)
+
+
+def log_fake(logits: Tensor) -> Tensor:
+    """`log p_0 = l[0] - lse(l[0..K])`, the log-probability that an item is fake, per item `[B]`."""
+    logits = _at_least_float32(logits)
+    return logits[:, FAKE] - logits.logsumexp(dim=1)
+
+
+def real(logits: Tensor) -> Tensor:
+    """`E_real = mean(-log(1 - p_0))`: the complement cross-entropy of real items."""
+    return -log_real(logits).mean()
+
+
+def fake(logits: Tensor) -> Tensor:
+    """`E_fake = mean(-log p_0)`: the cross-entropy of generated items to the class 'fake'."""
+    return -log_fake(logits).mean()
+
+
+def labelled(logits: Tensor, targets: Tensor) -> Tensor:
+    """`E_sup`: cross-entropy of labelled items over all K+1 logits.
+
+    Args:
+        logits: `[B, K+1]`.
+        targets: `[B]`, classes 0..K-1.
+    """
+    return F.cross_entropy(_at_least_float32(logits), targets + 1)
+
+
+def generator(logits: Tensor) -> Tensor:
+    """`E_gen = mean(-log(1 - p_0))` of generated items: the generator's non-saturating loss."""
+    return real(logits)
+
+
+def class_probabilities(logits: Tensor) -> Tensor:
+    """`softmax(l[1..K])`, the classifier inside the discriminator, `[B, K]`."""
+    return _at_least_float32(logits)[:, 1:].softmax(dim=1)
+
+
+def supervised(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy over `l[1..K]`: the network that knows no fakes.
+
+    Args:
+        logits: `[B, K+1]` of the same body as a discriminator; index 0 is not used.
+        targets: `[B]`, classes 0..K-1.
+    """
+    return F.cross_entropy(_at_least_float32(logits)[:, 1:], targets)
+
+
+def consistency(weak_probabilities: Tensor, strong_logits: Tensor, threshold: float) -> Tensor:
+    """Confident predictions on the weak view are the targets of the strong view.
+
+    FixMatch, Sohn et al. 2020, eq. 4, on the class part of the logits: the mean over *all* items of
+    `1[max p_w ≥ τ] · H(argmax p_w, softmax(l_s[1..K]))`.
+
+    Args:
+        weak_probabilities: `[B, K]`, without gradient.
+        strong_logits: `[B, K+1]`.
+        threshold: τ in 0..1.
+    """
+    confidence, pseudo = weak_probabilities.max(dim=1)
+    classes = _at_least_float32(strong_logits)[:, 1:]
+    entropy = F.cross_entropy(classes, pseudo, reduction="none")
+    return (entropy * (confidence >= threshold)).mean()
+
+
+def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
+    """Squared distance of mean features, Salimans et al. 2016, eq. in section 3.1.
+
+    Args:
+        real_features: `[B, F]` of real items, without gradient.
+        fake_features: `[B', F]` of generated items.
+    """
+    return F.mse_loss(
+        _at_least_float32(fake_features).mean(dim=0), _at_least_float32(real_features).mean(dim=0)
+    )
+
+
+def mask_sparsity(mask: Tensor) -> Tensor:
+    """Mean absolute value of a two-stream generator's foreground mask (Vondrick et al. 2016)."""
+    return _at_least_float32(mask).abs().mean()
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

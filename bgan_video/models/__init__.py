@@ -1,0 +1,14 @@
+"""Generators, discriminators and backbones, one definition for images and clips."""
+
+from bgan_video.models.discriminators import Classifier
+from bgan_video.models.generators import Generated
+from bgan_video.models.nd import frozen_statistics
+from bgan_video.models.registry import build_discriminator, build_generator
+
+__all__ = [
+    "Classifier",
+    "Generated",
+    "build_discriminator",
+    "build_generator",
+    "frozen_statistics",
+]

@@ -1,0 +1,66 @@
+"""The strided K+1-class discriminator. Index 0 of its logits is 'fake'."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from bgan_video.models import nd
+from bgan_video.models.shapes import Plan
+
+
+class Classifier(nn.Module):
+    """A body that makes features `[B, F]` and a linear head that makes logits from them.
+
+    Args:
+        body: From items `[B, C, (T,) H, W]` in [-1, 1] to features `[B, F]`.
+        num_features: F.
+        num_logits: Size of the head's output: K+1.
+        dropout: Probability of dropping a feature before the head.
+    """
+
+    def __init__(
+        self, body: nn.Module, num_features: int, num_logits: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(num_features, num_logits)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The penultimate features `[B, F]`."""
+        return self.body(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.dropout(self.features(x)))
+
+
+def dcgan_body(
+    plan: Plan, channels: int, width: int, norm: str, head: str
+) -> tuple[nn.Module, int]:
+    """Strided convolutions, LeakyReLU 0.2, no norm on the first (Radford et al. 2016).
+
+    Returns:
+        The body and its number of features: the last map averaged (`head='pool'`) or whole
+        (`head='flatten'`).
+    """
+    layers: list[nn.Module] = []
+    channels_out = width
+    for index, stage in enumerate(plan.stages):
+        normalised = index > 0 and norm != "none"
+        layers.append(nd.downsample(channels, channels_out, stage, bias=not normalised))
+        if normalised:
+            layers.append(nd.norm(norm, channels_out, plan.spatial_dims))
+        layers.append(nn.LeakyReLU(0.2))
+        channels, channels_out = channels_out, 2 * channels_out
+    if head == "flatten":
+        return nn.Sequential(*layers, nn.Flatten()), channels * math.prod(plan.base)
+    return nn.Sequential(*layers, GlobalAverage()), channels
+
+
+class GlobalAverage(nn.Module):
+    """Mean over every axis behind batch and channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(2).mean(dim=2)

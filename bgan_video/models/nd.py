@@ -1,0 +1,79 @@
+"""Layers for images and clips: the number of spatial-like dimensions is an argument.
+
+`spatial_dims=2` means `[B, C, H, W]`, `spatial_dims=3` means `[B, C, T, H, W]`. Sizes, kernels and
+strides are tuples over those axes, time first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from bgan_video.models.shapes import Stage
+
+_CONV: dict[int, type[Any]] = {2: nn.Conv2d, 3: nn.Conv3d}
+_CONV_TRANSPOSE: dict[int, type[Any]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_BATCH_NORM: dict[int, type[Any]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+# Wu & He 2018 find 2 to 32 groups alike; 8 leaves several channels a group at small widths.
+_MAX_GROUPS = 8
+
+
+def downsample(channels_in: int, channels_out: int, stage: Stage, *, bias: bool) -> nn.Module:
+    """The strided convolution of one stage."""
+    return _CONV[len(stage.kernel)](
+        channels_in, channels_out, stage.kernel, stage.stride, stage.padding, bias=bias
+    )
+
+
+def upsample(channels_in: int, channels_out: int, stage: Stage, *, bias: bool) -> nn.Module:
+    """The transposed convolution that undoes `downsample`'s change of size."""
+    return _CONV_TRANSPOSE[len(stage.kernel)](
+        channels_in, channels_out, stage.kernel, stage.stride, stage.padding, bias=bias
+    )
+
+
+def norm(kind: str, channels: int, spatial_dims: int) -> nn.Module:
+    """Batch or group normalisation with its own statistics, or none."""
+    if kind == "batch":
+        return _BATCH_NORM[spatial_dims](channels)
+    if kind == "group":
+        groups = next(g for g in range(min(_MAX_GROUPS, channels), 0, -1) if channels % g == 0)
+        return nn.GroupNorm(groups, channels)
+    return nn.Identity()
+
+
+def initialise_dcgan(module: nn.Module) -> None:
+    """N(0, 0.02) for kernels, N(1, 0.02) for norm scales, zero biases (Radford et al. 2016)."""
+    kernels = (*_CONV.values(), *_CONV_TRANSPOSE.values(), nn.Linear)
+    for layer in module.modules():
+        if isinstance(layer, kernels):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+        elif isinstance(layer, (*BATCH_NORMS, nn.GroupNorm)):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+        else:
+            continue
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+@contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Normalise by the batch at hand without moving batch norm's running statistics.
+
+    Running statistics are what evaluation uses, on real data: fakes and distorted views must not
+    enter them (in the published PyTorch code half of what they average is fake).
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, BATCH_NORMS)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum

@@ -1,0 +1,158 @@
+"""Losses + priors → the mean-loss potentials that the chains sample. The only place with N.
+
+A discriminator chain samples `exp(-N·L_D / T)` with
+
+    L_D = E_real + E_fake + w_sup·E_sup + w_con·E_con - log p(θ_d) / N        (N unlabelled items)
+
+and a generator chain `exp(-N_g·L_G / T)` with
+
+    L_G = E_gen + w_fm·E_fm + w_mask·E_mask - log p(θ_g) / N_g.
+
+With w_con = w_fm = w_mask = 0 these are the two conditionals of Saatchi & Wilson 2017, eq. 1 and 2,
+divided by N. `labelled_weight = 1` weighs the labels as the published codes do; the likelihood
+itself would be num_labelled / num_unlabelled, which with a hundred labels is nearly nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from bgan_video import config, losses
+from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.inference import Gaussian, named_prior_parameters
+from bgan_video.models import Classifier, Generated, frozen_statistics
+
+
+@dataclass(frozen=True)
+class Potential:
+    """A scalar to differentiate, and what it is made of (detached, by name)."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+class Objective:
+    """The potentials of a run.
+
+    Args:
+        settings: Weights of the terms.
+        posterior: Prior and N_g.
+        num_data: N, the number of unlabelled training items.
+    """
+
+    def __init__(
+        self, settings: config.Objective, posterior: config.Posterior, num_data: int
+    ) -> None:
+        self.settings = settings
+        self.num_data = num_data
+        self.num_data_generator = posterior.num_data_generator or num_data
+        self._prior = Gaussian(posterior.prior_std) if posterior.bayes else None
+
+    def discriminator(
+        self,
+        network: Classifier,
+        labelled: LabelledBatch,
+        unlabelled: UnlabelledBatch,
+        fakes: Tensor,
+        step: int,
+    ) -> Potential:
+        """L_D of one chain.
+
+        Real items are normalised together and fakes among themselves; running statistics are those
+        of the real items.
+
+        Args:
+            network: The chain's K+1-class discriminator, in training mode.
+            labelled: `x_lb, y_lb`.
+            unlabelled: Weak and strong views of `x_ulb`.
+            fakes: The items of all generators, detached.
+            step: Of the run, for the warm-up of the consistency term.
+        """
+        s = self.settings
+        num_labelled = len(labelled.y)
+        real_logits = network(torch.cat([labelled.x, unlabelled.weak]))  # [B_lb + B_ulb, K+1]
+        logits_lb, logits_ulb = real_logits[:num_labelled], real_logits[num_labelled:]
+        terms = {"labelled": s.labelled_weight * losses.labelled(logits_lb, labelled.y)}
+        report = {}
+        if s.adversarial_weight > 0:
+            with frozen_statistics(network):
+                fake_logits = network(fakes)
+            terms["real"] = s.adversarial_weight * losses.real(logits_ulb)
+            terms["fake"] = s.adversarial_weight * losses.fake(fake_logits)
+            report["d_fake_before"] = losses.log_real(fake_logits).exp().mean()
+        if s.consistency_weight > 0:
+            with frozen_statistics(network):
+                strong_logits = network(unlabelled.strong)
+            weak = losses.class_probabilities(logits_ulb).detach()
+            warmth = min(1.0, (step + 1) / (s.consistency_warmup + 1))
+            terms["consistency"] = (s.consistency_weight * warmth) * losses.consistency(
+                weak, strong_logits, s.consistency_threshold
+            )
+        if self._prior is not None:
+            terms["prior_d"] = self._prior_term(network, self._prior, self.num_data)
+        report["d_real"] = losses.log_real(logits_ulb).exp().mean()
+        report["train_top1"] = (logits_lb[:, 1:].argmax(dim=1) == labelled.y).float().mean()
+        return _potential(terms, report)
+
+    def generators(
+        self,
+        generators: Sequence[nn.Module],
+        generated: Sequence[Generated],
+        discriminators: Sequence[Classifier],
+        real: Tensor,
+    ) -> Potential:
+        """The sum of L_G over all generator chains: every one faces every discriminator.
+
+        The chains share no weights, so the gradient of the sum is each chain's own.
+
+        Args:
+            generators: The chains.
+            generated: What each made from its latents, with its graph.
+            discriminators: All chains, with weights that ask for no gradient.
+            real: Real items `[B, C, (T,) H, W]`, for feature matching.
+        """
+        s = self.settings
+        num_chains = len(generators)
+        fakes = torch.cat([g.items for g in generated])
+        adversarial, matching, seen_real = [], [], []
+        for network in discriminators:
+            with frozen_statistics(network):
+                features = network.features(fakes)
+                logits = network.head(network.dropout(features))
+                if s.feature_matching_weight > 0:
+                    with torch.no_grad():
+                        real_features = network.features(real)
+                    matching.append(self._match(real_features, features, num_chains))
+            # All chains have as many fakes, so the mean over fakes is the mean of chains' means.
+            adversarial.append(losses.generator(logits) * num_chains)
+            seen_real.append(losses.log_real(logits.detach()).exp().mean())
+        terms = {"generator": torch.stack(adversarial).mean()}
+        if matching:
+            terms["feature_matching"] = s.feature_matching_weight * torch.stack(matching).mean()
+        masks = [losses.mask_sparsity(g.mask) for g in generated if g.mask is not None]
+        if masks and s.mask_weight > 0:
+            terms["mask"] = s.mask_weight * torch.stack(masks).sum()
+        if self._prior is not None:
+            priors = [self._prior_term(g, self._prior, self.num_data_generator) for g in generators]
+            terms["prior_g"] = torch.stack(priors).sum()
+        return _potential(terms, {"d_fake_after": torch.stack(seen_real).mean()})
+
+    @staticmethod
+    def _match(real_features: Tensor, fake_features: Tensor, num_chains: int) -> Tensor:
+        chains = rearrange(fake_features, "(j b) f -> j b f", j=num_chains)
+        return torch.stack([losses.feature_matching(real_features, f) for f in chains]).sum()
+
+    @staticmethod
+    def _prior_term(network: nn.Module, prior: Gaussian, num_data: int) -> Tensor:
+        weights = named_prior_parameters(network, exempt_bias_and_norm=False)
+        return prior.negative_log_density(weights) / num_data
+
+
+def _potential(terms: dict[str, Tensor], report: dict[str, Tensor]) -> Potential:
+    total = torch.stack(list(terms.values())).sum()
+    return Potential(total, {name: term.detach() for name, term in {**terms, **report}.items()})

@@ -1,0 +1,73 @@
+"""Device and number format of a run.
+
+Under autocast only the forward passes are in half precision; parameters, momentum, noise, priors
+and losses stay float32. fp16 needs loss scaling: gradients are unscaled, and a step whose gradients
+overflowed is skipped, before a sampler adds noise (`torch.amp.GradScaler.step` does both).
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+
+from bgan_video.config import Run
+from bgan_video.errors import UserError
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where a run computes, and in what format."""
+
+    device: torch.device
+    precision: str
+    scaler: torch.amp.GradScaler = field(repr=False)
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The context of every forward pass."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, _DTYPES[self.precision])  # type: ignore[return-value]
+
+    @property
+    def hardware(self) -> str:
+        """The processor's or accelerator's name."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return _processor_name()
+
+
+def resolve(run: Run) -> Backend:
+    """The backend the settings ask for.
+
+    Raises:
+        UserError: CUDA where there is none, or fp16 on a CPU.
+    """
+    available = torch.cuda.is_available()
+    name = run.device if run.device != "auto" else ("cuda" if available else "cpu")
+    if name == "cuda" and not available:
+        raise UserError("run.device=cuda, but this machine has no CUDA device; allowed: auto, cpu")
+    precision = run.precision
+    if precision == "auto":
+        precision = "bf16" if name == "cuda" else "fp32"
+    if name == "cpu" and precision == "fp16":
+        raise UserError("run.precision=fp16 needs CUDA; allowed on CPU: auto, fp32, bf16")
+    if run.deterministic and name == "cuda":
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    elif name == "cuda":
+        torch.backends.cudnn.benchmark = True
+    scaler = torch.amp.GradScaler(name, enabled=precision == "fp16")
+    return Backend(torch.device(name), precision, scaler)
+
+
+def _processor_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - not a file
+            names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    except OSError:
+        names = []
+    return f"{names[0]} ({torch.get_num_threads()} threads)" if names else "CPU"

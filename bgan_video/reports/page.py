@@ -1,0 +1,72 @@
+"""The report's page: collect every section from the run folder, render the template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bgan_video.reports import comparison, items, sections
+from bgan_video.reports.run_folder import RunFolder, read_run
+
+REPORT_NAME = "report.html"
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `report.html` into the run folder: one file that opens offline.
+
+    Args:
+        run_dir: The run folder; whatever it lacks, the report says so.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        UserError: The folder has no `config.yaml`.
+    """
+    folder = read_run(Path(run_dir))
+    target = folder.path / REPORT_NAME
+    # Written beside and moved, so that a reader never meets half a page.
+    partial = target.with_suffix(".html.partial")
+    partial.write_text(render(folder), encoding="utf-8")
+    partial.replace(target)
+    return target
+
+
+def render(folder: RunFolder) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("template.html").render(collect(folder))
+
+
+def collect(folder: RunFolder) -> dict[str, Any]:
+    """Every value the template shows."""
+    pair = comparison.paired(folder.predictions)
+    kind = sections.item_kind(folder)
+    return {
+        "name": folder.name,
+        "kind": kind,
+        "facts": sections.facts(folder),
+        "tables": comparison.tables(folder.metrics),
+        "verdict": comparison.verdict(pair, kind) if pair else None,
+        "conclusion": comparison.conclusion(pair) if pair else None,
+        "unusable": folder.predictions.unusable if folder.predictions else [],
+        "curves": sections.learning_curves(folder),
+        "calibration": sections.calibration(folder),
+        "confusion": sections.confusion(folder),
+        "uncertainty": sections.uncertainty(folder),
+        "diagnostics": sections.diagnostics(folder),
+        "samples": items.samples(folder),
+        "wrong": items.most_wrong(folder),
+        "uncertain": items.most_uncertain(folder),
+        "broken": folder.broken,
+        "config_text": folder.config_text,
+        "environment": folder.environment,
+    }

@@ -1,0 +1,224 @@
+"""The report's sections: from a run folder to pictures, rows and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bgan_video.reports import figures, statistics
+from bgan_video.reports.comparison import number
+from bgan_video.reports.figures import Picture, Series, label_of
+from bgan_video.reports.run_folder import (
+    WHOLE_LEVELS,
+    Predictions,
+    Row,
+    RunFolder,
+    model_order,
+    section,
+)
+
+LOSSES = ("loss_d", "loss_g")
+TERMS = (
+    *("real", "fake", "labelled", "consistency", "prior_d"),
+    *("generator", "mask", "prior_g", "supervised"),
+)
+JUDGEMENTS = {"d_real": "D(x)", "d_fake_before": "D(G(z)) before", "d_fake_after": "D(G(z)) after"}
+SAME_ECE = 1e-3
+"""Larger differences than rounding between the two computations of the ECE are reported."""
+
+
+def item_kind(folder: RunFolder) -> str:
+    """What the items are called: `images` or `videos`."""
+    models = section(folder.metrics, "models").values()
+    images = any(isinstance(model, dict) and "image" in model for model in models)
+    return "images" if images else "videos"
+
+
+def facts(folder: RunFolder) -> list[tuple[str, str]]:
+    """What was trained, on what, how long and where."""
+    data, environment = section(folder.metrics, "data"), folder.environment
+    counts = _counts(folder) | {key: value for key, value in data.items() if value is not None}
+    seconds = number(folder.metrics.get("seconds"))
+    speed = [number(row.get("items_per_second")) for row in folder.log]
+    known_speed = [value for value in speed if value is not None]
+    layout = section(folder.config, "data").get("layout")
+    rows = {
+        "data": data.get("name") or layout,
+        "fold": data.get("fold"),
+        "classes": counts.get("num_classes"),
+        "labelled": counts.get("num_labelled"),
+        "unlabelled": counts.get("num_unlabelled"),
+        "test": counts.get("num_test"),
+        "steps": folder.metrics.get("step"),
+        "time": None if seconds is None else show_seconds(seconds),
+        "speed": f"{np.median(known_speed):.0f} items/s" if known_speed else None,
+        "hardware": environment.get("hardware") or environment.get("device"),
+        "precision": environment.get("precision"),
+    }
+    return [(key, str(value)) for key, value in rows.items() if value is not None]
+
+
+def show_seconds(seconds: float) -> str:
+    """A duration as people say it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def learning_curves(folder: RunFolder) -> list[Picture]:
+    """Losses and terms, what the discriminators say, and top-1."""
+    end = burn_in_end(folder.log)
+    losses = _named_series(folder.log, {key: key for key in LOSSES})
+    terms = _named_series(folder.log, {key: key for key in TERMS})
+    judgements = _named_series(folder.log, JUDGEMENTS)
+    panels = {"losses": losses, "terms": terms, "probability of being real": judgements}
+    pictures = [figures.lines(title, named, end) for title, named in panels.items() if named]
+    training = series(folder.log, "train_top1")
+    split, held_out = _held_out(folder.evaluations)
+    if training is not None or held_out:
+        pictures.append(figures.accuracy(training, held_out, end, split))
+    return pictures
+
+
+def burn_in_end(log: Sequence[Row]) -> float | None:
+    """The last logged step of the burn-in, where sampling followed."""
+    burning = [number(row.get("step")) for row in log if row.get("phase") == "burn_in"]
+    return burning[-1] if burning and log[-1].get("phase") == "sampling" else None
+
+
+def series(rows: Sequence[Row], key: str) -> Series | None:
+    """Steps and values of a logged figure, where it was a number at least once."""
+    points = [(number(row.get("step")), number(row.get(key))) for row in rows]
+    known = [point for point in points if None not in point]
+    if not known:
+        return None
+    steps, values = np.array(known, dtype=float).T
+    return steps, values
+
+
+def calibration(folder: RunFolder) -> dict[str, Any] | None:
+    """The reliability diagrams, and where their ECE is not the recorded one."""
+    predictions = _usable(folder)
+    if predictions is None:
+        return None
+    pictures, differing = [], []
+    for name, color in figures.colors_of(list(predictions.models)).items():
+        model = predictions.models[name]
+        bins = statistics.reliability(model.confidence, model.predicted == predictions.labels)
+        pictures.append(figures.reliability(name, color, bins, item_kind(folder)))
+        recorded = _recorded_ece(folder.metrics, name)
+        if recorded is not None and abs(recorded - bins.ece) > SAME_ECE:
+            differing.append((label_of(name), f"{100 * bins.ece:.2f}", f"{100 * recorded:.2f}"))
+    return {"pictures": pictures, "differing": differing}
+
+
+def confusion(folder: RunFolder) -> dict[str, Any] | None:
+    """A confusion matrix for each model, and whether they need the page's whole width."""
+    predictions = _usable(folder)
+    if predictions is None:
+        return None
+    size = max(model.probs.shape[1] for model in predictions.models.values())
+    names = [folder.class_name(index) for index in range(size)]
+    pictures = [
+        figures.confusion(name, color, predictions.models[name], predictions.labels, names)
+        for name, color in figures.colors_of(list(predictions.models)).items()
+    ]
+    return {"pictures": pictures, "large": size > figures.MAX_NUMBERED_CLASSES}
+
+
+def uncertainty(folder: RunFolder) -> list[Picture]:
+    """Histograms of the posterior's uncertainty, and risk against coverage for every model."""
+    predictions = _usable(folder)
+    if predictions is None:
+        return []
+    kind, pictures = item_kind(folder), []
+    posterior = predictions.models.get("bayesian")
+    if posterior is not None:
+        measures = {
+            key.replace("_", " "): np.maximum(posterior.uncertainty[key], 0)
+            for key in ("mutual_information", "total_entropy")
+            if key in posterior.uncertainty
+        } or {"entropy": statistics.entropy(posterior.probs)}
+        right, color = posterior.predicted == predictions.labels, figures.COLORS["bayesian"]
+        pictures = [
+            figures.uncertainty(title, values, right, color, kind)
+            for title, values in measures.items()
+        ]
+    return [*pictures, _risk_coverage(predictions, kind)]
+
+
+def diagnostics(folder: RunFolder) -> list[tuple[str, str]]:
+    """The posterior's diagnostics at the last evaluation that has some."""
+    found = [section(row, "diagnostics") for row in folder.evaluations]
+    last = next((row for row in reversed(found) if row), {})
+    shown = {key: number(value) for key, value in last.items()}
+    return [(key, f"{value:.4g}") for key, value in shown.items() if value is not None]
+
+
+def _risk_coverage(predictions: Predictions, kind: str) -> Picture:
+    curves: dict[str, Series] = {}
+    styles: dict[str, tuple[str, str]] = {}
+    colors = figures.colors_of(list(predictions.models))
+    for name, model in predictions.models.items():
+        orders = {"probability": (model.confidence, "-")}
+        if "mutual_information" in model.uncertainty:
+            orders["mutual information"] = (-model.uncertainty["mutual_information"], "--")
+        for order, (certainty, dash) in orders.items():
+            right = model.predicted == predictions.labels
+            coverage, risk = statistics.risk_coverage(certainty, right)
+            text = f"{label_of(name)}, by {order} (area {risk.mean():.3f})"
+            curves[text], styles[text] = (coverage, risk), (colors[name], dash)
+    return figures.risk_coverage(curves, styles, kind)
+
+
+def _usable(folder: RunFolder) -> Predictions | None:
+    predictions = folder.predictions
+    return predictions if predictions is not None and predictions.models else None
+
+
+def _recorded_ece(metrics: Row, model: str) -> float | None:
+    levels = section(section(metrics, "models"), model)
+    found = (number(section(levels, level).get("ece")) for level in WHOLE_LEVELS)
+    return next((value for value in found if value is not None), None)
+
+
+def _named_series(rows: Sequence[Row], titles: Mapping[str, str]) -> dict[str, Series]:
+    found = {title: series(rows, key) for key, title in titles.items()}
+    return {title: points for title, points in found.items() if points is not None}
+
+
+def _held_out(evaluations: Sequence[Row]) -> tuple[str, dict[str, Series]]:
+    """Top-1 of each model on validation; on test only where there is no validation."""
+    for split in ("validation", "test"):
+        rows = [row for row in evaluations if row.get("split") == split]
+        names = model_order(name for row in rows for name in section(row, "models"))
+        found = {
+            name: points
+            for name in names
+            if (points := series([_top1_row(row, name) for row in rows], "top1")) is not None
+        }
+        if found:
+            return split, found
+    return "validation", {}
+
+
+def _top1_row(row: Row, model: str) -> Row:
+    levels = section(section(row, "models"), model)
+    found = (section(levels, level).get("top1") for level in (*WHOLE_LEVELS, "clip"))
+    return {"step": row.get("step"), "top1": next((v for v in found if v is not None), None)}
+
+
+def _counts(folder: RunFolder) -> Row:
+    if not folder.items:
+        return {}
+    training = [item for item in folder.items if item.get("split") == "train"]
+    return {
+        "num_classes": len(folder.classes) or None,
+        "num_labelled": sum(bool(item.get("labelled")) for item in training),
+        # Labelled clips are unlabelled data too: the GAN sees all of the training split.
+        "num_unlabelled": len(training),
+        "num_test": len(folder.test_items),
+    }

@@ -1,0 +1,105 @@
+"""What a run writes line by line: `log.jsonl`, `evaluations.jsonl`, `broken.jsonl`, the console."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a whole file or leave the old one: a kill in between loses nothing."""
+    partial = path.with_name(path.name + ".tmp")
+    data = content.encode() if isinstance(content, str) else content
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
+    """Append one JSON object as a line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def truncate_after(path: Path, step: int) -> None:
+    """Drop the lines of later steps, and a line cut off by a kill: a resumed run writes them again."""
+    if not path.is_file():
+        return
+    kept: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if record["step"] <= step:
+            kept.append(line + "\n")
+    write_atomically(path, "".join(kept))
+
+
+class Console:
+    """A progress bar on a terminal, plain lines elsewhere; all of it on standard error.
+
+    Standard output is left to what a program may want to read.
+    """
+
+    def __init__(self, first: int, total: int) -> None:
+        self._bar = tqdm(
+            total=total, initial=first, unit="step", disable=not sys.stderr.isatty(), leave=False
+        )
+
+    def advance(self) -> None:
+        """One step done."""
+        self._bar.update()
+
+    def line(self, text: str) -> None:
+        """A line above the bar."""
+        say(text)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._bar.close()
+
+
+def say(text: str) -> None:
+    """A plain line on standard error, above a progress bar if there is one."""
+    tqdm.write(text, file=sys.stderr)
+
+
+def progress(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
+    """A progress bar over a long preparation, on terminals only."""
+    return tqdm(items, desc=what, total=total, disable=not sys.stderr.isatty(), leave=False)
+
+
+def console_line(record: Mapping[str, Any], epochs: int, batches: int) -> str:
+    """The line the original prints, from a line of the log."""
+    batch = (record["step"] - 1) % batches
+
+    def number(key: str) -> str:
+        return f"{record[key]:.4f}" if key in record else "-"
+
+    accuracy = " / ".join(
+        f"{100 * record[key]:.2f}" for key in ("train_top1", "train_top1_supervised") if key in record
+    )
+    return (
+        f"[{record['epoch']}/{epochs}][{batch}/{batches}] "
+        f"Loss_D: {number('loss_d')} Loss_G: {number('loss_g')} D(x): {number('d_real')} "
+        f"D(G(z)): {number('d_fake_before')} / {number('d_fake_after')} | Acc {accuracy}"
+    )
+
+
+def evaluation_line(record: Mapping[str, Any]) -> str:
+    """Video-level figures of an evaluation, for the console."""
+    figures = "; ".join(
+        f"{name} top-1 {100 * levels['video']['top1']:.1f} % (NLL {levels['video']['nll']:.3f}, "
+        f"ECE {levels['video']['ece']:.3f})"
+        for name, levels in record["models"].items()
+    )
+    return f"step {record['step']}, {record['split']} videos: {figures}"

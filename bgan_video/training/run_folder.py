@@ -1,0 +1,122 @@
+"""The run's folder: made for a new run, opened again for a resumed one."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from bgan_video import config as config_module
+from bgan_video.config import Config
+from bgan_video.data import layouts, splits
+from bgan_video.data.frames import Broken, Frames, survey
+from bgan_video.data.manifest import Manifest
+from bgan_video.errors import UserError
+from bgan_video.precision import Backend
+from bgan_video.training import records
+
+_PACKAGES = ("bgan_video", "torch", "torchvision", "av", "decord", "timm", "numpy")
+
+
+def name_run(config: Config, default: str) -> Config:
+    """Give the run a name no other run of its folder has.
+
+    Raises:
+        UserError: The name was chosen, and is taken.
+    """
+    if config.run.name is not None:
+        if config.run_dir.exists():
+            raise UserError(
+                f"{config.run_dir} exists already; continue it with --resume {config.run_dir}, "
+                f"or choose another run.name"
+            )
+        return config
+    names = [default, *(f"{default}-{number}" for number in range(2, 10_000))]
+    free = next(name for name in names if not (Path(config.run.dir) / name).exists())
+    return config.named(free)
+
+
+def create(config: Config, backend: Backend) -> Path:
+    """Make the folder, with the resolved settings and the environment in it."""
+    folder = config.run_dir
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"cannot make the run folder {folder}: {error.strerror}") from None
+    for name in ("samples", "checkpoints", "posterior", "predictions"):
+        (folder / name).mkdir()
+    records.write_atomically(folder / "config.yaml", config_module.to_yaml(config))
+    environment = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": str(backend.device),
+        "hardware": backend.hardware,
+        "precision": backend.precision,
+        "threads": torch.get_num_threads(),
+        "packages": {name: version(name) for name in _PACKAGES if _installed(name)},
+    }
+    records.write_atomically(folder / "environment.json", json.dumps(environment, indent=2))
+    return folder
+
+
+def open_config(folder: Path) -> Config:
+    """The settings of an existing run.
+
+    Raises:
+        UserError: The folder is not a run's.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder} is not a run folder: it holds no config.yaml")
+    config = config_module.load(folder / "config.yaml")
+    # The folder may have been moved or copied since.
+    resolved = folder.resolve()
+    mapping = config_module.to_mapping(config)
+    mapping["run"] |= {"name": resolved.name, "dir": str(resolved.parent)}
+    return config_module.from_mapping(mapping)
+
+
+def prepare_data(config: Config, folder: Path) -> tuple[Manifest, Frames]:
+    """Find, split and read the videos; write the manifest, or check it against the one there is.
+
+    Raises:
+        UserError: The data do not serve the settings, or changed since the run began.
+    """
+    listed = layouts.read(config.data)
+    frames = Frames(listed.root, config)
+    items = records.progress(listed.items, "reading videos", len(listed.items))
+    readable, broken = survey(listed, frames, config, items)
+    manifest = splits.split(readable, config.data)
+    if not manifest.labelled:
+        raise UserError(
+            f"no training video of {listed.root} is labelled and readable in fold "
+            f"{config.data.fold} ({len(broken)} broken of {len(listed.items)} listed)"
+        )
+    path = folder / "manifest.json"
+    if path.is_file():
+        if Manifest.from_json(path.read_text(encoding="utf-8")).items != manifest.items:
+            raise UserError(
+                f"the videos of {listed.root} are not those {path} was written for; "
+                f"start a new run, or bring the old files back"
+            )
+    else:
+        _write_broken(folder, broken)
+        records.write_atomically(path, manifest.to_json())
+    return manifest, frames
+
+
+def _write_broken(folder: Path, broken: list[Broken]) -> None:
+    lines = [json.dumps(record._asdict()) + "\n" for record in broken]
+    records.write_atomically(folder / "broken.jsonl", "".join(lines))
+    if broken:
+        records.say(f"left out {len(broken)} broken videos, listed in {folder / 'broken.jsonl'}")
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except ImportError:
+        return False
+    return True

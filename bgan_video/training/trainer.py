@@ -1,0 +1,205 @@
+"""The networks of a run and what one step does to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain as joined
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bgan_video import losses
+from bgan_video.config import Config
+from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.models import Classifier, Generated, build_discriminator, build_generator
+from bgan_video.objective import Objective
+from bgan_video.precision import Backend
+from bgan_video.rng import Generators
+from bgan_video.training.chains import ADAM_BETAS, Chain, initialised, without_gradients
+
+Terms = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """What the networks need to know of the data."""
+
+    num_classes: int
+    num_unlabelled: int
+
+
+class Trainer:
+    """J_g·M generator chains, J_d·M discriminator chains and the supervised network.
+
+    Args:
+        config: The run's settings.
+        size: Classes and N.
+        backend: Device and precision.
+    """
+
+    def __init__(self, config: Config, size: DataSize, backend: Backend) -> None:
+        p, seed = config.posterior, config.run.seed
+        self.config = config
+        self.backend = backend
+        self.random = Generators(seed, backend.device)
+        torch.manual_seed(seed)  # dropout draws from torch's own generator
+        self.objective = Objective(config.objective, p, size.num_unlabelled)
+
+        def discriminator() -> Classifier:
+            return build_discriminator(config, size.num_classes)
+
+        def make_chain(network: nn.Module, lr: float, num_data: int) -> Chain[Any]:
+            return Chain(network, config, lr, num_data, self.random["noise"])
+
+        device = backend.device
+        self.discriminators: list[Chain[Classifier]] = [
+            make_chain(
+                initialised(discriminator, device, seed, "discriminator", j),
+                p.burn_in_lr,
+                self.objective.num_data,
+            )
+            for j in range(p.num_discriminators * p.num_mcmc)
+        ]
+        self.generators: list[Chain[nn.Module]] = [
+            make_chain(
+                initialised(lambda: build_generator(config), device, seed, "generator", j),
+                p.generator_burn_in_lr,
+                self.objective.num_data_generator,
+            )
+            for j in range(p.num_z * p.num_mcmc if config.objective.adversarial_weight > 0 else 0)
+        ]
+        self.supervised: Classifier | None = None
+        if config.baseline.supervised:
+            self.supervised = initialised(discriminator, device, seed, "supervised").train()
+            self.supervised_optimizer = torch.optim.Adam(
+                self.supervised.parameters(),
+                lr=config.baseline.lr or p.burn_in_lr,
+                betas=ADAM_BETAS,
+            )
+        t = config.train
+        num_generators = max(1, len(self.generators))
+        self.fakes_per_generator = t.fake_batch_size or max(1, t.batch_size // num_generators)
+
+    @property
+    def chains(self) -> Iterator[Chain[Any]]:
+        """All chains, discriminators first."""
+        return joined(self.discriminators, self.generators)
+
+    def step(
+        self, index: int, labelled: LabelledBatch, unlabelled: UnlabelledBatch
+    ) -> Terms:
+        """One step of every discriminator, every generator and the supervised network.
+
+        Args:
+            index: Step number from 0.
+            labelled: On the CPU.
+            unlabelled: On the CPU.
+
+        Returns:
+            The means over chains of everything that is logged, still on the device.
+        """
+        for chain in self.chains:
+            chain.begin_step(index)
+        labelled = LabelledBatch(*map(self._to_device, labelled))
+        unlabelled = UnlabelledBatch(*map(self._to_device, unlabelled))
+        generated = self._generate()
+        terms = self._step_discriminators(index, labelled, unlabelled, generated)
+        if generated:
+            terms |= self._step_generators(generated, unlabelled.weak)
+        if self.supervised is not None:
+            terms |= self._step_supervised(self.supervised, labelled)
+        self.backend.scaler.update()
+        return terms
+
+    def latents(self, count: int) -> Tensor:
+        """Standard normal latents `[count, Z]`."""
+        shape = (count, self.config.generator.latent_dim)
+        device = self.backend.device
+        return torch.randn(shape, generator=self.random["latent"], device=device)
+
+    def _to_device(self, x: Tensor) -> Tensor:
+        return x.to(self.backend.device, non_blocking=True)
+
+    def _generate(self) -> list[Generated]:
+        """Items of every generator with their graph, which the generator phase uses."""
+        with self.backend.autocast():
+            return [
+                g.network(self.latents(self.fakes_per_generator))
+                for g in self.generators
+            ]
+
+    def _step_discriminators(
+        self,
+        index: int,
+        labelled: LabelledBatch,
+        unlabelled: UnlabelledBatch,
+        generated: list[Generated],
+    ) -> Terms:
+        fakes = torch.cat([g.items for g in generated]).detach() if generated else labelled.x[:0]
+        logged: list[Terms] = []
+        for chain in self.discriminators:
+            with self.backend.autocast():
+                potential = self.objective.discriminator(
+                    chain.network, labelled, unlabelled, fakes, index
+                )
+            self._descend(potential.total, chain.optimizer)
+            logged.append({"loss_d": potential.total.detach(), **potential.terms})
+        return {name: torch.stack([t[name] for t in logged]).mean() for name in logged[0]}
+
+    def _step_generators(self, generated: list[Generated], real: Tensor) -> Terms:
+        networks = [chain.network for chain in self.generators]
+        discriminators = [chain.network for chain in self.discriminators]
+        with without_gradients(discriminators), self.backend.autocast():
+            potential = self.objective.generators(networks, generated, discriminators, real)
+        optimizers = [chain.optimizer for chain in self.generators]
+        self._descend(potential.total, *optimizers)
+        return {"loss_g": potential.total.detach() / len(networks), **potential.terms}
+
+    def _step_supervised(self, network: Classifier, labelled: LabelledBatch) -> Terms:
+        with self.backend.autocast():
+            logits = network(labelled.x)
+            loss = losses.supervised(logits, labelled.y)
+        self._descend(loss, self.supervised_optimizer)
+        right = logits.detach()[:, 1:].argmax(dim=1) == labelled.y
+        return {"supervised": loss.detach(), "train_top1_supervised": right.float().mean()}
+
+    def _descend(self, loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
+        """Backward and step. A step whose scaled gradients overflowed moves nothing."""
+        scaler = self.backend.scaler
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        scaler.scale(loss).backward()
+        for optimizer in optimizers:
+            limit = self.config.train.max_grad_norm
+            if limit is not None:
+                scaler.unscale_(optimizer)
+                params = [p for group in optimizer.param_groups for p in group["params"]]
+                nn.utils.clip_grad_norm_(params, limit)
+            scaler.step(optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the data position, which is the step number."""
+        state: dict[str, Any] = {
+            "discriminators": [chain.state_dict() for chain in self.discriminators],
+            "generators": [chain.state_dict() for chain in self.generators],
+            "random": self.random.state_dict(),
+            "scaler": self.backend.scaler.state_dict(),
+        }
+        if self.supervised is not None:
+            state["supervised"] = self.supervised.state_dict()
+            state["supervised_optimizer"] = self.supervised_optimizer.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+        for chain, saved in zip(self.discriminators, state["discriminators"], strict=True):
+            chain.load_state_dict(saved)
+        for chain, saved in zip(self.generators, state["generators"], strict=True):
+            chain.load_state_dict(saved)
+        if self.supervised is not None:
+            self.supervised.load_state_dict(state["supervised"])
+            self.supervised_optimizer.load_state_dict(state["supervised_optimizer"])
+        self.backend.scaler.load_state_dict(state["scaler"])
+        self.random.load_state_dict(state["random"])
