@@ -1,1 +1,22 @@
-"""Semi-supervised video classification with Bayesian GANs."""
+"""Semi-supervised video classification with Bayesian GANs.
+
+    config = bgan_video.config.load("configs/demo.yaml")
+    result = bgan_video.train(config)
+    for prediction in bgan_video.load(result.folder).predict(["clip.avi"]):
+        ...
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["load", "resume", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use, so that reading a config does not import torch.
+    if name in __all__:
+        from bgan_video import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

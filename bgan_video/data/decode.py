@@ -159,7 +159,6 @@ class _SequentialReader:
             return np.stack([found[index] for index in indices])
 
     def close(self) -> None:
-        """Close the file; a later read opens it again."""
         if self._grabs is not None:
             self._grabs.close()
             self._grabs = None
@@ -170,8 +169,7 @@ class _SequentialReader:
             grabs = self._stream_to(index)
             grab = next(itertools.islice(grabs, index - self._next, None), None)
             if grab is None:
-                length = _count(self._path)
-                raise IndexError(f"frame {index} of {self._path}: it has {length} frames")
+                raise IndexError(f"frame {index} of {self._path}: it has {len(self)} frames")
             self._next = index + 1
             found[index] = grab()
         return found

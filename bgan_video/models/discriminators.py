@@ -20,9 +20,7 @@ class Classifier(nn.Module):
         dropout: Probability of dropping a feature before the head.
     """
 
-    def __init__(
-        self, body: nn.Module, num_features: int, num_logits: int, dropout: float
-    ) -> None:
+    def __init__(self, body: nn.Module, num_features: int, num_logits: int, dropout: float) -> None:
         super().__init__()
         self.body = body
         self.dropout = nn.Dropout(dropout)

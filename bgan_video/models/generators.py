@@ -92,7 +92,5 @@ class TwoStreamGenerator(nn.Module):
         features = self.trunk(z)
         foreground = self.foreground(features).tanh()  # [B, C, T, H, W]
         mask = self.mask(features).sigmoid()  # [B, 1, T, H, W]
-        background = repeat(
-            self.background(z).items, "b c h w -> b c t h w", t=foreground.shape[2]
-        )
+        background = repeat(self.background(z).items, "b c h w -> b c t h w", t=foreground.shape[2])
         return Generated(mask * foreground + (1 - mask) * background, mask)

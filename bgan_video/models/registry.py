@@ -30,7 +30,9 @@ def _dcgan(config: Config, spatial_dims: SpatialDims) -> nn.Module:
 
 def _two_stream(config: Config, spatial_dims: SpatialDims) -> nn.Module:
     if spatial_dims == 2:
-        raise UserError("generator.name=two_stream makes clips; for images use generator.name=dcgan")
+        raise UserError(
+            "generator.name=two_stream makes clips; for images use generator.name=dcgan"
+        )
     g = config.generator
     background = plan_image(config.clip.size)
     return TwoStreamGenerator(

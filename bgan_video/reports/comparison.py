@@ -137,8 +137,9 @@ def _row(key: str, figures: list[dict[str, Any]], names: list[str]) -> TableRow:
         for value in values
     ]
     first, second = (dict(zip(names, values, strict=True)).get(name) for name in FIRST_MODELS)
-    compared = first is not None and second is not None
-    difference = metric.show_difference(first - second) if compared else "–"
+    difference = "–"
+    if first is not None and second is not None:
+        difference = metric.show_difference(first - second)
     direction = "higher is better" if metric.higher_is_better else "lower is better"
     return TableRow(metric.title, cells, difference, direction)
 

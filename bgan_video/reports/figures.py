@@ -26,16 +26,7 @@ Series = tuple[Floats, Floats]
 # Okabe and Ito's palette: told apart with any colour vision. One hue for a model, everywhere.
 COLORS = {"bayesian": "#0072B2", "supervised": "#D55E00"}
 OTHER_COLORS = ("#009E73", "#CC79A7", "#8A6D00", "#444444")
-LINE_COLORS = (
-    "#009E73",
-    "#CC79A7",
-    "#8A6D00",
-    "#56B4E9",
-    "#444444",
-    "#7F3C8D",
-    "#A5AA99",
-    "#11A579",
-)
+LINE_COLORS = ("#009E73", "#CC79A7", "#56B4E9", "#444444", "#8A6D00", "#7F3C8D", "#A5AA99")
 LABELS = {"bayesian": "semi-supervised", "supervised": "supervised"}
 INK, MUTED, GRID = "#1f2328", "#6b7280", "#e5e7eb"
 MAX_NUMBERED_CLASSES = 30
@@ -110,7 +101,7 @@ def accuracy(
             ax.plot(*held_out[name], color=color, marker="o", markersize=3.5, label=text)
         ax.set(title="top-1", xlabel="step", ylim=(0, 1.02))
         _mark_burn_in(ax, burn_in_end)
-        _legend_below(figure)
+        _legend_below(figure, columns=2)
         return _picture(figure, f"Top-1 accuracy on training batches and on {split} over steps.")
 
 
@@ -157,7 +148,7 @@ def uncertainty(
     """Histograms of a measure in nats, of the items classified rightly and of the others."""
     with mpl.rc_context(STYLE):
         figure, ax = _panel()
-        edges = np.linspace(0, max(float(values.max()), 1e-6), 26)
+        edges = np.linspace(0, max(float(values.max()), 1e-6), 26).tolist()
         right, wrong = values[correct], values[~correct]
         ax.hist(right, edges, color=color, alpha=0.45, label=f"right ({len(right)})")
         outline: Any = {"histtype": "step", "color": INK, "linewidth": 1.5, "hatch": "////"}
@@ -175,6 +166,7 @@ def risk_coverage(
     Args:
         curves: Coverage and risk by legend text.
         styles: Colour and line style by legend text.
+        items: What the items are called.
     """
     with mpl.rc_context(STYLE):
         figure, ax = _panel()
@@ -208,7 +200,7 @@ def _draw_reliability(top: Axes, bottom: Axes, bins: statistics.Reliability, col
 def _write_counts(ax: Axes, counts: NDArray[np.int64], size: float) -> None:
     parts = statistics.row_normalised(counts)
     for row, column in np.argwhere(counts):
-        color = "white" if parts[row, column] > 0.55 else INK
+        color = "white" if parts[row, column] > 0.7 else INK
         text = str(counts[row, column])
         ax.text(column, row, text, ha="center", va="center", color=color, fontsize=size)
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from bgan_video.errors import UserError
-from bgan_video.training import records
+from bgan_video.files import write_atomically
+from bgan_video.training import console
 
 # The one before the last survives, for a disk that lies about what it wrote.
 _KEPT = 2
@@ -19,7 +20,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Write the checkpoint after `step`, and drop the oldest ones."""
     buffer = io.BytesIO()
     torch.save({"step": step, **state}, buffer)
-    records.write_atomically(folder / f"step_{step:08d}.pt", buffer.getvalue())
+    write_atomically(folder / f"step_{step:08d}.pt", buffer.getvalue())
     for obsolete in _all(folder)[:-_KEPT]:
         obsolete.unlink()
 
@@ -35,7 +36,7 @@ def load_latest(folder: Path, device: torch.device) -> dict[str, Any] | None:
         try:
             return torch.load(path, map_location=device, weights_only=True)
         except Exception as error:
-            records.say(f"{path} does not read ({error}); trying the one before")
+            console.say(f"{path} does not read ({error}); trying the one before")
     if paths:
         raise UserError(f"no checkpoint in {folder} reads; start a new run")
     return None

@@ -16,9 +16,10 @@ from bgan_video.data.manifest import Manifest
 from bgan_video.data.streams import labelled_batches, unlabelled_batches
 from bgan_video.evaluation.clips import test_chunks
 from bgan_video.evaluation.predict import Current, Networks, Stored, figures, predict
+from bgan_video.files import append_line, truncate_after
 from bgan_video.inference import SampleBank
 from bgan_video.models import build_discriminator
-from bgan_video.training import checkpoints, records, run_folder, samples
+from bgan_video.training import checkpoints, console, run_folder, samples
 from bgan_video.training.chains import step_sizes
 from bgan_video.training.clock import Clock
 from bgan_video.training.trainer import DataSize, Terms, Trainer
@@ -51,8 +52,8 @@ def train(config: Config, resume: Path | None = None) -> Path:
     schedule = step_sizes(config) if config.posterior.bayes else None
     batches_per_epoch = math.ceil(len(unlabelled_items) / t.batch_size)
     epochs = math.ceil(t.steps / batches_per_epoch)
-    console = records.Console(first, t.steps)
-    records.say(_describe(config, manifest, trainer))
+    bar = console.Console(first, t.steps)
+    console.say(_describe(config, manifest, trainer))
     clock = Clock()
 
     for step in range(first + 1, t.steps + 1):  # the number of steps done after this one
@@ -72,20 +73,20 @@ def train(config: Config, resume: Path | None = None) -> Path:
                 bank.add("discriminator", step, j, state, temperature=temperature)
         if step % t.log_every == 0 or step == t.steps:
             record = _record(step, epoch, terms, trainer, clock)
-            records.append_line(folder / "log.jsonl", record)
-            console.line(records.console_line(record, epochs, batches_per_epoch))
+            append_line(folder / "log.jsonl", record)
+            bar.line(console.console_line(record, epochs, batches_per_epoch))
         if step % t.sample_every == 0 or step == t.steps:
             samples.write_fake(folder / "samples", trainer, epoch)
         if step % t.evaluate_every == 0 and manifest.part("validation"):
             evaluation = _validate(step, trainer, bank, manifest, frames)
-            records.append_line(folder / "evaluations.jsonl", evaluation)
-            console.line(records.evaluation_line(evaluation))
+            append_line(folder / "evaluations.jsonl", evaluation)
+            bar.line(console.evaluation_line(evaluation))
         if step % t.checkpoint_every == 0 or step == t.steps:
             checkpoints.save(folder / "checkpoints", step, trainer.state_dict())
             bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
-        console.advance()
+        bar.advance()
 
-    console.close()
+    bar.close()
     _store_final(trainer, bank)
     return folder
 
@@ -99,8 +100,8 @@ def _restore(folder: Path, trainer: Trainer, bank: SampleBank) -> int:
         trainer.load_state_dict(state)
     bank.truncate_after(step)
     for name in ("log.jsonl", "evaluations.jsonl"):
-        records.truncate_after(folder / name, step)
-    records.say(f"resuming {folder} after step {step} of {trainer.config.train.steps}")
+        truncate_after(folder / name, step)
+    console.say(f"resuming {folder} after step {step} of {trainer.config.train.steps}")
     return step
 
 
@@ -137,9 +138,7 @@ def _validate(
     if trainer.supervised is not None:
         networks["supervised"] = Current([trainer.supervised])
     models = {
-        name: figures(
-            predict(members, test_chunks(items, frames, config), backend), labels
-        )
+        name: figures(predict(members, test_chunks(items, frames, config), backend), labels)
         for name, members in networks.items()
     }
     steps = {record.step for record in bank.records("discriminator")}

@@ -15,8 +15,9 @@ from bgan_video.data import layouts, splits
 from bgan_video.data.frames import Broken, Frames, survey
 from bgan_video.data.manifest import Manifest
 from bgan_video.errors import UserError
+from bgan_video.files import write_atomically
 from bgan_video.precision import Backend
-from bgan_video.training import records
+from bgan_video.training import console
 
 _PACKAGES = ("bgan_video", "torch", "torchvision", "av", "decord", "timm", "numpy")
 
@@ -48,7 +49,7 @@ def create(config: Config, backend: Backend) -> Path:
         raise UserError(f"cannot make the run folder {folder}: {error.strerror}") from None
     for name in ("samples", "checkpoints", "posterior", "predictions"):
         (folder / name).mkdir()
-    records.write_atomically(folder / "config.yaml", config_module.to_yaml(config))
+    write_atomically(folder / "config.yaml", config_module.to_yaml(config))
     environment = {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -58,7 +59,7 @@ def create(config: Config, backend: Backend) -> Path:
         "threads": torch.get_num_threads(),
         "packages": {name: version(name) for name in _PACKAGES if _installed(name)},
     }
-    records.write_atomically(folder / "environment.json", json.dumps(environment, indent=2))
+    write_atomically(folder / "environment.json", json.dumps(environment, indent=2))
     return folder
 
 
@@ -86,7 +87,7 @@ def prepare_data(config: Config, folder: Path) -> tuple[Manifest, Frames]:
     """
     listed = layouts.read(config.data)
     frames = Frames(listed.root, config)
-    items = records.progress(listed.items, "reading videos", len(listed.items))
+    items = console.progress(listed.items, "reading videos", len(listed.items))
     readable, broken = survey(listed, frames, config, items)
     manifest = splits.split(readable, config.data)
     if not manifest.labelled:
@@ -103,15 +104,15 @@ def prepare_data(config: Config, folder: Path) -> tuple[Manifest, Frames]:
             )
     else:
         _write_broken(folder, broken)
-        records.write_atomically(path, manifest.to_json())
+        write_atomically(path, manifest.to_json())
     return manifest, frames
 
 
 def _write_broken(folder: Path, broken: list[Broken]) -> None:
     lines = [json.dumps(record._asdict()) + "\n" for record in broken]
-    records.write_atomically(folder / "broken.jsonl", "".join(lines))
+    write_atomically(folder / "broken.jsonl", "".join(lines))
     if broken:
-        records.say(f"left out {len(broken)} broken videos, listed in {folder / 'broken.jsonl'}")
+        console.say(f"left out {len(broken)} broken videos, listed in {folder / 'broken.jsonl'}")
 
 
 def _installed(name: str) -> bool:

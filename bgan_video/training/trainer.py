@@ -87,9 +87,7 @@ class Trainer:
         """All chains, discriminators first."""
         return joined(self.discriminators, self.generators)
 
-    def step(
-        self, index: int, labelled: LabelledBatch, unlabelled: UnlabelledBatch
-    ) -> Terms:
+    def step(self, index: int, labelled: LabelledBatch, unlabelled: UnlabelledBatch) -> Terms:
         """One step of every discriminator, every generator and the supervised network.
 
         Args:
@@ -125,10 +123,7 @@ class Trainer:
     def _generate(self) -> list[Generated]:
         """Items of every generator with their graph, which the generator phase uses."""
         with self.backend.autocast():
-            return [
-                g.network(self.latents(self.fakes_per_generator))
-                for g in self.generators
-            ]
+            return [g.network(self.latents(self.fakes_per_generator)) for g in self.generators]
 
     def _step_discriminators(
         self,

@@ -198,3 +198,9 @@ def write_run(folder: Path, num_test: int = 240, num_classes: int = 8, steps: in
 @pytest.fixture(name="write_run")
 def _write_run() -> Callable[..., Path]:
     return write_run
+
+
+@pytest.fixture(scope="session", name="shared_run")
+def _shared_run(tmp_path_factory) -> Path:
+    """A full run folder that no test changes."""
+    return write_run(tmp_path_factory.mktemp("reports") / "run")

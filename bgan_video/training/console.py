@@ -1,47 +1,12 @@
-"""What a run writes line by line: `log.jsonl`, `evaluations.jsonl`, `broken.jsonl`, the console."""
+"""What a run says on the console."""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a whole file or leave the old one: a kill in between loses nothing."""
-    partial = path.with_name(path.name + ".tmp")
-    data = content.encode() if isinstance(content, str) else content
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def append_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one JSON object as a line."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-
-
-def truncate_after(path: Path, step: int) -> None:
-    """Drop the lines of later steps, and a line cut off by a kill: a resumed run writes them again."""
-    if not path.is_file():
-        return
-    kept: list[str] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if record["step"] <= step:
-            kept.append(line + "\n")
-    write_atomically(path, "".join(kept))
 
 
 class Console:
@@ -86,7 +51,9 @@ def console_line(record: Mapping[str, Any], epochs: int, batches: int) -> str:
         return f"{record[key]:.4f}" if key in record else "-"
 
     accuracy = " / ".join(
-        f"{100 * record[key]:.2f}" for key in ("train_top1", "train_top1_supervised") if key in record
+        f"{100 * record[key]:.2f}"
+        for key in ("train_top1", "train_top1_supervised")
+        if key in record
     )
     return (
         f"[{record['epoch']}/{epochs}][{batch}/{batches}] "

@@ -1,0 +1,68 @@
+"""What the commands do, for programs: `train(config)`, `resume(folder)`, `load(folder)`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bgan_video.config import Config
+from bgan_video.evaluation.trained import TrainedRun, load
+from bgan_video.reports import write_report
+from bgan_video.training import loop, run_folder
+from bgan_video.training.plan import plan
+
+__all__ = ["Result", "TrainedRun", "comparison", "load", "plan", "resume", "train"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: where it is, its figures by model and level, and its report."""
+
+    folder: Path
+    models: dict[str, Any] | None
+    report: Path
+
+    def __str__(self) -> str:
+        figures = comparison(self.models) if self.models else "no test videos in this fold"
+        return f"{figures}\nreport: {self.report}"
+
+
+def train(config: Config, default_name: str = "run") -> Result:
+    """Train, evaluate on the test fold and write the report.
+
+    Args:
+        config: What `bgan_video.config.load` gave.
+        default_name: The run's name where the config gives none.
+
+    Raises:
+        UserError: Data, device or settings do not go together.
+    """
+    return _finish(loop.train(run_folder.name_run(config, default_name)))
+
+
+def resume(folder: Path | str) -> Result:
+    """Continue a run from its last checkpoint, to the same end it would have had."""
+    folder = Path(folder)
+    return _finish(loop.train(run_folder.open_config(folder), resume=folder))
+
+
+def comparison(models: dict[str, Any]) -> str:
+    """A table of models by level and figure."""
+    header = f"{'':24}{'top-1':>9}{'top-5':>9}{'NLL':>9}{'ECE':>9}{'Brier':>9}"
+    titles = {"bayesian": "semi-supervised", "supervised": "supervised"}
+    rows = [
+        f"{titles.get(model, model):16}{level:8}"
+        + "".join(f"{100 * figures[key]:8.1f}%" for key in ("top1", "top5"))
+        + "".join(f"{figures[key]:9.3f}" for key in ("nll", "ece", "brier"))
+        for level in next(iter(models.values()))
+        for model, levels in models.items()
+        for figures in [levels[level]]
+    ]
+    return "\n".join([header, *rows])
+
+
+def _finish(folder: Path) -> Result:
+    run = load(folder)
+    models = run.evaluate("test") if run.manifest.part("test") else None
+    return Result(folder, models, write_report(folder))

@@ -1,0 +1,179 @@
+"""The command line: `bgan-video <command>`; `train_video.py` is its `train`.
+
+Results go to standard output, progress to standard error. Exit code 0: done; 1: the program is at
+fault; 2: what it was given does not serve, said in one line; 130: interrupted.
+
+Commands import what they run when they run, so that `--help` and a mistyped setting answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bgan_video import config as config_module
+from bgan_video.errors import UserError
+
+_REPOSITORY = Path(__file__).parent.parent
+_RAW = argparse.RawDescriptionHelpFormatter
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parse(arguments)
+    try:
+        options.command(options)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; --resume and the run's folder continue a training run\n")
+        return 130
+    return 0
+
+
+def _train(options: argparse.Namespace) -> None:
+    if options.resume and (options.config or options.overrides):
+        raise UserError("--resume continues a run with its own settings; give it alone")
+    if options.resume:
+        from bgan_video import api
+
+        _say(str(api.resume(options.resume)))
+        return
+    file = Path(options.config) if options.config else _default_config()
+    config = config_module.load(file, options.overrides)
+    from bgan_video import api
+
+    _say(api.plan(config) if options.dry_run else str(api.train(config, file.stem)))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from bgan_video import api
+    from bgan_video.reports import write_report
+
+    run = api.load(options.run, options.overrides)
+    models = run.evaluate("validation" if options.validation else "test")
+    write_report(run.folder)
+    _say(json.dumps(models) if options.json else api.comparison(models))
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from bgan_video import api
+    from bgan_video.evaluation.trained import Unreadable
+
+    run = api.load(options.run)
+    for record in run.predict(options.paths):
+        if options.json:
+            _say(json.dumps(dataclasses.asdict(record) | {"classes": run.classes}))
+        elif isinstance(record, Unreadable):
+            _say(f"{record.path}: does not read: {record.error}")
+        else:
+            p = record.probabilities
+            best = p.index(max(p))
+            _say(
+                f"{record.path}: {run.classes[best]} {p[best]:.3f} (mutual information "
+                f"{record.mutual_information:.3f} nats, fake {record.p_fake:.3f})"
+            )
+
+
+def _report(options: argparse.Namespace) -> None:
+    from bgan_video.reports import write_report
+
+    _say(str(write_report(options.run)))
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _default_config() -> Path:
+    file = _REPOSITORY / "configs" / "demo.yaml"
+    if not file.is_file():
+        raise UserError("no --config given, and configs/demo.yaml is not beside the package")
+    return file
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse, with `key=value` before, between and behind the options of commands that take them."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    strange = [word for word in rest if word.startswith("-") or "overrides" not in options]
+    if strange:
+        parser.error(f"unrecognized arguments: {' '.join(strange)}")
+    if rest:
+        options.overrides += rest
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bgan-video",
+        description="Semi-supervised video classification with Bayesian GANs.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def add(name: str, run: Any, text: str, examples: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=text, description=text, epilog=f"examples:\n{examples}", formatter_class=_RAW
+        )
+        sub.set_defaults(command=run)
+        return sub
+
+    sub = add(
+        "train",
+        _train,
+        "Train the Bayesian GAN and the supervised network beside it; evaluate; report.",
+        "  bgan-video train\n"
+        "  bgan-video train --config configs/ucf101.yaml data.root=UCF-101 --dry-run\n"
+        "  bgan-video train --resume runs/demo",
+    )
+    sub.add_argument("--config", help="a YAML file of settings (default: configs/demo.yaml)")
+    sub.add_argument("--resume", metavar="RUN", help="continue the run in this folder")
+    sub.add_argument("--dry-run", action="store_true", help="print settings and plan, and stop")
+    _add_overrides(sub)
+
+    sub = add(
+        "evaluate",
+        _evaluate,
+        "Evaluate a run's models on its test fold, and write metrics.json and the report anew.",
+        "  bgan-video evaluate runs/demo clip.test_clips=10",
+    )
+    sub.add_argument("run", type=Path, help="the run's folder")
+    sub.add_argument("--validation", action="store_true", help="on the validation groups instead")
+    sub.add_argument("--json", action="store_true", help="print the figures as JSON")
+    _add_overrides(sub)
+
+    sub = add(
+        "predict",
+        _predict,
+        "Class, uncertainty and p(fake) of video files, or of all videos in folders.",
+        "  bgan-video predict runs/demo clip.avi folder/ --json",
+    )
+    sub.add_argument("run", type=Path, help="the run's folder")
+    sub.add_argument("paths", nargs="+", help="video files, or folders of them")
+    sub.add_argument("--json", action="store_true", help="print one JSON record a line")
+
+    sub = add(
+        "report",
+        _report,
+        "Write report.html from what the run's folder holds.",
+        "  bgan-video report runs/demo",
+    )
+    sub.add_argument("run", type=Path, help="the run's folder")
+    return parser
+
+
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="settings, such as train.steps=500"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

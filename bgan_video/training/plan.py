@@ -1,0 +1,56 @@
+"""What a run would do, without doing it: `--dry-run`."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import torch
+from torch import nn
+
+from bgan_video import config as config_module
+from bgan_video import precision
+from bgan_video.config import Config
+from bgan_video.data import layouts, splits
+from bgan_video.models import build_discriminator, build_generator
+
+# Weights, gradients and two moments of Adam, each float32.
+_BYTES_PER_WEIGHT = 16
+
+
+def plan(config: Config) -> str:
+    """The resolved settings, the networks' sizes, and the memory and data the run needs.
+
+    Raises:
+        UserError: Whatever would stop the run, as far as it shows without reading a video.
+    """
+    backend = precision.resolve(config.run)
+    manifest = splits.split(layouts.read(config.data), config.data)
+    p, t, c = config.posterior, config.train, config.clip
+    with torch.device("meta"):
+        discriminator = _count(build_discriminator(config, manifest.num_classes))
+        generator = _count(build_generator(config))
+    num_d, num_g = p.num_discriminators * p.num_mcmc, p.num_z * p.num_mcmc
+    weights = (num_d + config.baseline.supervised) * discriminator + num_g * generator
+    bank = p.max_samples * num_d * discriminator * 4
+    splits_count = Counter(item.split for item in manifest.items)
+    clip_mib = 3 * c.num_frames * c.size**2 * 4 / 2**20
+    lines = [
+        config_module.to_yaml(config).rstrip(),
+        "",
+        f"data: {manifest.name}, fold {manifest.fold}, {manifest.num_classes} classes; "
+        f"{splits_count['train']} training videos, {len(manifest.labelled)} of them labelled, "
+        f"{splits_count['validation']} for validation, {splits_count['test']} for test",
+        f"networks: {num_d} discriminators of {discriminator:,} parameters, "
+        f"{num_g} generators of {generator:,}"
+        + (", 1 supervised" if config.baseline.supervised else ""),
+        f"memory: {weights * _BYTES_PER_WEIGHT / 2**20:.0f} MiB for weights and optimisers, "
+        f"{clip_mib:.2f} MiB a clip, up to {config.data.cache_mib} MiB of decoded video, "
+        f"{bank / 2**20:.0f} MiB of posterior samples on disk",
+        f"compute: {t.steps} steps of {t.labelled_batch_size} labelled and {t.batch_size} "
+        f"unlabelled clips, {backend.precision} on {backend.hardware}",
+    ]
+    return "\n".join(lines)
+
+
+def _count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
