@@ -9,6 +9,8 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 Metrics = dict[str, float]
 
 CALIBRATION_BINS = 15
+# torchmetrics puts a confidence of exactly 1 into a bin of its own; it belongs to the last one.
+_SURE = 1 - 1e-6
 # Below the smallest probability a float32 softmax gives, so that it caps nothing but exact zeros.
 _TINY = 1e-38
 
@@ -35,7 +37,7 @@ def metrics(probabilities: Tensor, labels: Tensor) -> Metrics:
     of_label = p.gather(1, labels[:, None]).squeeze(1)
     one_hot = torch.nn.functional.one_hot(labels, num_classes)
     ece = multiclass_calibration_error(
-        p.float(), labels, num_classes, n_bins=CALIBRATION_BINS, norm="l1"
+        p.float().clamp_max(_SURE), labels, num_classes, n_bins=CALIBRATION_BINS, norm="l1"
     )
     return {
         "top1": ranked[:, 0].double().mean().item(),

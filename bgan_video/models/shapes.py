@@ -62,7 +62,10 @@ def plan_clip(num_frames: int, size: int) -> Plan:
     time_base, halvings = _time(num_frames, count)
     keep = Stage((3, 4, 4), (1, 2, 2), (1, 1, 1))
     halve = Stage((4, 4, 4), (2, 2, 2), (1, 1, 1))
-    return Plan((time_base, base, base), (keep,) * (count - halvings) + (halve,) * halvings)
+    import os
+    st=(keep,) * (count - halvings) + (halve,) * halvings
+    if os.environ.get('EARLY'): st=st[::-1]
+    return Plan((time_base, base, base), st)
 
 
 def _spatial(size: int) -> tuple[int, int]:
