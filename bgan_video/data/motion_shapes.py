@@ -29,7 +29,7 @@ from bgan_video.rng import derive_seed
 
 Frames = NDArray[np.uint8]
 
-VERSION = 1
+VERSION = 2
 MARKER = "rendered.json"
 
 # Which coordinate of (x, y, angle, log-size) a class advances, and to which side. Rows grow
@@ -46,10 +46,10 @@ MOTIONS: dict[str, tuple[int, int]] = {
 }
 
 # Lengths are parts of the frame's side, angles in radians, speeds per frame.
-_LOG_SIZE = (float(np.log(0.12)), float(np.log(0.36)))
+_LOG_SIZE = (float(np.log(0.2)), float(np.log(0.5)))
 _STATE_LOW = np.array([0.0, 0.0, 0.0, _LOG_SIZE[0]])
 _STATE_HIGH = np.array([1.0, 1.0, 2 * np.pi, _LOG_SIZE[1]])
-_SPEEDS = ((0.016, 0.039), (0.016, 0.039), (0.09, 0.2), (0.03, 0.055))
+_SPEEDS = ((0.025, 0.045), (0.025, 0.045), (0.12, 0.2), (0.03, 0.05))
 _LENGTHS = (32, 56)
 
 
@@ -67,7 +67,7 @@ def default_root() -> Path:
 def render(
     root: Path,
     *,
-    num_groups: int = 25,
+    num_groups: int = 40,
     clips_per_group: int = 2,
     size: int = 64,
     seed: int = 0,
@@ -149,7 +149,7 @@ def _draw_look(rng: Generator, size: int) -> _Look:
     """Draw a look; the class has no part in it."""
     ground = rng.uniform(40, 215, 3)
     shapes = rng.choice(list(SHAPES), 2)
-    other = (str(shapes[1]), _contrasting(rng, ground)) if rng.random() < 0.35 else None
+    other = (str(shapes[1]), _contrasting(rng, ground)) if rng.random() < 0.2 else None
     return _Look(
         shape=str(shapes[0]),
         color=_contrasting(rng, ground),
@@ -165,7 +165,7 @@ def _contrasting(rng: Generator, ground: NDArray[np.float64]) -> Floats:
     """A colour that the eye tells from `ground`, by its brightness."""
     while True:
         color = rng.uniform(0, 255, 3)
-        if abs(float(np.mean(color - ground))) > 70:
+        if abs(float(np.mean(color - ground))) > 90:
             return color.astype(np.float32)
 
 
@@ -177,7 +177,7 @@ def _texture(rng: Generator, size: int) -> NDArray[np.float64]:
     spectrum = np.fft.fft2(rng.standard_normal((size, size)))
     noise = np.fft.ifft2(spectrum * np.exp(-((u / along) ** 2) - (v / across) ** 2)).real
     noise -= noise.mean()
-    return noise * (rng.uniform(4, 24) / noise.std())
+    return noise * (rng.uniform(2, 10) / noise.std())
 
 
 def _draw(look: _Look, states: NDArray[np.float64], size: int, rng: Generator) -> Frames:

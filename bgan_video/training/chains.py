@@ -11,6 +11,7 @@ from torch import nn
 
 from bgan_video import rng
 from bgan_video.config import Config
+from bgan_video.errors import UserError
 from bgan_video.inference import SGHMC, StepSize, kinetic_temperature
 
 N = TypeVar("N", bound=nn.Module)
@@ -20,17 +21,24 @@ ADAM_BETAS = (0.5, 0.999)
 
 
 def step_sizes(config: Config) -> StepSize:
-    """The schedule of the samplers, with the steps that give a posterior sample."""
+    """The schedule of the samplers, with the steps that give a posterior sample.
+
+    Raises:
+        UserError: The cycles do not fit into the steps after burn-in.
+    """
     p = config.posterior
-    return StepSize(
-        kind=p.schedule,
-        lr=p.lr,
-        total_steps=config.train.steps,
-        burn_in=p.burn_in,
-        thinning=p.thinning,
-        num_cycles=p.num_cycles,
-        decay=p.lr_decay,
-    )
+    try:
+        return StepSize(
+            kind=p.schedule,
+            lr=p.lr,
+            total_steps=config.train.steps,
+            burn_in=p.burn_in,
+            thinning=p.thinning,
+            num_cycles=p.num_cycles if p.schedule == "cyclical" else 1,
+            decay=p.lr_decay,
+        )
+    except ValueError as error:
+        raise UserError(f"posterior.schedule={p.schedule} does not fit: {error}") from None
 
 
 class Chain(Generic[N]):
