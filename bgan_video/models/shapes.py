@@ -1,8 +1,8 @@
 """Which sizes the strided networks can take, and the stages that lead there. Pure arithmetic.
 
 Height and width are `base · 2^n` with `base` in 4..7 and n stages that each halve them. Time is
-`base · 2^k` with `base` in 1..7 and k ≤ n: it is halved by the k stages nearest to the logits, so
-that motion is seen at full rate by the first layers. Generators run the same stages backwards.
+`base · 2^k` with `base` in 1..7 and k ≤ n: it is halved by the k stages nearest to the pixels, where
+frames are dearest (docs/experiments.md has both orders). Generators run the stages backwards.
 """
 
 from __future__ import annotations
@@ -62,10 +62,7 @@ def plan_clip(num_frames: int, size: int) -> Plan:
     time_base, halvings = _time(num_frames, count)
     keep = Stage((3, 4, 4), (1, 2, 2), (1, 1, 1))
     halve = Stage((4, 4, 4), (2, 2, 2), (1, 1, 1))
-    import os
-    st=(keep,) * (count - halvings) + (halve,) * halvings
-    if os.environ.get('EARLY'): st=st[::-1]
-    return Plan((time_base, base, base), st)
+    return Plan((time_base, base, base), (halve,) * halvings + (keep,) * (count - halvings))
 
 
 def _spatial(size: int) -> tuple[int, int]:
