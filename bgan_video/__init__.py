@@ -1,9 +1,8 @@
 """Semi-supervised video classification with Bayesian GANs.
 
-    config = bgan_video.config.load("configs/demo.yaml")
-    result = bgan_video.train(config)
-    for prediction in bgan_video.load(result.folder).predict(["clip.avi"]):
-        ...
+>>> config = bgan_video.config.load("configs/demo.yaml")  # doctest: +SKIP
+>>> result = bgan_video.train(config)  # doctest: +SKIP
+>>> predictions = list(bgan_video.load(result.folder).predict(["clip.avi"]))  # doctest: +SKIP
 """
 
 from __future__ import annotations

@@ -142,6 +142,8 @@ class Objective:
     consistency_threshold: Fraction = 0.9
     consistency_warmup: CountOrZero = 0
     """Steps over which the consistency weight grows from 0 to its value."""
+    balance_weight: NonNegative = 0.0
+    """Keeps the mean prediction of unlabelled clips near uniform; only for balanced data."""
     feature_matching_weight: NonNegative = 0.0
     mask_weight: NonNegative = 0.1
     """L1 of the two-stream generator's foreground mask (Vondrick et al. 2016)."""

@@ -8,6 +8,8 @@ are identities, given in each docstring.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -86,6 +88,20 @@ def consistency(weak_probabilities: Tensor, strong_logits: Tensor, threshold: fl
     classes = _at_least_float32(strong_logits)[:, 1:]
     entropy = F.cross_entropy(classes, pseudo, reduction="none")
     return (entropy * (confidence >= threshold)).mean()
+
+
+def imbalance(logits: Tensor) -> Tensor:
+    """How far the mean prediction of a batch is from uniform: `KL(u || mean softmax(l[1..K]))`.
+
+    The regulariser R_A of Arazo et al. 2020 (Tanaka et al. 2018) against pseudo-labels that all
+    become one class. For data whose classes are about equally frequent, in batches not much smaller
+    than the number of classes.
+
+    Args:
+        logits: `[B, K+1]`.
+    """
+    mean = class_probabilities(logits).mean(dim=0)
+    return -(mean.log().mean() + math.log(len(mean)))
 
 
 def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from bgan_video import config, losses
-from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.data.streams import LabelledBatch
 from bgan_video.inference import Gaussian, named_prior_parameters
 from bgan_video.models import Classifier, Generated, frozen_statistics
 
@@ -34,6 +34,28 @@ class Potential:
 
     total: Tensor
     terms: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class RealLogits:
+    """One chain's logits of real items, from one forward pass.
+
+    Attributes:
+        labelled: `[B_lb, K+1]`.
+        targets: `[B_lb]`, classes 0..K-1.
+        unlabelled: `[B_ulb, K+1]`, of the weak views.
+    """
+
+    labelled: Tensor
+    targets: Tensor
+    unlabelled: Tensor
+
+    @staticmethod
+    def of(network: Classifier, labelled: LabelledBatch, weak: Tensor) -> RealLogits:
+        """All real items through one network, normalised together."""
+        logits = network(torch.cat([labelled.x, weak]))
+        count = len(labelled.y)
+        return RealLogits(logits[:count], labelled.y, logits[count:])
 
 
 class Objective:
@@ -56,8 +78,9 @@ class Objective:
     def discriminator(
         self,
         network: Classifier,
-        labelled: LabelledBatch,
-        unlabelled: UnlabelledBatch,
+        real: RealLogits,
+        teacher: Tensor,
+        strong: Tensor,
         fakes: Tensor,
         step: int,
     ) -> Potential:
@@ -68,35 +91,38 @@ class Objective:
 
         Args:
             network: The chain's K+1-class discriminator, in training mode.
-            labelled: `x_lb, y_lb`.
-            unlabelled: Weak and strong views of `x_ulb`.
+            real: Its logits of the labelled and the unlabelled items.
+            teacher: `[B_ulb, K]`, class probabilities that the strong view should agree with.
+            strong: Strong views of the unlabelled items.
             fakes: The items of all generators, detached.
-            step: Of the run, for the warm-up of the consistency term.
+            step: Of the run from 0, for the warm-up of the consistency term.
         """
         s = self.settings
-        num_labelled = len(labelled.y)
-        real_logits = network(torch.cat([labelled.x, unlabelled.weak]))  # [B_lb + B_ulb, K+1]
-        logits_lb, logits_ulb = real_logits[:num_labelled], real_logits[num_labelled:]
-        terms = {"labelled": s.labelled_weight * losses.labelled(logits_lb, labelled.y)}
-        report = {}
+        terms = {"labelled": s.labelled_weight * losses.labelled(real.labelled, real.targets)}
+        report = {
+            "d_real": losses.log_real(real.unlabelled.detach()).exp().mean(),
+            "train_top1": (real.labelled[:, 1:].argmax(dim=1) == real.targets).float().mean(),
+        }
         if s.adversarial_weight > 0:
             with frozen_statistics(network):
                 fake_logits = network(fakes)
-            terms["real"] = s.adversarial_weight * losses.real(logits_ulb)
+            terms["real"] = s.adversarial_weight * losses.real(real.unlabelled)
             terms["fake"] = s.adversarial_weight * losses.fake(fake_logits)
-            report["d_fake_before"] = losses.log_real(fake_logits).exp().mean()
+            report["d_fake_before"] = losses.log_real(fake_logits.detach()).exp().mean()
         if s.consistency_weight > 0:
             with frozen_statistics(network):
-                strong_logits = network(unlabelled.strong)
-            weak = losses.class_probabilities(logits_ulb).detach()
+                strong_logits = network(strong)
             warmth = min(1.0, (step + 1) / (s.consistency_warmup + 1))
             terms["consistency"] = (s.consistency_weight * warmth) * losses.consistency(
-                weak, strong_logits, s.consistency_threshold
+                teacher, strong_logits, s.consistency_threshold
             )
+            report["confident"] = (
+                (teacher.max(dim=1).values >= s.consistency_threshold).float().mean()
+            )
+        if s.balance_weight > 0:
+            terms["balance"] = s.balance_weight * losses.imbalance(real.unlabelled)
         if self._prior is not None:
             terms["prior_d"] = self._prior_term(network, self._prior, self.num_data)
-        report["d_real"] = losses.log_real(logits_ulb).exp().mean()
-        report["train_top1"] = (logits_lb[:, 1:].argmax(dim=1) == labelled.y).float().mean()
         return _potential(terms, report)
 
     def generators(

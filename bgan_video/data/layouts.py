@@ -76,13 +76,13 @@ def _video_folder(data: Data) -> Manifest:
     ]
     if not paths:
         raise UserError(
-            f"data.root={root} holds no videos; looked for <class>/*{{{','.join(VIDEO_SUFFIXES)}}}, "
-            f"found {_found(root)}; see datasets/video_folder.md"
+            f"data.root={root} holds no videos; looked for <class>/* with a suffix of "
+            f"{' '.join(VIDEO_SUFFIXES)}, found {_found(root)}; see datasets/video_folder.md"
         )
     empty = set(range(len(classes))) - {label for _, label in paths}
     if empty:
         raise UserError(f"data.root={root}: no video in class folder {classes[min(empty)]!r}")
-    groups = _folder_groups(data.groups, root, [path for path, _ in paths])
+    groups = _folder_groups(data.groups, [path for path, _ in paths])
     if data.fold > NUM_FOLDER_FOLDS:
         raise UserError(f"data.fold={data.fold} does not exist; allowed: 1..{NUM_FOLDER_FOLDS}")
     folds = group_folds([(groups[p], label) for p, label in paths], NUM_FOLDER_FOLDS)
@@ -135,7 +135,8 @@ def _ucf_item(
         raise UserError(f"{where}: class {folder!r} is not in classInd.txt")
     if number.strip() and number.strip() != str(label + 1):
         raise UserError(
-            f"{where}: label {number.strip()} contradicts classInd.txt, where {folder} is {label + 1}"
+            f"{where}: label {number.strip()} contradicts classInd.txt, "
+            f"where {folder} is {label + 1}"
         )
     return Item(_find(index, path), label, group[1], split)
 
@@ -199,7 +200,7 @@ def _find(index: dict[str, str], path: str) -> str:
     return index.get(path.casefold(), path)
 
 
-def _folder_groups(groups: str | None, root: Path, paths: list[str]) -> dict[str, str]:
+def _folder_groups(groups: str | None, paths: list[str]) -> dict[str, str]:
     """Group of each path: by default every file is its own, named by its path without suffix."""
     if groups is None:
         return {p: p.rpartition(".")[0] for p in paths}

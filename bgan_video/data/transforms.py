@@ -81,7 +81,7 @@ def _random_crop(
 
 
 def _crop(frames: Frames, side: float, along_y: float, along_x: float, size: int) -> Tensor:
-    """A square of `side` pixels, `along` its way from 0 to 1, resized: float `[T, 3, h, w]`, 0..1."""
+    """A square of `side` pixels at `along` (0..1) of its way, as `[T, 3, size, size]` in 0..1."""
     height, width = frames.shape[1:3]
     pixels = max(1, round(side))
     top = round((height - pixels) * along_y)

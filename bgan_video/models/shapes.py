@@ -1,8 +1,8 @@
 """Which sizes the strided networks can take, and the stages that lead there. Pure arithmetic.
 
 Height and width are `base · 2^n` with `base` in 4..7 and n stages that each halve them. Time is
-`base · 2^k` with `base` in 1..7 and k ≤ n: it is halved by the k stages nearest to the pixels, where
-frames are dearest (docs/experiments.md has both orders). Generators run the stages backwards.
+`base · 2^k` with `base` in 1..7 and k ≤ n: it is halved by the k stages nearest to the pixels,
+where frames cost most (docs/experiments.md has both orders). Generators run the stages backwards.
 """
 
 from __future__ import annotations

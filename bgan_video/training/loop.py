@@ -39,10 +39,14 @@ def train(config: Config, resume: Path | None = None) -> Path:
         UserError: Data, device or settings do not go together.
     """
     backend = precision.resolve(config.run)
-    folder = resume or run_folder.create(config, backend)
-    manifest, frames = run_folder.prepare_data(config, folder)
+    manifest, broken, frames = run_folder.prepare_data(config)
     unlabelled_items, labelled_items = manifest.part("train"), manifest.labelled
     trainer = Trainer(config, DataSize(manifest.num_classes, len(unlabelled_items)), backend)
+    if resume is None:
+        folder = run_folder.create(config, backend, manifest, broken)
+    else:
+        folder = resume
+        run_folder.check_unchanged(folder, manifest)
     bank = SampleBank(folder / "posterior", config.posterior.max_samples)
     first = _restore(folder, trainer, bank) if resume else 0
 
@@ -167,8 +171,8 @@ def _describe(config: Config, manifest: Manifest, trainer: Trainer) -> str:
     return (
         f"{manifest.name}, fold {manifest.fold}: {len(manifest.labelled)} labelled of "
         f"{len(manifest.part('train'))} training videos, "
-        f"{len(manifest.part('validation'))} for validation, {len(manifest.part('test'))} for test, "
-        f"{manifest.num_classes} classes\n"
+        f"{len(manifest.part('validation'))} for validation, "
+        f"{len(manifest.part('test'))} for test, {manifest.num_classes} classes\n"
         f"{len(trainer.generators)} generators, {len(trainer.discriminators)} discriminators, "
         f"{trainer.backend.precision} on {trainer.backend.hardware}; run folder {config.run_dir}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -40,8 +41,12 @@ def name_run(config: Config, default: str) -> Config:
     return config.named(free)
 
 
-def create(config: Config, backend: Backend) -> Path:
-    """Make the folder, with the resolved settings and the environment in it."""
+def create(config: Config, backend: Backend, manifest: Manifest, broken: Sequence[Broken]) -> Path:
+    """Make the folder, once it is known that the run can start.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
     folder = config.run_dir
     try:
         folder.mkdir(parents=True)
@@ -49,7 +54,6 @@ def create(config: Config, backend: Backend) -> Path:
         raise UserError(f"cannot make the run folder {folder}: {error.strerror}") from None
     for name in ("samples", "checkpoints", "posterior", "predictions"):
         (folder / name).mkdir()
-    write_atomically(folder / "config.yaml", config_module.to_yaml(config))
     environment = {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -59,7 +63,12 @@ def create(config: Config, backend: Backend) -> Path:
         "threads": torch.get_num_threads(),
         "packages": {name: version(name) for name in _PACKAGES if _installed(name)},
     }
-    write_atomically(folder / "environment.json", json.dumps(environment, indent=2))
+    lines = [json.dumps(record._asdict()) + "\n" for record in broken]
+    write_atomically(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
+    write_atomically(folder / "broken.jsonl", "".join(lines))
+    write_atomically(folder / "manifest.json", manifest.to_json())
+    # Last: a folder with a config is a run, and can be resumed.
+    write_atomically(folder / "config.yaml", config_module.to_yaml(config))
     return folder
 
 
@@ -79,11 +88,11 @@ def open_config(folder: Path) -> Config:
     return config_module.from_mapping(mapping)
 
 
-def prepare_data(config: Config, folder: Path) -> tuple[Manifest, Frames]:
-    """Find, split and read the videos; write the manifest, or check it against the one there is.
+def prepare_data(config: Config) -> tuple[Manifest, list[Broken], Frames]:
+    """Find, read and split the videos.
 
     Raises:
-        UserError: The data do not serve the settings, or changed since the run began.
+        UserError: The data do not serve the settings.
     """
     listed = layouts.read(config.data)
     frames = Frames(listed.root, config)
@@ -95,24 +104,19 @@ def prepare_data(config: Config, folder: Path) -> tuple[Manifest, Frames]:
             f"no training video of {listed.root} is labelled and readable in fold "
             f"{config.data.fold} ({len(broken)} broken of {len(listed.items)} listed)"
         )
-    path = folder / "manifest.json"
-    if path.is_file():
-        if Manifest.from_json(path.read_text(encoding="utf-8")).items != manifest.items:
-            raise UserError(
-                f"the videos of {listed.root} are not those {path} was written for; "
-                f"start a new run, or bring the old files back"
-            )
-    else:
-        _write_broken(folder, broken)
-        write_atomically(path, manifest.to_json())
-    return manifest, frames
-
-
-def _write_broken(folder: Path, broken: list[Broken]) -> None:
-    lines = [json.dumps(record._asdict()) + "\n" for record in broken]
-    write_atomically(folder / "broken.jsonl", "".join(lines))
     if broken:
-        console.say(f"left out {len(broken)} broken videos, listed in {folder / 'broken.jsonl'}")
+        console.say(f"left out {len(broken)} broken videos; broken.jsonl lists them")
+    return manifest, broken, frames
+
+
+def check_unchanged(folder: Path, manifest: Manifest) -> None:
+    """Raises UserError where a run's videos are not those it began with."""
+    path = folder / "manifest.json"
+    if Manifest.from_json(path.read_text(encoding="utf-8")).items != manifest.items:
+        raise UserError(
+            f"the videos of {manifest.root} are not those {path} was written for; "
+            f"start a new run, or bring the old files back"
+        )
 
 
 def _installed(name: str) -> bool:

@@ -14,7 +14,7 @@ from bgan_video import losses
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.models import Classifier, Generated, build_discriminator, build_generator
-from bgan_video.objective import Objective
+from bgan_video.objective import Objective, RealLogits
 from bgan_video.precision import Backend
 from bgan_video.rng import Generators
 from bgan_video.training.chains import ADAM_BETAS, Chain, initialised, without_gradients
@@ -133,11 +133,18 @@ class Trainer:
         generated: list[Generated],
     ) -> Terms:
         fakes = torch.cat([g.items for g in generated]).detach() if generated else labelled.x[:0]
+        with self.backend.autocast():
+            real = [
+                RealLogits.of(chain.network, labelled, unlabelled.weak)
+                for chain in self.discriminators
+            ]
+        # The chains teach each other: a pseudo-label is the posterior mean's, not one sample's.
+        teacher = torch.stack([losses.class_probabilities(r.unlabelled.detach()) for r in real])
         logged: list[Terms] = []
-        for chain in self.discriminators:
+        for chain, logits in zip(self.discriminators, real, strict=True):
             with self.backend.autocast():
                 potential = self.objective.discriminator(
-                    chain.network, labelled, unlabelled, fakes, index
+                    chain.network, logits, teacher.mean(dim=0), unlabelled.strong, fakes, index
                 )
             self._descend(potential.total, chain.optimizer)
             logged.append({"loss_d": potential.total.detach(), **potential.terms})

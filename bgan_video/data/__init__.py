@@ -1,0 +1,1 @@
+"""Layouts → manifest → splits → clip indices → frames → views → streams."""

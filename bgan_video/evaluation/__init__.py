@@ -1,0 +1,1 @@
+"""From clips to videos to the posterior mean, and its figures."""

@@ -1,0 +1,1 @@
+"""The training loop, its chains, checkpoints and records."""

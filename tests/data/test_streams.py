@@ -1,0 +1,188 @@
+"""Streams: sample i is a pure function of (seed, stream, i), whoever loads it."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgan_video import config
+from bgan_video.config import Config
+from bgan_video.data import streams
+from bgan_video.data.decode import BrokenVideo
+from bgan_video.data.frames import Frames
+from bgan_video.data.manifest import Item
+from bgan_video.data.streams import ClipStream, labelled_batches, unlabelled_batches
+from bgan_video.errors import UserError
+
+LENGTH = 40
+
+
+class Pictures:
+    """Stands for `Frames`: every video has its own brightness, every frame its number."""
+
+    def read(self, item: Item, indices: Sequence[int]) -> np.ndarray:
+        frames = np.empty((len(indices), 9, 9, 3), np.uint8)
+        frames[..., 0] = item.label * 20
+        frames[..., 1] = int(item.group)
+        frames[..., 2] = np.asarray(indices)[:, None, None] * 6
+        return frames
+
+
+class Broken:
+    def read(self, item: Item, indices: Sequence[int]) -> np.ndarray:
+        raise BrokenVideo(item.path, "it was cut short")  # type: ignore[arg-type]
+
+
+def videos(count: int = 7) -> list[Item]:
+    return [Item(f"{i}.avi", i % 3, str(i), "train", num_frames=LENGTH) for i in range(count)]
+
+
+@cache
+def settings(*overrides: str) -> Config:
+    small = ["clip.size=8", "clip.num_frames=4", "train.batch_size=3"]
+    return config.load(None, [*small, "train.labelled_batch_size=2", *overrides])
+
+
+PICTURES = cast(Frames, Pictures())
+
+
+def stream(name: str = "unlabelled", count: int = 7, seed: int = 0) -> ClipStream:
+    return ClipStream(name, videos(count), PICTURES, settings(f"run.seed={seed}"))
+
+
+def unlabelled(number: int, first: int = 0, *overrides: str) -> list[Any]:
+    batches = unlabelled_batches(videos(), PICTURES, settings(*overrides), first)
+    return list(itertools.islice(batches, number))
+
+
+def labelled(number: int, first: int = 0, *overrides: str) -> list[Any]:
+    batches = labelled_batches(videos(), PICTURES, settings(*overrides), first)
+    return list(itertools.islice(batches, number))
+
+
+def assert_same(left: list[Any], right: list[Any]) -> None:
+    for a, b in zip(left, right, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@given(st.integers(1, 20), st.integers(0, 5), st.integers(0, 99))
+def test_every_pass_shows_every_item_once(count: int, epoch: int, seed: int) -> None:
+    samples = range(epoch * count, (epoch + 1) * count)
+    seen = Counter(stream(count=count, seed=seed).item(s).path for s in samples)
+    assert seen == {item.path: 1 for item in videos(count)}
+
+
+def test_every_pass_has_its_own_order() -> None:
+    of = stream(count=12)
+    orders = [tuple(of.item(12 * e + i).path for i in range(12)) for e in range(5)]
+    assert len(set(orders)) == 5
+
+
+def test_the_order_depends_on_seed_and_name() -> None:
+    def order(of: ClipStream) -> tuple[str, ...]:
+        return tuple(of.item(i).path for i in range(12))
+
+    same = [stream(count=12) for _ in range(2)]
+    assert order(same[0]) == order(same[1])
+    others = [stream("labelled", 12), stream(count=12, seed=1)]
+    assert len({order(of) for of in [same[0], *others]}) == 3
+
+
+def test_an_item_comes_at_a_new_place_in_time_in_every_pass() -> None:
+    of = stream(count=1)
+    starts = [int(of.read(i, of.random(i))[1][0, 0, 0, 2]) // 6 for i in range(60)]
+    assert len(set(starts)) > 20
+
+
+def test_a_batch_is_its_samples_whatever_came_before() -> None:
+    of = settings()
+    data = streams.UnlabelledClips(
+        ClipStream("unlabelled", videos(), PICTURES, of), _weak(of), None
+    )
+    for b, batch in enumerate(unlabelled(4)):
+        alone = torch.stack([data[3 * b + i].weak for i in range(3)])
+        assert torch.equal(batch.weak, alone)
+
+
+def _weak(of: Config) -> Any:
+    return streams.weak_view(of)
+
+
+@pytest.mark.parametrize("batches", [unlabelled, labelled])
+@pytest.mark.parametrize("first", [1, 5])
+def test_starting_late_is_the_same_as_skipping(batches: Any, first: int) -> None:
+    assert_same(batches(3, first), batches(3 + first)[first:])
+
+
+@pytest.mark.parametrize("batches", [unlabelled, labelled])
+def test_the_seed_changes_every_batch(batches: Any) -> None:
+    one, other = batches(2, 0, "run.seed=1"), batches(2, 0, "run.seed=2")
+    assert not any(torch.equal(a[0], b[0]) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(workers: int) -> None:
+    strong = "objective.consistency_weight=1"
+    many = unlabelled(6, 2, f"data.num_workers={workers}", strong)
+    assert_same(many, unlabelled(6, 2, strong))
+
+
+def test_a_labelled_clip_carries_its_own_label() -> None:
+    overrides = ["augment.color=0"]
+    for batch in labelled(6, 0, *overrides):
+        assert batch.x.shape == (2, 3, 4, 8, 8)
+        red = ((batch.x[:, 0, 0, 0, 0] + 1) * 127.5).round().long()
+        assert torch.equal(red // 20, batch.y)
+        assert batch.y.dtype == torch.int64
+
+
+def test_both_views_are_of_the_same_clip() -> None:
+    calm = ["augment.color=0", "augment.strong_color=0", "augment.strong_erase=0"]
+    for batch in unlabelled(5, 0, "objective.consistency_weight=1", *calm):
+        torch.testing.assert_close(batch.weak[..., 0, 0], batch.strong[..., 0, 0])
+        assert batch.strong.shape == batch.weak.shape
+
+
+def test_the_two_views_are_drawn_apart() -> None:
+    colourful = ["augment.strong_color=0.2", "augment.strong_erase=0"]
+    (batch,) = unlabelled(1, 0, "objective.consistency_weight=1", *colourful)
+    assert not torch.isclose(batch.weak, batch.strong).all()
+
+
+def test_the_weak_view_is_the_same_with_and_without_a_strong_one() -> None:
+    without, with_strong = unlabelled(2), unlabelled(2, 0, "objective.consistency_weight=1")
+    for a, b in zip(without, with_strong, strict=True):
+        assert torch.equal(a.weak, b.weak)
+        assert a.strong.numel() <= 3  # no clip where nobody asks for one
+
+
+def test_streams_leave_the_global_random_state_alone() -> None:
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    unlabelled(2)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+
+
+def test_a_clip_is_strided_within_its_video() -> None:
+    of = stream()
+    for i in range(30):
+        item, frames = of.read(i, of.random(i))
+        numbers = frames[:, 0, 0, 2].astype(int) // 6
+        assert frames[0, 0, 0, 1] == int(item.group)
+        assert (np.diff(numbers) == 2).all()
+        assert 0 <= numbers.min() <= numbers.max() < LENGTH
+
+
+def test_a_video_that_breaks_later_is_named() -> None:
+    of = ClipStream("labelled", videos(1), cast(Frames, Broken()), settings())
+    with pytest.raises(UserError, match=r"0\.avi no longer reads: it was cut short"):
+        of.read(0, of.random(0))

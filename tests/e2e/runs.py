@@ -1,0 +1,60 @@
+"""Tiny runs on real video files, through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+# Every part of a run happens: burn-in, sampling, thinning, validation, checkpoints, samples.
+TINY = [
+    "clip.num_frames=4",
+    "clip.size=16",
+    "clip.test_clips=2",
+    "data.labels_per_class=1",
+    "generator.width=4",
+    "generator.latent_dim=8",
+    "discriminator.width=4",
+    "discriminator.dropout=0.1",
+    "objective.consistency_weight=1",
+    "objective.consistency_threshold=0.2",
+    "posterior.burn_in=5",
+    "posterior.thinning=2",
+    "posterior.max_samples=2",
+    "train.steps=14",
+    "train.batch_size=4",
+    "train.labelled_batch_size=4",
+    "train.log_every=1",
+    "train.evaluate_every=7",
+    "train.checkpoint_every=4",
+    "train.sample_every=7",
+]
+
+
+def arguments(videos: Path, runs: Path, name: str, *more: str) -> list[str]:
+    """Of `train_video.py`, for a tiny run."""
+    where = ["data.layout=ucf101", f"data.root={videos}", f"run.dir={runs}", f"run.name={name}"]
+    return [*where, *TINY, *more]
+
+
+def start(*args: str) -> subprocess.Popen[str]:
+    """`train_video.py` as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "train_video.py"), *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def log(run: Path) -> list[dict[str, float]]:
+    """The log without what a clock says."""
+    clock = ("seconds", "data_seconds", "items_per_second")
+    lines = (run / "log.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in clock} for line in lines]

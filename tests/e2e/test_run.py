@@ -1,0 +1,181 @@
+"""A whole run: what it writes, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bgan_video import cli
+from tests.e2e import runs
+
+pytestmark = pytest.mark.e2e
+
+
+def test_the_run_folder_holds_what_the_contract_names(finished: Path):
+    for name in (
+        "config.yaml",
+        "environment.json",
+        "manifest.json",
+        "log.jsonl",
+        "evaluations.jsonl",
+        "metrics.json",
+        "broken.jsonl",
+        "report.html",
+        "samples/real_samples.png",
+        "samples/real_samples.mp4",
+        "predictions/test.safetensors",
+    ):
+        assert (finished / name).is_file(), name
+    fakes = {p.name for p in (finished / "samples").glob("fake_samples_*")}
+    for chain in ("G_z00_m00", "G_z01_m00"):
+        assert any(re.fullmatch(rf"fake_samples_epoch_\d{{3}}_{chain}.mp4", f) for f in fakes)
+        assert any(re.fullmatch(rf"fake_samples_epoch_\d{{3}}_{chain}.png", f) for f in fakes)
+
+
+def test_metrics_follow_schema_1(finished: Path):
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["schema"] == 1
+    assert set(metrics["data"]) == {
+        "name",
+        "num_classes",
+        "num_labelled",
+        "num_unlabelled",
+        "num_test",
+        "fold",
+    }
+    for model in ("bayesian", "supervised"):
+        for level, per_video in (("clip", 2), ("video", 1)):
+            figures = metrics["models"][model][level]
+            assert set(figures) == {"top1", "top5", "nll", "ece", "brier", "count"}
+            assert figures["count"] == metrics["data"]["num_test"] * per_video
+            assert 0 <= figures["top1"] <= figures["top5"] <= 1
+
+
+def test_the_log_has_the_terms_and_both_phases(finished: Path):
+    lines = runs.log(finished)
+    assert [line["step"] for line in lines] == list(range(1, 15))
+    assert [line["phase"] for line in lines] == ["burn_in"] * 5 + ["sampling"] * 9
+    keys = {"epoch", "loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after", "train_top1"}
+    assert all(keys <= set(line) for line in lines)
+    # Terms add up to the loss they are terms of.
+    names = ("labelled", "real", "fake", "consistency", "prior_d")
+    for line in lines:
+        assert sum(line[name] for name in names) == pytest.approx(line["loss_d"], rel=1e-4)
+
+
+def test_the_console_prints_the_line_of_the_original(finished: Path):
+    text = (finished / "console.txt").read_text()
+    number = r"[\d.]+"
+    assert re.search(
+        rf"\[\d+/\d+\]\[\d+/\d+\] Loss_D: {number} Loss_G: {number} D\(x\): {number} "
+        rf"D\(G\(z\)\): {number} / {number} \| Acc {number} / {number}",
+        text,
+    )
+    assert "report.html" in text
+    assert "semi-supervised video" in text
+
+
+def test_the_bank_holds_the_latest_samples_of_every_chain(finished: Path):
+    names = sorted(p.name for p in (finished / "posterior").glob("discriminator_*"))
+    kept = {name for name in names if name >= "discriminator_00000011"}
+    assert kept == {f"discriminator_{s:08d}_{c:02d}.safetensors" for s in (11, 13) for c in (0, 1)}
+    state = load_file(finished / "posterior" / "discriminator_00000013_00.safetensors")
+    assert any("running_mean" in key for key in state), "statistics belong to a sample"
+
+
+def test_no_group_is_on_two_sides(finished: Path):
+    items = json.loads((finished / "manifest.json").read_text())["items"]
+    sides: dict[str, set[str]] = {}
+    for item in items:
+        sides.setdefault(item["group"], set()).add(item["split"])
+    assert all(len(splits) == 1 for splits in sides.values())
+    assert {item["split"] for item in items} == {"train", "validation", "test"}
+
+
+def test_killed_and_resumed_is_bitwise_the_run_that_was_not(
+    finished: Path, small_videos: Path, tmp_path: Path
+):
+    process = runs.start(*runs.arguments(small_videos, tmp_path, "killed"))
+    run = tmp_path / "killed"
+    deadline = time.monotonic() + 240
+    # Past the second checkpoint (step 8), in the middle of sampling.
+    while time.monotonic() < deadline and process.poll() is None:
+        if (run / "log.jsonl").is_file() and len(
+            (run / "log.jsonl").read_text().splitlines()
+        ) >= 10:
+            break
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, "the run was over before it could be killed"
+    assert not (run / "metrics.json").exists()
+
+    resumed = runs.start("--resume", str(run))
+    _, err = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, err
+    assert "resuming" in err
+
+    assert runs.log(run) == runs.log(finished)
+    for name in ("metrics.json",):
+        one, other = (json.loads((r / name).read_text()) for r in (run, finished))
+        assert one["models"] == other["models"]
+    for path in sorted((finished / "posterior").iterdir()):
+        one, other = load_file(path), load_file(run / "posterior" / path.name)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one), path.name
+
+
+def test_resuming_a_finished_run_changes_nothing(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+):
+    before = (finished / "metrics.json").read_text(), runs.log(finished)
+    assert cli.main(["train", "--resume", str(finished)]) == 0
+    assert (finished / "metrics.json").read_text() == before[0]
+    assert runs.log(finished) == before[1]
+
+
+def test_another_number_of_workers_gives_the_same_run(
+    finished: Path, small_videos: Path, tmp_path: Path
+):
+    args = runs.arguments(small_videos, tmp_path, "workers", "data.num_workers=2")
+    process = runs.start(*args, "data.cache_mib=0")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert runs.log(tmp_path / "workers") == runs.log(finished)
+
+
+def test_bayes_false_is_the_plain_semi_supervised_gan(small_videos: Path, tmp_path: Path):
+    args = runs.arguments(small_videos, tmp_path, "ml", "posterior.bayes=false")
+    assert cli.main(["train", *args]) == 0
+    lines = runs.log(tmp_path / "ml")
+    assert {line["phase"] for line in lines} == {"burn_in"}
+    assert not any("prior_d" in line for line in lines)
+    stored = {p.name[:22] for p in (tmp_path / "ml" / "posterior").glob("discriminator_*")}
+    assert stored == {"discriminator_00000014"}, "the last weights, and no samples"
+
+
+def test_evaluate_again_gives_the_same_figures(finished: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["evaluate", str(finished), "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again == json.loads((finished / "metrics.json").read_text())["models"]
+
+
+def test_predict_names_a_broken_file_and_goes_on(
+    finished: Path, small_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    broken = tmp_path / "broken.avi"
+    broken.write_bytes(b"not a video")
+    good = next(small_videos.rglob("*.avi"))
+    assert cli.main(["predict", str(finished), str(broken), str(good), "--json"]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["path"] == str(broken)
+    assert first["error"]
+    assert sum(second["probabilities"]) == pytest.approx(1)
+    assert second["mutual_information"] >= 0

@@ -1,0 +1,277 @@
+"""Settings: what is read, what is refused, and how a refusal reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bgan_video import config, parsing
+from bgan_video.config import Config, load, to_mapping, to_yaml
+from bgan_video.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "configs").rglob("*.yaml"))
+
+# Any text a file may hold, but for the `${...}` that asks for another setting.
+names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(
+    lambda text: "$" not in text
+)
+changes = st.fixed_dictionaries(
+    {},
+    optional={
+        "run": st.fixed_dictionaries({"name": st.none() | names, "deterministic": st.booleans()}),
+        "data": st.fixed_dictionaries(
+            {"root": st.none() | names, "validation_fraction": st.floats(0, 0.9)}
+        ),
+        "posterior": st.fixed_dictionaries(
+            {
+                "lr": st.floats(1e-300, 1e6),
+                "schedule": st.sampled_from(["constant", "exponential", "cyclical"]),
+                "burn_in": st.integers(0, 500),
+            }
+        ),
+        "train": st.fixed_dictionaries(
+            {"steps": st.integers(1000, 10**12), "max_grad_norm": st.none() | st.floats(1e-9, 1e9)}
+        ),
+        "clip": st.fixed_dictionaries({"test_crops": st.sampled_from([1, 3])}),
+    },
+)
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load(None, overrides)
+    return str(caught.value)
+
+
+def refusal_of(path: Path, text: str | bytes) -> str:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError) as caught:
+        load(path)
+    return str(caught.value)
+
+
+def test_no_file_and_no_override_is_the_default() -> None:
+    assert load() == Config()
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_loads(recipe: Path) -> None:
+    assert load(recipe) != Config()
+
+
+@settings(max_examples=40, deadline=None)
+@given(changes)
+def test_yaml_gives_back_the_config(tmp_path_factory: Any, changed: dict[str, Any]) -> None:
+    before = config.from_mapping(changed)
+    file = tmp_path_factory.mktemp("config") / "config.yaml"
+    file.write_text(to_yaml(before), encoding="utf-8")
+    assert load(file) == before
+
+
+@pytest.mark.parametrize("name", ["01", "1e3", "null", "yes", "12:30:45", "1_000", ".inf", "a: b"])
+def test_a_name_that_looks_like_something_else_stays_a_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.yaml").write_text(to_yaml(Config().named(name)))
+    assert load(tmp_path / "config.yaml").run.name == name
+
+
+def test_the_mapping_gives_back_the_config() -> None:
+    changed = load(None, ["train.steps=7", "posterior.burn_in=3"])
+    assert config.from_mapping(to_mapping(changed)) == changed
+
+
+def test_an_override_wins_over_the_file_and_leaves_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("train: {steps: 5000, batch_size: 3}\n")
+    train = load(tmp_path / "a.yaml", ["train.steps=6000"]).train
+    assert (train.steps, train.batch_size) == (6000, 3)
+
+
+def test_the_last_of_two_overrides_wins() -> None:
+    assert load(None, ["run.seed=1", "run.seed=2"]).run.seed == 2
+
+
+def test_null_unsets_a_setting(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("data: {labels_per_class: 4}\n")
+    assert load(tmp_path / "a.yaml", ["data.labels_per_class=null"]).data.labels_per_class is None
+
+
+def test_a_small_number_may_be_written_with_an_exponent() -> None:
+    assert load(None, ["posterior.lr=1e-4"]).posterior.lr == 1e-4
+
+
+def test_a_whole_number_is_a_number_too() -> None:
+    value = load(None, ["posterior.prior_std=2"]).posterior.prior_std
+    assert (value, type(value)) == (2.0, float)
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().train.steps = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "nearest"),
+    [
+        ("train.stpes=5", "train.stpes", "train.steps"),
+        ("trian.steps=5", "trian", "train"),
+        ("posterior.prior_sdt=1", "posterior.prior_sdt", "posterior.prior_std"),
+    ],
+)
+def test_an_unknown_key_names_itself_and_the_nearest(override: str, key: str, nearest: str) -> None:
+    message = refusal(override)
+    assert f"{key};" in message
+    assert f"did you mean {nearest}?" in message
+
+
+def test_an_unknown_key_like_no_other_lists_what_is_known() -> None:
+    assert "steps, batch_size, labelled_batch_size" in refusal("train.qqqqqq=1")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.steps=many", ["train.steps", "'many'", "a whole number"]),
+        ("train.steps=1.5", ["train.steps", "1.5", "a whole number"]),
+        ("train.steps=true", ["train.steps", "True", "a whole number"]),
+        ("posterior.lr=fast", ["posterior.lr", "'fast'", "a number"]),
+        ("posterior.lr=true", ["posterior.lr", "True", "a number"]),
+        ("posterior.bayes=1", ["posterior.bayes", "1", "true or false"]),
+        ("run.name=[a]", ["run.name", "text"]),
+        ("run.seed=null", ["run.seed", "None", "a whole number"]),
+        ("data.layout=ufc101", ["data.layout", "'ufc101'", "hmdb51", "did you mean ucf101?"]),
+        ("clip.test_crops=2", ["clip.test_crops", "2", "1, 3"]),
+        ("train=5", ["train", "section", "5"]),
+        ("train.steps.more=5", ["train.steps", "a whole number"]),
+    ],
+)
+def test_a_bad_value_names_key_value_and_what_is_allowed(override: str, said: list[str]) -> None:
+    message = refusal(override)
+    assert all(part in message for part in said), message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("key", "inside", "outside", "allowed"),
+    [
+        ("train.steps", "301", "0", "≥ 1"),
+        ("run.seed", "0", "-1", "≥ 0"),
+        ("posterior.lr", "1e-9", "0", "> 0"),
+        ("posterior.friction", "1", "0", "in (0, 1]"),
+        ("posterior.friction", "0.1", "1.01", "in (0, 1]"),
+        ("discriminator.dropout", "0.95", "0.96", "in [0, 0.95]"),
+        ("objective.consistency_threshold", "1", "-0.1", "in [0, 1]"),
+        ("clip.load_size", "64", "7", "≥ 8"),
+        ("posterior.temperature", "0", ".nan", "≥ 0"),
+    ],
+)
+def test_a_bound_is_where_it_says(key: str, inside: str, outside: str, allowed: str) -> None:
+    load(None, [f"{key}={inside}"])
+    message = refusal(f"{key}={outside}")
+    assert message.startswith(f"{key}=")
+    assert message.endswith(f"is out of range; allowed: {allowed}")
+
+
+@pytest.mark.parametrize("key", ["posterior.lr", "posterior.prior_std", "posterior.lr_decay"])
+def test_an_infinite_number_is_refused_before_it_reaches_a_sampler(key: str) -> None:
+    assert key in refusal(f"{key}=.inf")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("labels_per_class=1", "num_labelled=9"),
+        ("labels_per_class=1", "label_list=a.txt"),
+        ("num_labelled=9", "label_list=a.txt"),
+    ],
+)
+def test_two_ways_to_choose_labels_contradict(first: str, second: str) -> None:
+    message = refusal(f"data.{first}", f"data.{second}")
+    assert first.partition("=")[0] in message
+    assert second.partition("=")[0] in message
+
+
+def test_burn_in_leaves_a_step_to_sample_in() -> None:
+    load(None, ["train.steps=300", "posterior.burn_in=299", "posterior.thinning=1"])
+    message = refusal("train.steps=300", "posterior.burn_in=300")
+    assert "posterior.burn_in=300" in message
+    assert "train.steps=300" in message
+
+
+def test_burn_in_does_not_matter_where_nothing_is_sampled() -> None:
+    load(None, ["train.steps=3", "posterior.bayes=false"])
+
+
+def test_a_schedule_that_never_takes_a_sample_is_refused() -> None:
+    assert "thinning" in refusal(
+        "train.steps=310", "posterior.burn_in=300", "posterior.thinning=20"
+    )
+
+
+def test_more_cycles_than_steps_are_refused() -> None:
+    cyclical = ("posterior.schedule=cyclical", "posterior.num_cycles=4")
+    assert "num_cycles" in refusal("train.steps=302", *cyclical)
+
+
+def test_a_frame_is_not_loaded_smaller_than_its_crop() -> None:
+    load(None, ["clip.size=64", "clip.load_size=64"])
+    message = refusal("clip.size=64", "clip.load_size=63")
+    assert "clip.load_size=63" in message
+    assert "clip.size=64" in message
+
+
+def test_a_frame_is_loaded_an_eighth_larger_than_its_crop() -> None:
+    assert load(None, ["clip.size=112"]).load_size == 128
+    assert load(None, ["clip.size=112", "clip.load_size=120"]).load_size == 120
+
+
+@pytest.mark.parametrize("override", ["train.steps", "=5"])
+def test_an_override_is_key_equals_value(override: str) -> None:
+    assert "key=value" in refusal(override)
+
+
+def test_a_missing_file_says_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "there.yaml").write_text("")
+    with pytest.raises(UserError, match=r"missing\.yaml.*there\.yaml"):
+        load(tmp_path / "missing.yaml")
+
+
+def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("# nothing yet\n")
+    assert load(tmp_path / "a.yaml") == Config()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "train: [1",
+        "- train\n",
+        "5\n",
+        "1: 2\n",
+        "train: {1: 2}\n",
+        "run: {name: '${x}'}",
+        b"\xff\xfe",
+    ],
+    ids=["syntax", "list", "scalar", "number as section", "number as key", "dangling", "binary"],
+)
+def test_a_file_that_is_not_settings_is_the_users_mistake(
+    tmp_path: Path, text: str | bytes
+) -> None:
+    assert "\n" not in refusal_of(tmp_path / "a.yaml", text)
+
+
+def test_the_keys_of_the_schema_are_those_of_a_config() -> None:
+    sections = to_mapping(Config()).items()
+    there = [f"{section}.{key}" for section, values in sections for key in values]
+    assert parsing.keys(Config) == there
+
+
+def test_reading_settings_imports_no_torch() -> None:
+    code = "import sys, bgan_video.config; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
