@@ -233,6 +233,17 @@ class Config:
                 f"posterior.burn_in={self.posterior.burn_in} leaves no step to sample in; "
                 f"allowed: below train.steps={self.train.steps}"
             )
+        p, sampling = self.posterior, self.train.steps - self.posterior.burn_in
+        if p.bayes and p.schedule != "cyclical" and sampling < p.thinning:
+            raise UserError(
+                f"posterior.thinning={p.thinning} takes no sample in the {sampling} steps after "
+                f"burn-in; allowed: 1..{sampling}"
+            )
+        if p.bayes and p.schedule == "cyclical" and sampling < 2 * p.num_cycles:
+            raise UserError(
+                f"posterior.num_cycles={p.num_cycles} does not fit into the {sampling} steps after "
+                f"burn-in; allowed: 1..{sampling // 2}"
+            )
         if self.clip.load_size is not None and self.clip.load_size < self.clip.size:
             raise UserError(
                 f"clip.load_size={self.clip.load_size} is below clip.size={self.clip.size}; "
@@ -294,7 +305,10 @@ def _read(file: Path | str | None) -> Any:
         found = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         there = ", ".join(found) if found else "no YAML file"
         raise UserError(f"no config file {path}; in its folder: {there}")
-    loaded = OmegaConf.load(path)
+    try:
+        loaded = OmegaConf.load(path)
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"{path} does not read as YAML: {' '.join(str(error).split())}") from None
     if not OmegaConf.is_dict(loaded):
         raise UserError(f"{path} is not a mapping of sections such as 'train:'")
     return loaded

@@ -100,12 +100,16 @@ def imbalance(logits: Tensor) -> Tensor:
     Args:
         logits: `[B, K+1]`.
     """
-    mean = class_probabilities(logits).mean(dim=0)
-    return -(mean.log().mean() + math.log(len(mean)))
+    log_p = _at_least_float32(logits)[:, 1:].log_softmax(dim=1)
+    # log of the mean probability: a class nobody predicts has one of 0 in float32.
+    log_mean = log_p.logsumexp(dim=0) - math.log(len(log_p))
+    return -(log_mean.mean() + math.log(len(log_mean)))
 
 
 def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
-    """Squared distance of mean features, Salimans et al. 2016, eq. in section 3.1.
+    """Squared distance of mean features (Salimans et al. 2016, section 3.1), averaged over F.
+
+    The paper sums over features; the mean keeps the term's scale over widths.
 
     Args:
         real_features: `[B, F]` of real items, without gradient.

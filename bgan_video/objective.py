@@ -79,7 +79,7 @@ class Objective:
         self,
         network: Classifier,
         real: RealLogits,
-        teacher: Tensor,
+        teacher: Tensor | None,
         strong: Tensor,
         fakes: Tensor,
         step: int,
@@ -92,7 +92,8 @@ class Objective:
         Args:
             network: The chain's K+1-class discriminator, in training mode.
             real: Its logits of the labelled and the unlabelled items.
-            teacher: `[B_ulb, K]`, class probabilities that the strong view should agree with.
+            teacher: `[B_ulb, K]`, class probabilities that the strong view should agree with;
+                None where the term is off.
             strong: Strong views of the unlabelled items.
             fakes: The items of all generators, detached.
             step: Of the run from 0, for the warm-up of the consistency term.
@@ -109,7 +110,7 @@ class Objective:
             terms["real"] = s.adversarial_weight * losses.real(real.unlabelled)
             terms["fake"] = s.adversarial_weight * losses.fake(fake_logits)
             report["d_fake_before"] = losses.log_real(fake_logits.detach()).exp().mean()
-        if s.consistency_weight > 0:
+        if teacher is not None and s.consistency_weight > 0:
             with frozen_statistics(network):
                 strong_logits = network(strong)
             warmth = min(1.0, (step + 1) / (s.consistency_warmup + 1))

@@ -28,7 +28,7 @@ class Range:
 
     def __contains__(self, value: float) -> bool:
         above = value > self.low if self.exclusive else value >= self.low
-        return above and value <= self.high and not math.isnan(value)
+        return above and value <= self.high and math.isfinite(value)
 
     def __str__(self) -> str:
         if self.high == math.inf:
@@ -42,17 +42,21 @@ def build(schema: type[T], mapping: Mapping[str, Any], path: str = "") -> T:
     Raises:
         UserError: An unknown key (the nearest known one is named) or a value out of type or range.
     """
+    return _build(schema, mapping, path, keys(schema))
+
+
+def _build(schema: type[T], mapping: Mapping[str, Any], path: str, known: list[str]) -> T:
     hints = get_type_hints(schema, include_extras=True)
     values: dict[str, Any] = {}
     for key, value in mapping.items():
         name = f"{path}{key}"
         if key not in hints:
-            raise UserError(_unknown(name, key, path, hints))
+            raise UserError(_unknown(f"{name}={value!r}", str(key), path, hints, known))
         hint = hints[key]
         if dataclasses.is_dataclass(hint):
             if not isinstance(value, Mapping):
                 raise UserError(f"{name} is a section of settings, not the value {value!r}")
-            values[key] = build(hint, value, f"{name}.")  # type: ignore[arg-type]
+            values[key] = _build(hint, value, f"{name}.", known)  # type: ignore[arg-type]
         else:
             values[key] = _convert(name, value, hint)
     return schema(**values)
@@ -67,10 +71,12 @@ def keys(schema: type[Any], path: str = "") -> list[str]:
     return found
 
 
-def _unknown(name: str, key: str, path: str, hints: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(key, list(hints), n=1, cutoff=0.5)
-    advice = f"did you mean {path}{near[0]}?" if near else f"known here: {', '.join(hints)}"
-    return f"unknown setting {name}; {advice}"
+def _unknown(setting: str, key: str, path: str, hints: Mapping[str, Any], known: list[str]) -> str:
+    """The nearest key of the same section, else one of that name elsewhere, else what there is."""
+    near = [path + k for k in difflib.get_close_matches(key, list(hints), n=1, cutoff=0.6)]
+    near = near or [k for k in known if k.rpartition(".")[2] == key]
+    advice = f"did you mean {near[0]}?" if near else f"known here: {', '.join(hints)}"
+    return f"unknown setting {setting}; {advice}"
 
 
 def _convert(name: str, value: Any, hint: Any) -> Any:

@@ -83,7 +83,7 @@ def test_a_name_that_looks_like_something_else_stays_a_name(tmp_path: Path, name
 
 
 def test_the_mapping_gives_back_the_config() -> None:
-    changed = load(None, ["train.steps=7", "posterior.burn_in=3"])
+    changed = load(None, ["train.steps=70", "posterior.burn_in=3"])
     assert config.from_mapping(to_mapping(changed)) == changed
 
 
@@ -126,7 +126,7 @@ def test_a_config_cannot_be_changed() -> None:
 )
 def test_an_unknown_key_names_itself_and_the_nearest(override: str, key: str, nearest: str) -> None:
     message = refusal(override)
-    assert f"{key};" in message
+    assert f"unknown setting {key}=" in message
     assert f"did you mean {nearest}?" in message
 
 
@@ -160,7 +160,7 @@ def test_a_bad_value_names_key_value_and_what_is_allowed(override: str, said: li
 @pytest.mark.parametrize(
     ("key", "inside", "outside", "allowed"),
     [
-        ("train.steps", "301", "0", "≥ 1"),
+        ("train.steps", "320", "0", "≥ 1"),
         ("run.seed", "0", "-1", "≥ 0"),
         ("posterior.lr", "1e-9", "0", "> 0"),
         ("posterior.friction", "1", "0", "in (0, 1]"),

@@ -44,23 +44,25 @@ def _ucf101(data: Data) -> Manifest:
 def _hmdb51(data: Data) -> Manifest:
     root = _root(data)
     lists = Path(data.lists) if data.lists else root / "testTrainMulti_7030_splits"
-    files = sorted(lists.glob(f"*_test_split{data.fold}.txt"))
-    if not files:
+    ending = f"_test_split{data.fold}.txt"
+    # By class name, as everyone numbers them; by file name 'kick_ball' would stand before 'kick'.
+    classes = sorted(f.name.removesuffix(ending) for f in lists.glob(f"*{ending}"))
+    if not classes:
         raise UserError(
             f"data.lists: no '*_test_split{data.fold}.txt' in {lists}; "
             f"see datasets/hmdb51.md for the layout"
         )
-    classes = [f.name.removesuffix(f"_test_split{data.fold}.txt") for f in files]
     index = _index(root, "hmdb51")
     items: list[Item] = []
-    for label, (name, file) in enumerate(zip(classes, files, strict=True)):
+    for label, name in enumerate(classes):
+        file = lists / f"{name}{ending}"
         for number, line in _lines(file):
             stem, _, tag = line.rpartition(" ")
             if tag not in ("0", "1", "2"):
                 raise UserError(f"{file}:{number}: {line!r} is not '<file>.avi 0|1|2'")
             if tag in _HMDB_SPLITS:
                 path = _find(index, f"{name}/{stem.strip()}")
-                group = stem.partition(f"_{name}_")[0]
+                group = f"{name}/{stem.partition(f'_{name}_')[0]}"
                 items.append(Item(path, label, group, _HMDB_SPLITS[tag]))
     return Manifest("hmdb51", str(root), data.fold, tuple(classes), tuple(items))
 
@@ -113,11 +115,11 @@ def _ucf_style(name: str, root: Path, lists: Path, fold: int) -> Manifest:
             raise UserError(f"data.fold={fold}: no {file.name} in {lists}; found: {there}")
         for number, line in _lines(file):
             items.append(_ucf_item(line, labels, index, split, f"{file}:{number}"))
-    repeated = [path for path, n in Counter(i.path for i in items).items() if n > 1]
+    counts = Counter(item.path for item in items)
+    repeated = [path for path, times in counts.items() if times > 1]
     if repeated:
-        raise UserError(
-            f"{lists}: {repeated[0]} is listed {len(repeated) + 1} times in fold {fold}"
-        )
+        first = repeated[0]
+        raise UserError(f"{lists}: {first} is listed {counts[first]} times in fold {fold}")
     return Manifest(name, str(root), fold, tuple(classes), tuple(items))
 
 

@@ -126,28 +126,40 @@ def _listed(manifest: Manifest, file: Path) -> set[str]:
     """The training videos a published list names.
 
     Lines are `path[.avi] [frames] [label]` or `path.avi*label`; the class comes from the path,
-    because the published lists disagree on whether labels start at 0 or 1.
+    because the published lists disagree on whether labels start at 0 or 1. Listed videos of groups
+    that were carved out for validation stay there.
     """
     if not file.is_file():
         raise UserError(f"data.label_list={file}: no such file")
-    known = {_stem(item.path): item.path for item in manifest.part("train")}
-    others = {_stem(item.path): item.split for item in manifest.items if item.split != "train"}
+    by_name: dict[str, list[Item]] = defaultdict(list)
+    for item in manifest.items:
+        for name in {_with_class(item.path), _stem(item.path)}:
+            by_name[name].append(item)
     chosen: set[str] = set()
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
-        stem = _stem(line.replace("*", " ").split()[0])
-        if stem in known:
-            chosen.add(known[stem])
-        elif others.get(stem) != "validation":
-            where = f"is a {others[stem]} video" if stem in others else "is not in this data set"
-            raise UserError(f"{file}:{number}: {line.strip()!r} {where} of fold {manifest.fold}")
+        path = line.replace("*", " ").split()[0]
+        found = by_name[_with_class(path)] or by_name[_stem(path)]
+        if len(found) != 1 or found[0].split == "test":
+            what = "means several videos" if len(found) > 1 else "is a test video"
+            what = what if found else "is not in this data set"
+            raise UserError(f"{file}:{number}: {line.strip()!r} {what} (fold {manifest.fold})")
+        if found[0].split == "train":
+            chosen.add(found[0].path)
+    if not chosen:
+        raise UserError(f"data.label_list={file} names no training video")
     return chosen
 
 
 def _stem(path: str) -> str:
     name = path.rsplit("/", 1)[-1].casefold()
     return name.removesuffix(".avi").removesuffix(".mp4")
+
+
+def _with_class(path: str) -> str:
+    """`class/stem` of a path: file names alone may repeat from class to class."""
+    return "/".join([*path.casefold().split("/")[-2:-1], _stem(path)])
 
 
 def _classes(manifest: Manifest) -> range:

@@ -33,7 +33,7 @@ class LabelledBatch(NamedTuple):
 
 
 class UnlabelledBatch(NamedTuple):
-    """Two views of the same clips; `strong` is `[0]` where the consistency term is off."""
+    """Two views `[B, C, T, H, W]` of the same clips; `strong` is zeros `[B]` if it is not used."""
 
     weak: Tensor
     strong: Tensor
@@ -120,6 +120,25 @@ def unlabelled_batches(
 
 
 def _batches(dataset: Dataset[NamedTuple], size: int, first: int, config: Config) -> Iterator:
+    """The loader's batches; what fails in a worker is said in one line."""
+    batches = _load(dataset, size, first, config)
+    while True:
+        try:
+            batch = next(batches)
+        except UserError as error:
+            # A worker's error comes with its traceback; what the user is meant to read is its end.
+            raise UserError(str(error).strip().rpartition("UserError: ")[2]) from None
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader"):
+                raise
+            raise UserError(
+                f"{' '.join(str(error).split())} (data.num_workers={config.data.num_workers}, "
+                f"data.worker_timeout={config.data.worker_timeout:g} seconds)"
+            ) from None
+        yield batch
+
+
+def _load(dataset: Dataset[NamedTuple], size: int, first: int, config: Config) -> Iterator:
     workers = config.data.num_workers
     loader = DataLoader(
         dataset,

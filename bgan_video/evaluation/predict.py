@@ -43,8 +43,10 @@ class Current:
     def __iter__(self) -> Iterator[nn.Module]:
         for network in self._networks:
             was_training = network.training
-            yield network.eval()
-            network.train(was_training)
+            try:
+                yield network.eval()
+            finally:
+                network.train(was_training)
 
 
 class Stored:

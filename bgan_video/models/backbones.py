@@ -82,11 +82,26 @@ class FrameAverage(nn.Module):
         return reduce(features, "(b t) f -> b f", "mean", t=x.shape[2])
 
 
+# Beside 2-D convolutions, batch norms and max pools: what a plain ResNet is made of. Anything else
+# may reduce over axes 2 and 3 by number, which in a clip are time and height.
+_INFLATABLE = (
+    "Sequential",
+    "BasicBlock",
+    "Bottleneck",
+    "ReLU",
+    "Identity",
+    "SelectAdaptivePool2d",
+    "AdaptiveAvgPool2d",
+    "Flatten",
+)
+
+
 class Inflated(nn.Module):
     """A convolutional image model with its kernels repeated in time (Carreira & Zisserman 2017).
 
-    A k×k kernel becomes 3×k×k with a third of its weight in each slice, so that a static clip has
-    the features of its frame; 1×1 kernels stay within the frame.
+    A k×k kernel becomes 3×k×k with a third of its weight in each slice, so that in a static clip a
+    frame keeps its features, but for those near the clip's ends, where zeros are padded; 1×1
+    kernels stay within the frame.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -113,11 +128,7 @@ def _inflate_children(module: nn.Module) -> None:
                 (0, child.padding, child.padding),  # type: ignore[arg-type]
             )
             setattr(module, name, pool)
-        elif not list(child.children()) and any(
-            marker in type(child).__name__ for marker in ("2d", "LayerNorm", "Attention")
-        ):
-            if "Adaptive" in type(child).__name__:  # the global pool, which we do ourselves
-                continue
+        elif type(child).__name__ not in _INFLATABLE:
             raise UserError(
                 f"discriminator.temporal=inflate does not know the layer {type(child).__name__} "
                 "of this timm model; use a plain ResNet, or discriminator.temporal=pool"
@@ -167,7 +178,8 @@ def load_weights(network: nn.Module, path: str | None, classifier: tuple[str, ..
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        body = {k: v for k, v in state.items() if not k.startswith(classifier)}
+        known = network.state_dict()
+        body = {k: v for k, v in state.items() if k in known or not k.startswith(classifier)}
         network.load_state_dict(body)
     except Exception as error:
         reason = " ".join(str(error).split())[:300]

@@ -69,11 +69,11 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
     enter them (in the published PyTorch code half of what they average is fake).
     """
     layers = [layer for layer in module.modules() if isinstance(layer, BATCH_NORMS)]
-    momenta = [layer.momentum for layer in layers]
+    tracked = [layer.track_running_stats for layer in layers]
     for layer in layers:
-        layer.momentum = 0.0
+        layer.track_running_stats = False
     try:
         yield
     finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
+        for layer, track in zip(layers, tracked, strict=True):
+            layer.track_running_stats = track

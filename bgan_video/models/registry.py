@@ -9,7 +9,13 @@ from torch import nn
 
 from bgan_video.config import Config
 from bgan_video.errors import UserError
-from bgan_video.models.backbones import TIMM_PREFIX, VIDEO_BACKBONES, timm_body, video_body
+from bgan_video.models.backbones import (
+    TIMM_PREFIX,
+    VIDEO_BACKBONES,
+    load_weights,
+    timm_body,
+    video_body,
+)
 from bgan_video.models.discriminators import Classifier, dcgan_body
 from bgan_video.models.generators import DCGANGenerator, TwoStreamGenerator
 from bgan_video.models.shapes import Plan, SpatialDims, plan_clip, plan_image
@@ -69,6 +75,7 @@ def build_discriminator(
     d = config.discriminator
     if d.name == "dcgan":
         body, features = dcgan_body(_plan(config, spatial_dims), RGB, d.width, d.norm, d.head)
+        load_weights(body, d.weights, classifier=("head.",))
     elif d.name in VIDEO_BACKBONES and spatial_dims == 3:
         body, features = video_body(d.name, d.weights)
     elif d.name.startswith(TIMM_PREFIX):

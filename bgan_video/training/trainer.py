@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain as joined
 from typing import Any
@@ -133,22 +133,30 @@ class Trainer:
         generated: list[Generated],
     ) -> Terms:
         fakes = torch.cat([g.items for g in generated]).detach() if generated else labelled.x[:0]
-        with self.backend.autocast():
-            real = [
-                RealLogits.of(chain.network, labelled, unlabelled.weak)
-                for chain in self.discriminators
-            ]
-        # The chains teach each other: a pseudo-label is the posterior mean's, not one sample's.
-        teacher = torch.stack([losses.class_probabilities(r.unlabelled.detach()) for r in real])
+        real: Iterable[RealLogits] = (
+            self._look(chain.network, labelled, unlabelled) for chain in self.discriminators
+        )
+        teacher = None
+        if self.config.objective.consistency_weight > 0:
+            # The chains teach each other: a pseudo-label is the posterior mean's, not one sample's.
+            real = list(real)
+            weak = [losses.class_probabilities(r.unlabelled.detach()) for r in real]
+            teacher = torch.stack(weak).mean(dim=0)
         logged: list[Terms] = []
         for chain, logits in zip(self.discriminators, real, strict=True):
             with self.backend.autocast():
                 potential = self.objective.discriminator(
-                    chain.network, logits, teacher.mean(dim=0), unlabelled.strong, fakes, index
+                    chain.network, logits, teacher, unlabelled.strong, fakes, index
                 )
             self._descend(potential.total, chain.optimizer)
             logged.append({"loss_d": potential.total.detach(), **potential.terms})
         return {name: torch.stack([t[name] for t in logged]).mean() for name in logged[0]}
+
+    def _look(
+        self, network: Classifier, labelled: LabelledBatch, unlabelled: UnlabelledBatch
+    ) -> RealLogits:
+        with self.backend.autocast():
+            return RealLogits.of(network, labelled, unlabelled.weak)
 
     def _step_generators(self, generated: list[Generated], real: Tensor) -> Terms:
         networks = [chain.network for chain in self.generators]

@@ -263,7 +263,7 @@ def test_a_published_line_names_its_video(tmp_path: Path, line: str, end: str) -
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("bend/v_bend_g01_c01 100 0", "is a test video of fold 1"),
+        ("bend/v_bend_g01_c01 100 0", "is a test video (fold 1)"),
         ("bend/v_bend_g77_c01 100 0", "is not in this data set"),
     ],
 )
@@ -340,7 +340,7 @@ def test_the_published_ucf101_subsets_read(percent: int, videos: int) -> None:
 def test_a_published_list_of_one_fold_is_refused_in_another() -> None:
     name = "ucf101_train_50_percent_labeled_split_1_rawframes.txt"
     file = shared("videossl_label_lists", "ucf101", "videossl_splits", name)
-    with pytest.raises(UserError, match="is a test video of fold 2"):
+    with pytest.raises(UserError, match=r"is a test video \(fold 2\)"):
         split(ucf101(2), Data(label_list=str(file)))
 
 

@@ -104,13 +104,9 @@ def test_killed_and_resumed_is_bitwise_the_run_that_was_not(
 ):
     process = runs.start(*runs.arguments(small_videos, tmp_path, "killed"))
     run = tmp_path / "killed"
-    deadline = time.monotonic() + 240
     # Past the second checkpoint (step 8), in the middle of sampling.
-    while time.monotonic() < deadline and process.poll() is None:
-        if (run / "log.jsonl").is_file() and len(
-            (run / "log.jsonl").read_text().splitlines()
-        ) >= 10:
-            break
+    deadline = time.monotonic() + 240
+    while _logged(run) < 10 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
@@ -179,3 +175,8 @@ def test_predict_names_a_broken_file_and_goes_on(
     assert first["error"]
     assert sum(second["probabilities"]) == pytest.approx(1)
     assert second["mutual_information"] >= 0
+
+
+def _logged(run: Path) -> int:
+    log = run / "log.jsonl"
+    return len(log.read_text().splitlines()) if log.is_file() else 0
