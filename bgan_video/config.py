@@ -116,6 +116,8 @@ class Generator:
 class Discriminator:
     """A discriminator's architecture; the supervised network has the same body."""
 
+    input: Literal["rgb", "difference"] = "rgb"
+    """`difference`: every frame minus the one before it, which leaves what moves."""
     name: str = "dcgan"
     """`dcgan`, a video network of torchvision (`r3d_18`, …) or `timm:<model>`."""
     width: Count = 64

@@ -84,7 +84,10 @@ def build_discriminator(
     else:
         known = ["dcgan", *(VIDEO_BACKBONES if spatial_dims == 3 else ()), "timm:<model>"]
         raise UserError(_unknown("discriminator.name", d.name, known))
-    return Classifier(body, features, num_classes + 1, d.dropout)
+    if d.input == "difference" and spatial_dims == 2:
+        raise UserError("discriminator.input=difference needs clips; allowed for images: rgb")
+    differences = d.input == "difference"
+    return Classifier(body, features, num_classes + 1, d.dropout, differences=differences)
 
 
 def _unknown(key: str, name: str, known: list[str]) -> str:

@@ -121,6 +121,7 @@ def _record(step: int, epoch: int, terms: Terms, trainer: Trainer, clock: Clock)
     }
     temperatures = [t for c in trainer.discriminators for t in c.temperatures()]
     if temperatures:
+        record["temperature"] = chain.optimizer.param_groups[0]["temperature"]
         record["kinetic_temperature"] = sum(temperatures) / len(temperatures)
     return record | clock.lap()
 

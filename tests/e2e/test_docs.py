@@ -1,0 +1,69 @@
+"""Every command the documents show is run, on small data."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bgan_video import cli
+from tests.e2e import runs
+
+pytestmark = pytest.mark.e2e
+
+DOCUMENTS = [
+    runs.REPOSITORY / "README.md",
+    *sorted((runs.REPOSITORY / "docs").rglob("*.md")),
+    *sorted((runs.REPOSITORY / "datasets").glob("*.md")),
+]
+
+
+def shown(document: Path) -> list[str]:
+    """The commands in a document's bash blocks, with continued lines joined."""
+    blocks = re.findall(r"```bash\n(.*?)```", document.read_text(), re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split("  #")[0].strip() for line in lines if line.strip()]
+
+
+COMMANDS = sorted({command for document in DOCUMENTS for command in shown(document)})
+
+
+def test_the_two_commands_of_the_readme_are_make_targets():
+    targets = (runs.REPOSITORY / "Makefile").read_text()
+    shown_targets = [c.removeprefix("make ") for c in COMMANDS if c.startswith("make ")]
+    assert {"demo", "test"} <= set(shown_targets)
+    assert all(f"\n{target}: " in targets for target in shown_targets)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith("make ")])
+def test_a_shown_command_works(
+    command: str,
+    finished: Path,
+    small_videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Placeholders of the documents stand for small things; training is cut to some steps."""
+    (tmp_path / "configs").symlink_to(runs.REPOSITORY / "configs")
+    shutil.copytree(finished, tmp_path / "runs" / "demo")
+    for name in ("UCF-101", "weizmann4"):
+        (tmp_path / name).symlink_to(small_videos)
+    for name in ("my_videos", "new_videos"):
+        shutil.copytree(small_videos, tmp_path / name)
+        shutil.rmtree(tmp_path / name / "ucfTrainTestlist")
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command)
+    if words[:2] == ["python", "train_video.py"]:
+        words = ["train", *words[2:]]
+    else:
+        assert words[0] == "bgan-video", f"no rule how to run {command!r}"
+        words = words[1:]
+    if words[0] == "train" and "--resume" not in words:
+        small = [w for w in runs.TINY if not w.startswith("data.labels")]
+        if not any(w.startswith("data.root") for w in words):
+            small += ["data.layout=ucf101", f"data.root={small_videos}"]
+        words += [*small, "data.labels_per_class=1", "data.num_workers=0"]
+    assert cli.main(words) == 0

@@ -1,0 +1,77 @@
+"""What only a GPU can show. `BGAN_REQUIRE_GPU=1` turns a skip into a failure."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from bgan_video import cli
+from bgan_video.inference import SGHMC
+from tests.e2e import runs
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(autouse=True)
+def _gpu():
+    if not torch.cuda.is_available():
+        assert not os.environ.get("BGAN_REQUIRE_GPU"), "BGAN_REQUIRE_GPU is set: there is no GPU"
+        pytest.skip("no CUDA device")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("config", ["demo", "ucf101"])
+def test_a_short_run(
+    config: str, precision: str, small_videos: Path, tmp_path: Path, record_property
+):
+    args = [
+        "--config",
+        str(runs.REPOSITORY / "configs" / f"{config}.yaml"),
+        "data.layout=ucf101",
+        f"data.root={small_videos}",
+        "data.labels_per_class=1",
+        "data.num_workers=0",
+        "data.cache_mib=1024",
+        "train.steps=30",
+        "train.log_every=1",
+        "posterior.burn_in=15",
+        "posterior.thinning=5",
+        f"run.precision={precision}",
+        f"run.dir={tmp_path}",
+        "run.name=gpu",
+    ]
+    torch.cuda.reset_peak_memory_stats()
+    started = time.perf_counter()
+    assert cli.main(["train", *args]) == 0
+    lines = runs.log(tmp_path / "gpu")
+    assert all(torch.isfinite(torch.tensor(line["loss_d"])) for line in lines)
+    assert 0.2 < lines[-1]["kinetic_temperature"] / lines[-1]["temperature"] < 5
+    record_property("gpu", torch.cuda.get_device_name())
+    record_property("seconds", time.perf_counter() - started)
+    record_property("peak_memory_gib", torch.cuda.max_memory_allocated() / 2**30)
+
+
+def test_a_step_whose_gradients_overflow_adds_no_noise():
+    weight = torch.ones(1000, device="cuda", requires_grad=True)
+    noise = torch.Generator("cuda").manual_seed(0)
+    sampler = SGHMC([weight], 1e-2, 0.1, 1.0, 10, generator=noise)
+    scaler = torch.amp.GradScaler("cuda", init_scale=2.0)
+    scaler.scale((weight * float("inf")).sum()).backward()
+    scaler.step(sampler)
+    scaler.update()
+    assert torch.equal(weight.detach(), torch.ones_like(weight))
+
+
+def test_noise_drawn_on_the_device_has_the_variance_it_should():
+    weight = torch.zeros(100_000, device="cuda", requires_grad=True)
+    noise = torch.Generator("cuda").manual_seed(0)
+    sampler = SGHMC([weight], 1e-2, 0.1, 0.5, 10, generator=noise)
+    weight.grad = torch.zeros_like(weight)
+    sampler.step()
+    expected = 2 * 0.1 * 0.5 * 1e-2 / 10
+    # 100,000 draws: the standard error of a variance is sqrt(2/100,000) = 0.45 %.
+    assert weight.detach().var().item() == pytest.approx(expected, rel=0.02)
