@@ -7,7 +7,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bgan_video.api import load, resume, train
 
 __all__ = ["load", "resume", "train"]
 

@@ -38,7 +38,7 @@ class Potential:
 
 @dataclass(frozen=True)
 class RealLogits:
-    """One chain's logits of real items, from one forward pass.
+    """One chain's logits of real items.
 
     Attributes:
         labelled: `[B_lb, K+1]`.
@@ -52,10 +52,14 @@ class RealLogits:
 
     @staticmethod
     def of(network: Classifier, labelled: LabelledBatch, weak: Tensor) -> RealLogits:
-        """All real items through one network, normalised together."""
-        logits = network(torch.cat([labelled.x, weak]))
-        count = len(labelled.y)
-        return RealLogits(logits[:count], labelled.y, logits[count:])
+        """Labelled and unlabelled items through one network, each normalised among themselves.
+
+        Running statistics are those of the labelled batches, under which the class logits are
+        learned, as the supervised network's are.
+        """
+        with frozen_statistics(network):
+            unlabelled = network(weak)
+        return RealLogits(network(labelled.x), labelled.y, unlabelled)
 
 
 class Objective:
@@ -86,8 +90,7 @@ class Objective:
     ) -> Potential:
         """L_D of one chain.
 
-        Real items are normalised together and fakes among themselves; running statistics are those
-        of the real items.
+        Labelled items, unlabelled items and fakes are normalised apart.
 
         Args:
             network: The chain's K+1-class discriminator, in training mode.

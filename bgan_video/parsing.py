@@ -11,7 +11,17 @@ import difflib
 import math
 import types
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from bgan_video.errors import UserError
 
@@ -56,7 +66,8 @@ def _build(schema: type[T], mapping: Mapping[str, Any], path: str, known: list[s
         if dataclasses.is_dataclass(hint):
             if not isinstance(value, Mapping):
                 raise UserError(f"{name} is a section of settings, not the value {value!r}")
-            values[key] = _build(hint, value, f"{name}.", known)  # type: ignore[arg-type]
+            section = cast(Mapping[str, Any], value)
+            values[key] = _build(hint, section, f"{name}.", known)  # pyright: ignore[reportArgumentType]
         else:
             values[key] = _convert(name, value, hint)
     return schema(**values)
@@ -67,7 +78,7 @@ def keys(schema: type[Any], path: str = "") -> list[str]:
     found: list[str] = []
     for key, hint in get_type_hints(schema).items():
         name = f"{path}{key}"
-        found.extend(keys(hint, f"{name}.") if dataclasses.is_dataclass(hint) else [name])  # type: ignore[arg-type]
+        found.extend(keys(hint, f"{name}.") if dataclasses.is_dataclass(hint) else [name])  # pyright: ignore[reportArgumentType]
     return found
 
 

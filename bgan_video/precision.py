@@ -26,11 +26,11 @@ class Backend:
     precision: str
     scaler: torch.amp.GradScaler = field(repr=False)
 
-    def autocast(self) -> AbstractContextManager[None]:
+    def autocast(self) -> AbstractContextManager[object]:
         """The context of every forward pass."""
         if self.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, _DTYPES[self.precision])  # type: ignore[return-value]
+        return torch.autocast(self.device.type, _DTYPES[self.precision])
 
     @property
     def hardware(self) -> str:

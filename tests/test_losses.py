@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -57,6 +58,7 @@ TERMS: dict[str, Term] = {
     "labelled": lambda x: losses.labelled(x, labels_for(x)),
     "supervised": lambda x: losses.supervised(x, labels_for(x)),
     "consistency": lambda x: losses.consistency(weak_of(x.detach().double()).to(x.dtype), x, 0.0),
+    "imbalance": losses.imbalance,
 }
 terms = pytest.mark.parametrize("name", TERMS)
 
@@ -127,6 +129,35 @@ def test_consistency_moves_only_the_strong_view() -> None:
     assert weak.grad is None
     assert strong.grad is not None
     assert strong.grad.tolist() == [[0.0, -0.5, 0.5]]
+
+
+@given(logits())
+def test_imbalance_is_the_divergence_of_the_mean_prediction_from_uniform(x: Tensor) -> None:
+    mean = weak_of(x).mean(dim=0)
+    uniform = torch.full_like(mean, 1 / len(mean))
+    expected = (uniform * (uniform / mean).log()).sum()
+    torch.testing.assert_close(losses.imbalance(x), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_imbalance_is_of_the_batch_and_not_of_its_items() -> None:
+    """Sure of every item and of every class equally often: nothing is out of balance."""
+    every = torch.full((3, 4), -SURE)
+    every[:, 1:].fill_diagonal_(SURE)
+    assert losses.imbalance(every).item() == pytest.approx(0, abs=1e-6)
+    other = every.clone()
+    other[:, losses.FAKE] = SURE
+    assert torch.equal(losses.imbalance(other), losses.imbalance(every))
+
+
+def test_imbalance_still_learns_where_one_class_took_all() -> None:
+    x = torch.full((2, 4), -SURE)
+    x[:, 1] = SURE
+    x.requires_grad_()
+    loss = losses.imbalance(x)
+    loss.backward()
+    assert loss.item() == pytest.approx(2 / 3 * 2 * SURE - math.log(3))
+    assert x.grad is not None
+    assert x.grad.sum(dim=0).tolist() == pytest.approx([0, 2 / 3, -1 / 3, -1 / 3], abs=1e-3)
 
 
 def test_feature_matching_compares_means_over_items() -> None:

@@ -26,6 +26,7 @@ from bgan_video.models import (
     frozen_statistics,
 )
 from bgan_video.models.backbones import FrameAverage, Inflated
+from bgan_video.models.discriminators import frame_differences
 from bgan_video.models.nd import norm
 from bgan_video.models.shapes import Plan, SpatialDims, plan_clip, plan_image
 
@@ -277,6 +278,21 @@ def test_frozen_statistics_still_normalise_by_the_batch(spatial_dims: SpatialDim
     )
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_frozen_statistics_stay_as_they_are_whatever_the_batch_holds(value: float) -> None:
+    network = build_discriminator(settings(), K)
+    network(items(16, 4))
+    before = copy.deepcopy(network.state_dict())
+    overflown = items(16, 4)
+    overflown[0, 0, 0, 0, 0] = value
+    with frozen_statistics(network):
+        assert not network(overflown).isfinite().all()
+    after = network.state_dict()
+    assert "body.3.running_var" in before
+    assert before["body.3.num_batches_tracked"] == 1
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
 def test_statistics_thaw_after_an_error() -> None:
     layer = nn.BatchNorm2d(2, momentum=0.3)
     with pytest.raises(RuntimeError), frozen_statistics(layer):
@@ -290,6 +306,62 @@ def test_logits_are_the_head_of_the_features() -> None:
     assert torch.equal(network(x), network.head(network.features(x)))
     network.train()
     assert not torch.equal(network(x), network(x))
+
+
+# --- what moves --------------------------------------------------------------------------------
+
+
+def in_steps(x: Tensor) -> Tensor:
+    """Multiples of 1/256, whose sums and differences are exact."""
+    return (x * 256).round() / 256
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_differences_are_each_frame_minus_the_one_before(frames: int) -> None:
+    clips = items(8, frames)
+    by_hand = torch.zeros_like(clips)
+    for t in range(1, frames):
+        by_hand[:, :, t] = clips[:, :, t] - clips[:, :, t - 1]
+    assert torch.equal(frame_differences(clips), by_hand)
+    assert frame_differences(clips)[:, :, 0].count_nonzero() == 0
+
+
+def test_a_still_clip_has_no_differences() -> None:
+    still = items(8, 1).expand(-1, -1, 6, -1, -1)
+    differences = frame_differences(still)
+    assert differences.shape == still.shape
+    assert differences.count_nonzero() == 0
+
+
+@pytest.mark.parametrize("name", ["dcgan", "r3d_18", "timm:test_resnet"])
+@pytest.mark.parametrize(("seen", "is_blind"), [("difference", True), ("rgb", False)])
+def test_differences_are_blind_to_what_stands_still(name: str, seen: str, is_blind: bool) -> None:
+    chosen = settings(f"discriminator.name={name}", f"discriminator.input={seen}", size=32)
+    network = with_scales_of_one(build_discriminator(chosen, K)).eval()
+    clips = in_steps(items(32, 4))
+    background = in_steps(torch.rand(1, 3, 1, 32, 32, generator=torch.Generator().manual_seed(3)))
+    with torch.no_grad():
+        assert torch.equal(network(clips + background), network(clips)) == is_blind
+        assert not torch.equal(network(clips.flip(2)), network(clips))
+
+
+def test_differences_reach_features_and_logits_alike() -> None:
+    plain, moving = (
+        build_discriminator(settings(f"discriminator.input={seen}"), K).eval()
+        for seen in ("rgb", "difference")
+    )
+    plain.load_state_dict(moving.state_dict())
+    x = items(16, 4)
+    assert torch.equal(moving.features(x), plain.features(frame_differences(x)))
+    assert torch.equal(moving(x), plain(frame_differences(x)))
+
+
+@pytest.mark.parametrize("name", ["dcgan", "timm:test_resnet"])
+def test_images_have_no_differences(name: str) -> None:
+    chosen = settings(f"discriminator.name={name}", "discriminator.input=difference", size=32)
+    message = refusal(lambda: build_discriminator(chosen, K, 2))
+    assert "discriminator.input=difference" in message
+    assert "allowed for images: rgb" in message
 
 
 # --- VGAN --------------------------------------------------------------------------------------

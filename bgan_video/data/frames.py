@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bgan_video.config import Config
 from bgan_video.data import clips, decode
-from bgan_video.data.decode import BrokenVideo
+from bgan_video.data.decode import BrokenVideo, Decoder
 from bgan_video.data.manifest import Item, Manifest, fingerprint
 from bgan_video.errors import UserError
 
@@ -37,7 +37,7 @@ class Frames:
 
     def __init__(self, root: str, config: Config) -> None:
         self._root = Path(root)
-        self._decoder = config.data.decoder
+        self._decoder: Decoder = config.data.decoder
         self._short_side = config.load_size
         self._room = config.data.cache_mib * 2**20
         self._kept: dict[str, NDArray[np.uint8]] = {}

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -39,6 +40,9 @@ class UnlabelledBatch(NamedTuple):
     strong: Tensor
 
 
+Batch = TypeVar("Batch", LabelledBatch, UnlabelledBatch)
+
+
 class ClipStream:
     """The clips of one stream by sample number.
 
@@ -55,13 +59,14 @@ class ClipStream:
     def item(self, sample: int) -> Item:
         """The item of a sample: position `sample mod n` in the order of pass `sample div n`."""
         epoch, position = divmod(sample, len(self._items))
-        return self._items[_order(self._seed, self._name, epoch, len(self._items))[position]]
+        order = _order(self._seed, self._name, epoch, len(self._items))
+        return self._items[int(order[position])]
 
     def random(self, sample: int) -> np.random.Generator:
         """The generator of everything random about a sample."""
         return np.random.default_rng(rng.derive_seed(self._seed, self._name, sample))
 
-    def read(self, sample: int, random: np.random.Generator) -> tuple[Item, np.ndarray]:
+    def read(self, sample: int, random: np.random.Generator) -> tuple[Item, NDArray[np.uint8]]:
         """A random clip `uint8 [T, H, W, 3]` of the sample's item."""
         item = self.item(sample)
         clip = self._clip
@@ -119,7 +124,7 @@ def unlabelled_batches(
     return _batches(dataset, config.train.batch_size, first, config)
 
 
-def _batches(dataset: Dataset[NamedTuple], size: int, first: int, config: Config) -> Iterator:
+def _batches(dataset: Dataset[Batch], size: int, first: int, config: Config) -> Iterator[Batch]:
     """The loader's batches; what fails in a worker is said in one line."""
     batches = _load(dataset, size, first, config)
     while True:
@@ -138,11 +143,11 @@ def _batches(dataset: Dataset[NamedTuple], size: int, first: int, config: Config
         yield batch
 
 
-def _load(dataset: Dataset[NamedTuple], size: int, first: int, config: Config) -> Iterator:
+def _load(dataset: Dataset[Batch], size: int, first: int, config: Config) -> Iterator[Batch]:
     workers = config.data.num_workers
     loader = DataLoader(
         dataset,
-        batch_sampler=([b * size + i for i in range(size)] for b in count(first)),  # type: ignore[arg-type]
+        batch_sampler=([b * size + i for i in range(size)] for b in count(first)),
         num_workers=workers,
         timeout=config.data.worker_timeout if workers else 0,
         pin_memory=torch.cuda.is_available(),
@@ -151,5 +156,5 @@ def _load(dataset: Dataset[NamedTuple], size: int, first: int, config: Config) -
     return iter(loader)
 
 
-def _order(seed: int, name: str, epoch: int, length: int) -> np.ndarray:
+def _order(seed: int, name: str, epoch: int, length: int) -> NDArray[np.int64]:
     return np.random.default_rng(rng.derive_seed(seed, name, "order", epoch)).permutation(length)

@@ -87,7 +87,8 @@ def _crop(frames: Frames, side: float, along_y: float, along_x: float, size: int
     top = round((height - pixels) * along_y)
     left = round((width - pixels) * along_x)
     window = np.ascontiguousarray(frames[:, top : top + pixels, left : left + pixels])
-    clip = rearrange(torch.from_numpy(window), "t h w c -> t c h w").float() / 255
+    raw = torch.from_numpy(window)  # pyright: ignore[reportUnknownMemberType] - torch's stub
+    clip = rearrange(raw, "t h w c -> t c h w").float() / 255
     if pixels == size:
         return clip
     return F.interpolate(

@@ -113,7 +113,8 @@ def _predict_chunk(
     chunk: ClipChunk,
     backend: Backend,
 ) -> Prediction:
-    clip_sum, fake_sum, entropy_sum = 0.0, 0.0, 0.0
+    assert len(networks) > 0, "no network to predict with"
+    clip_sum = fake_sum = entropy_sum = torch.zeros((), dtype=torch.float64)
     for network in networks:
         with backend.autocast():
             batches = chunk.clips.split(_BATCH)
@@ -124,7 +125,6 @@ def _predict_chunk(
         clip_sum = clip_sum + p
         fake_sum = fake_sum + reduce(fake, "(v n) -> v", "mean", n=chunk.clips_per_video)
         entropy_sum = entropy_sum + entropy(per_video.mean(dim=1))
-    assert isinstance(clip_sum, Tensor), "no network to predict with"
     clip_mean = clip_sum / len(networks)
     return Prediction(
         clip_mean,

@@ -25,6 +25,9 @@ _VIDEO_MEAN, _VIDEO_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216
 class Standardise(nn.Module):
     """From [-1, 1] to the mean and standard deviation a body was made for."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], spatial_dims: int) -> None:
         super().__init__()
         shape = (1, -1, *(1,) * spatial_dims)
@@ -124,8 +127,8 @@ def _inflate_children(module: nn.Module) -> None:
             assert isinstance(child.kernel_size, int)
             pool = nn.MaxPool3d(
                 (1, child.kernel_size, child.kernel_size),
-                (1, child.stride, child.stride),  # type: ignore[arg-type]
-                (0, child.padding, child.padding),  # type: ignore[arg-type]
+                (1, child.stride, child.stride),  # pyright: ignore[reportArgumentType]
+                (0, child.padding, child.padding),  # pyright: ignore[reportArgumentType]
             )
             setattr(module, name, pool)
         elif type(child).__name__ not in _INFLATABLE:
@@ -143,10 +146,10 @@ def _inflate_conv(conv: nn.Conv2d) -> nn.Conv3d:
     inflated = nn.Conv3d(
         conv.in_channels,
         conv.out_channels,
-        (depth, *conv.kernel_size),
-        (1, *conv.stride),
-        (depth // 2, *conv.padding),
-        (1, *conv.dilation),
+        _with_time(depth, conv.kernel_size),
+        _with_time(1, conv.stride),
+        _with_time(depth // 2, conv.padding),
+        _with_time(1, conv.dilation),
         conv.groups,
         conv.bias is not None,
     )
@@ -155,6 +158,11 @@ def _inflate_conv(conv: nn.Conv2d) -> nn.Conv3d:
         if conv.bias is not None and inflated.bias is not None:
             inflated.bias.copy_(conv.bias)
     return inflated
+
+
+def _with_time(time: int, spatial: tuple[int, ...]) -> tuple[int, int, int]:
+    height, width = spatial
+    return time, height, width
 
 
 def _inflate_norm(norm: nn.BatchNorm2d) -> nn.BatchNorm3d:

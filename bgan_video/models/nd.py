@@ -17,6 +17,7 @@ from bgan_video.models.shapes import Stage
 _CONV: dict[int, type[Any]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _CONV_TRANSPOSE: dict[int, type[Any]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _BATCH_NORM: dict[int, type[Any]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_KERNELS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 # Wu & He 2018 find 2 to 32 groups alike; 8 leaves several channels a group at small widths.
@@ -49,9 +50,8 @@ def norm(kind: str, channels: int, spatial_dims: int) -> nn.Module:
 
 def initialise_dcgan(module: nn.Module) -> None:
     """N(0, 0.02) for kernels, N(1, 0.02) for norm scales, zero biases (Radford et al. 2016)."""
-    kernels = (*_CONV.values(), *_CONV_TRANSPOSE.values(), nn.Linear)
     for layer in module.modules():
-        if isinstance(layer, kernels):
+        if isinstance(layer, _KERNELS):
             nn.init.normal_(layer.weight, 0.0, 0.02)
         elif isinstance(layer, (*BATCH_NORMS, nn.GroupNorm)):
             nn.init.normal_(layer.weight, 1.0, 0.02)

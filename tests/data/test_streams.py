@@ -186,3 +186,14 @@ def test_a_video_that_breaks_later_is_named() -> None:
     of = ClipStream("labelled", videos(1), cast(Frames, Broken()), settings())
     with pytest.raises(UserError, match=r"0\.avi no longer reads: it was cut short"):
         of.read(0, of.random(0))
+
+
+@pytest.mark.parametrize("of", [labelled_batches, unlabelled_batches])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_fails_in_a_worker_is_said_in_one_line(of: Any, workers: int) -> None:
+    chosen = settings(f"data.num_workers={workers}")
+    with pytest.raises(UserError) as caught:
+        next(of(videos(1), cast(Frames, Broken()), chosen, 0))
+    assert str(caught.value) == "0.avi no longer reads: it was cut short"
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__

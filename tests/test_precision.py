@@ -1,0 +1,79 @@
+"""Device and number format: what is asked for, what is refused, what autocast does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bgan_video import precision
+from bgan_video.config import Run
+from bgan_video.errors import UserError
+
+
+@pytest.fixture
+def _no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def refusal(**run: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        precision.resolve(Run(**run))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("asked", "given"), [("auto", "fp32"), ("fp32", "fp32"), ("bf16", "bf16")])
+def test_what_a_cpu_computes_in(asked: Any, given: str) -> None:
+    backend = precision.resolve(Run(device="cpu", precision=asked))
+    assert backend.device == torch.device("cpu")
+    assert backend.precision == given
+    assert not backend.scaler.is_enabled()
+
+
+@pytest.mark.usefixtures("_no_cuda")
+def test_auto_is_the_cpu_where_there_is_no_cuda() -> None:
+    backend = precision.resolve(Run())
+    assert (backend.device.type, backend.precision) == ("cpu", "fp32")
+
+
+@pytest.mark.usefixtures("_no_cuda")
+@pytest.mark.parametrize("asked", ["auto", "fp32", "bf16", "fp16"])
+def test_cuda_is_refused_where_there_is_none(asked: str) -> None:
+    message = refusal(device="cuda", precision=asked)
+    assert message.startswith("run.device=cuda")
+    assert message.endswith("allowed: auto, cpu")
+
+
+def test_fp16_is_refused_on_a_cpu() -> None:
+    message = refusal(device="cpu", precision="fp16")
+    assert message.startswith("run.precision=fp16 needs CUDA")
+    assert message.endswith("auto, fp32, bf16")
+
+
+@pytest.mark.usefixtures("_no_cuda")
+def test_fp16_is_refused_where_auto_is_the_cpu() -> None:
+    assert "run.precision=fp16" in refusal(precision="fp16")
+
+
+@pytest.mark.parametrize(("asked", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_only_the_forward_pass_is_in_half_precision(asked: Any, dtype: torch.dtype) -> None:
+    backend = precision.resolve(Run(device="cpu", precision=asked))
+    network = nn.Sequential(nn.Conv3d(3, 4, 3), nn.Flatten(), nn.Linear(32, 2))
+    with backend.autocast():
+        y = network(torch.randn(2, 3, 4, 4, 4))
+    assert y.dtype == dtype
+    assert network(torch.randn(2, 3, 4, 4, 4)).dtype == torch.float32  # the context has ended
+    y.float().sum().backward()
+    for param in network.parameters():
+        assert param.dtype == torch.float32
+        assert param.grad is not None
+        assert param.grad.dtype == torch.float32
+
+
+def test_the_hardware_has_a_name_of_one_line() -> None:
+    name = precision.resolve(Run(device="cpu")).hardware
+    assert name
+    assert "\n" not in name

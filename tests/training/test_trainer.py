@@ -1,0 +1,246 @@
+"""One step of all networks: who moves, who must not, and steps whose gradients overflowed."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bgan_video import config
+from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.precision import Backend
+from bgan_video.training.chains import Chain
+from bgan_video.training.trainer import DataSize, Trainer
+
+K, N = 3, 20
+CPU = torch.device("cpu")
+SAMPLING = "posterior.burn_in=0"
+
+
+def settings(*overrides: str) -> config.Config:
+    clips = ["clip.size=16", "clip.num_frames=4", "train.batch_size=4", "posterior.thinning=1"]
+    widths = ["generator.width=4", "generator.latent_dim=3", "discriminator.width=4"]
+    return config.load(None, [*clips, *widths, "posterior.burn_in=2", "train.steps=9", *overrides])
+
+
+def trainer(*overrides: str, scale: float | None = None) -> Trainer:
+    """A trainer on the CPU; with a scale its losses are scaled as those of fp16 are."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale or 1.0, enabled=scale is not None)
+    return Trainer(settings(*overrides), DataSize(K, N), Backend(CPU, "fp32", scaler))
+
+
+def clips(seed: int, count: int) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 3, 4, 16, 16, generator=random) * 2 - 1
+
+
+def labelled(seed: int = 1) -> LabelledBatch:
+    return LabelledBatch(clips(seed, 3), torch.tensor([0, 2, 1]))
+
+
+def unlabelled(seed: int = 2) -> UnlabelledBatch:
+    return UnlabelledBatch(clips(seed, 4), clips(seed + 100, 4))
+
+
+def advance(of: Trainer, *steps: int, seed: int = 2) -> None:
+    for step in steps:
+        of.step(step, labelled(10 + step), unlabelled(seed + step))
+
+
+def networks_of(of: Trainer) -> list[nn.Module]:
+    assert of.supervised is not None
+    return [*(chain.network for chain in of.chains), of.supervised]
+
+
+def same(left: nn.Module, right: nn.Module) -> bool:
+    pairs = zip(left.state_dict().values(), right.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def flat(network: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+# --- who moves ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        [SAMPLING],
+        [SAMPLING, "posterior.temperature=0"],
+        ["posterior.bayes=false"],
+        ["posterior.num_mcmc=2"],
+        ["objective.consistency_weight=1", "objective.balance_weight=1"],
+        ["discriminator.input=difference"],
+    ],
+    ids=lambda overrides: ",".join(overrides) or "burn_in",
+)
+def test_a_step_moves_every_weight_of_every_network(overrides: list[str]) -> None:
+    of = trainer(*overrides)
+    before = copy.deepcopy(networks_of(of))
+    terms = of.step(0, labelled(), unlabelled())
+    for old, new in zip(before, networks_of(of), strict=True):
+        changes = zip(old.named_parameters(), new.parameters(), strict=True)
+        assert [name for (name, was), now in changes if torch.equal(was, now)] == []
+    assert all(term.isfinite() for term in terms.values())
+    assert not any(term.requires_grad for term in terms.values())
+
+
+@pytest.mark.parametrize("overrides", [[], [SAMPLING]], ids=["burn_in", "sampling"])
+def test_chains_differ_from_the_start_and_after_a_step(overrides: list[str]) -> None:
+    of = trainer(*overrides, "posterior.num_discriminators=3", "posterior.num_z=3")
+    for _ in range(2):
+        for chains in (of.discriminators, of.generators):
+            weights = [flat(chain.network) for chain in chains]
+            assert len(weights) == 3
+            for one, other in itertools.combinations(weights, 2):
+                assert not torch.equal(one, other)
+        of.step(0, labelled(), unlabelled())
+
+
+def test_chains_of_one_start_are_driven_apart_by_their_noise() -> None:
+    of = trainer(SAMPLING)
+    first, second = of.discriminators
+    second.network.load_state_dict(first.network.state_dict())
+    of.step(0, labelled(), unlabelled())
+    assert not torch.equal(flat(first.network), flat(second.network))
+
+
+def test_a_step_is_reproducible() -> None:
+    one, other = trainer(SAMPLING), trainer(SAMPLING)
+    torch.randn(11)  # nobody's business
+    for of in (one, other):
+        advance(of, 0, 1)
+    assert all(map(same, networks_of(one), networks_of(other)))
+
+
+def test_all_networks_stay_in_training_mode_and_ask_for_gradients() -> None:
+    of = trainer()
+    advance(of, 0)
+    assert all(network.training for network in networks_of(of))
+    assert all(p.requires_grad for network in networks_of(of) for p in network.parameters())
+
+
+def test_without_adversarial_terms_there_are_no_generators() -> None:
+    of = trainer("objective.adversarial_weight=0")
+    before = copy.deepcopy(networks_of(of))
+    terms = of.step(0, labelled(), unlabelled())
+    assert of.generators == []
+    assert not {"loss_g", "real", "fake"} & set(terms)
+    assert not any(map(same, before, networks_of(of)))
+
+
+# --- the supervised network --------------------------------------------------------------------
+
+
+def supervised_after(of: Trainer, steps: int = 2, seed: int = 2) -> nn.Module:
+    advance(of, *range(steps), seed=seed)
+    assert of.supervised is not None
+    return of.supervised
+
+
+@pytest.mark.parametrize("overrides", [[], [SAMPLING]], ids=["burn_in", "sampling"])
+def test_the_supervised_network_does_not_see_unlabelled_clips(overrides: list[str]) -> None:
+    one, other = trainer(*overrides), trainer(*overrides)
+    assert same(supervised_after(one, seed=2), supervised_after(other, seed=50))
+    for left, right in zip(one.chains, other.chains, strict=True):
+        assert not same(left.network, right.network)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["posterior.num_discriminators=1"],
+        ["posterior.num_discriminators=3", "posterior.num_z=1"],
+        ["posterior.num_z=3", "posterior.num_mcmc=2"],
+        ["posterior.bayes=false"],
+        ["objective.adversarial_weight=0"],
+        ["objective.consistency_weight=1"],
+    ],
+    ids=",".join,
+)
+def test_the_supervised_network_does_not_depend_on_the_chains(overrides: list[str]) -> None:
+    assert same(supervised_after(trainer(*overrides)), supervised_after(trainer()))
+
+
+def test_the_supervised_network_is_adam_on_the_labelled_clips() -> None:
+    of = trainer("baseline.lr=0.01")
+    assert of.supervised is not None
+    network = copy.deepcopy(of.supervised)
+    adam = torch.optim.Adam(network.parameters(), lr=0.01, betas=(0.5, 0.999))
+    for step in range(2):
+        batch = labelled(10 + step)
+        loss = nn.functional.cross_entropy(network(batch.x)[:, 1:], batch.y)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    assert same(supervised_after(of), network)
+
+
+# --- loss scaling ------------------------------------------------------------------------------
+
+
+def overflow(chain: Chain[Any]) -> torch.utils.hooks.RemovableHandle:
+    """From now on the chain's gradients hold an infinity, as scaled ones of fp16 do at times."""
+    weight = next(iter(chain.network.parameters()))
+    return weight.register_hook(lambda gradient: torch.full_like(gradient, torch.inf))
+
+
+def state_of(chain: Chain[Any]) -> list[Tensor]:
+    """Weights and whatever the optimiser keeps: SGHMC's momenta, Adam's moments and counts."""
+    weights = list(chain.network.parameters())
+    kept = [value for w in weights for value in chain.optimizer.state[w].values()]
+    return [value.detach().clone() for value in [*weights, *kept]]
+
+
+def unmoved(before: list[Tensor], chain: Chain[Any]) -> list[bool]:
+    return [torch.equal(a, b) for a, b in zip(before, state_of(chain), strict=True)]
+
+
+@pytest.mark.parametrize("limit", ["null", "0.5"])
+@pytest.mark.parametrize("step", [1, 4], ids=["burn_in", "sampling"])
+def test_a_step_that_overflowed_moves_nothing_and_adds_no_noise(step: int, limit: str) -> None:
+    of = trainer(f"train.max_grad_norm={limit}", "posterior.burn_in=3", scale=1024.0)
+    advance(of, *range(step))
+    before = [state_of(chain) for chain in of.chains]
+    noise = of.random["noise"].get_state()
+    handles = [overflow(chain) for chain in of.chains]
+    advance(of, step)
+    assert all(all(unmoved(old, chain)) for old, chain in zip(before, of.chains, strict=True))
+    assert torch.equal(of.random["noise"].get_state(), noise)
+    assert of.backend.scaler.get_scale() == 512
+    for handle in handles:
+        handle.remove()
+    advance(of, step + 1)
+    for old, chain in zip(before, of.chains, strict=True):
+        assert not any(unmoved(old, chain))
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_only_the_chain_whose_gradients_overflowed_stands_still(which: int) -> None:
+    of = trainer(SAMPLING, scale=1024.0)
+    advance(of, 0)
+    chains = list(of.chains)
+    assert len(chains) == 4
+    assert all(chain.is_sampling for chain in chains)
+    before = [state_of(chain) for chain in chains]
+    overflow(chains[which])
+    advance(of, 1)
+    for j, (old, chain) in enumerate(zip(before, chains, strict=True)):
+        assert all(unmoved(old, chain)) == (j == which)
+
+
+@pytest.mark.parametrize("limit", ["null", "0.5"])
+def test_scaling_by_a_power_of_two_changes_nothing(limit: str) -> None:
+    overrides = [f"train.max_grad_norm={limit}"]
+    scaled, plain = trainer(*overrides, scale=1024.0), trainer(*overrides)
+    for of in (scaled, plain):
+        advance(of, *range(4))
+    for left, right in zip(networks_of(scaled), networks_of(plain), strict=True):
+        torch.testing.assert_close(flat(left), flat(right), rtol=1e-6, atol=1e-7)
