@@ -1,0 +1,85 @@
+"""Where the time of a step and of a clip goes: medians of interleaved repeats in one process."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bgan_video import config, precision
+from bgan_video.data import decode, layouts
+from bgan_video.data.clips import random_clip, span
+from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.training.trainer import DataSize, Trainer
+
+REPEATS = 15
+WARM_UP = 3
+
+
+def interleaved(variants: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Median seconds of each variant; one after the other in every round, so load hits all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(WARM_UP + REPEATS):
+        for name, run in variants.items():
+            started = time.perf_counter()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(times[WARM_UP:]) for name, times in seconds.items()}
+
+
+def training_steps() -> None:
+    formats = ("fp32", "bf16", "fp16") if torch.cuda.is_available() else ("fp32", "bf16")
+    variants = {
+        f"{recipe} {form}": stepper(f"configs/{recipe}.yaml", form)
+        for recipe in ("demo", "ucf101" if torch.cuda.is_available() else "weizmann4")
+        for form in formats
+    }
+    print("\ntraining step, data in memory")
+    for name, seconds in interleaved(variants).items():
+        print(f"  {name:20} {1000 * seconds:9.1f} ms")
+
+
+def stepper(recipe: str, form: str) -> Callable[[], object]:
+    c = config.load(recipe, [f"run.precision={form}"])
+    trainer = Trainer(c, DataSize(8, 1000), precision.resolve(c.run))
+    shape = (3, c.clip.num_frames, c.clip.size, c.clip.size)
+    t = c.train
+    targets = torch.arange(t.labelled_batch_size) % 8
+    labelled = LabelledBatch(torch.randn(t.labelled_batch_size, *shape), targets)
+    views = torch.randn(2, t.batch_size, *shape)
+    unlabelled = UnlabelledBatch(views[0], views[1])
+    return lambda: trainer.step(0, labelled, unlabelled)
+
+
+def decoding() -> None:
+    """16 frames at stride 2 from a random start, opening included."""
+    manifest = layouts.read(config.Data())
+    paths = [Path(manifest.root) / item.path for item in manifest.items[:64]]
+    random = np.random.default_rng(0)
+
+    def reader(decoder: decode.Decoder) -> Callable[[], object]:
+        def read() -> None:
+            path = paths[random.integers(len(paths))]
+            with decode.open_video(path, decoder, 32) as video:
+                start = float(random.random())
+                video.read(random_clip(span(16, 2) + 1, 16, 2, "loop", start))
+
+        return read
+
+    found = interleaved({"decord": reader("decord"), "PyAV": reader("pyav")})
+    print("\nclips from 64x64 MPEG-4 in AVI, one thread")
+    for name, seconds in found.items():
+        print(f"  {name:20} {1 / seconds:9.0f} clips/s")
+
+
+if __name__ == "__main__":
+    backend = precision.resolve(config.Run())
+    print(f"{backend.hardware}, torch {torch.__version__}")
+    training_steps()
+    decoding()
