@@ -21,7 +21,7 @@ WARM_UP = 3
 
 
 def interleaved(variants: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of each variant; one after the other in every round, so load hits all alike."""
+    """Median seconds of each variant, taken in turns, so that other load hits all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(WARM_UP + REPEATS):
         for name, run in variants.items():

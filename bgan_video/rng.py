@@ -51,7 +51,10 @@ class Generators:
 
     def load_state_dict(self, states: dict[str, torch.Tensor]) -> None:
         """Continue every sequence from a saved state."""
-        for name, state in states.items():
+        for name, saved in states.items():
+            state = (
+                saved.cpu()
+            )  # where generators want it, whatever device the checkpoint was read to
             if name == "torch":
                 torch.set_rng_state(state)
             elif name == "torch.cuda":

@@ -123,7 +123,8 @@ class Chain(Generic[N]):
 def initialised(build: Callable[[], N], device: torch.device, *seed: object) -> N:
     """A network whose initial weights depend on `seed` alone, whatever was drawn before."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rng.derive_seed(*seed))
+        # The CPU's generator alone: `torch.manual_seed` would seed those of all devices.
+        torch.default_generator.manual_seed(rng.derive_seed(*seed))
         return build().to(device)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bgan_video import losses
+from bgan_video import losses, rng
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.models import Classifier, Generated, build_discriminator, build_generator
@@ -107,7 +107,7 @@ class Trainer:
         if generated:
             terms |= self._step_generators(generated, unlabelled.weak)
         if self.supervised is not None:
-            terms |= self._step_supervised(self.supervised, labelled)
+            terms |= self._step_supervised(index, self.supervised, labelled)
         self.backend.scaler.update()
         return terms
 
@@ -167,10 +167,13 @@ class Trainer:
         self._descend(potential.total, *optimizers)
         return {"loss_g": potential.total.detach() / len(networks), **potential.terms}
 
-    def _step_supervised(self, network: Classifier, labelled: LabelledBatch) -> Terms:
-        with self.backend.autocast():
-            logits = network(labelled.x)
-            loss = losses.supervised(logits, labelled.y)
+    def _step_supervised(self, index: int, network: Classifier, labelled: LabelledBatch) -> Terms:
+        # Dropout of its own, so that the baseline is the same beside any number of chains.
+        with torch.random.fork_rng():
+            torch.manual_seed(rng.derive_seed(self.config.run.seed, "supervised", index))
+            with self.backend.autocast():
+                logits = network(labelled.x)
+                loss = losses.supervised(logits, labelled.y)
         self._descend(loss, self.supervised_optimizer)
         right = logits.detach()[:, 1:].argmax(dim=1) == labelled.y
         return {"supervised": loss.detach(), "train_top1_supervised": right.float().mean()}
