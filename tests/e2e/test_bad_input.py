@@ -102,9 +102,8 @@ def test_a_zero_byte_video_stops_the_run_by_name_and_is_left_out_where_allowed(
     assert "empty" in line
     assert "data.max_broken=0" in line
 
-    assert (
-        cli.main(["train", *runs.arguments(videos, tmp_path, "left-out", "data.max_broken=1")]) == 0
-    )
+    allowed = runs.arguments(videos, tmp_path, "left-out", "data.max_broken=1")
+    assert cli.main(["train", *allowed]) == 0
     assert victim.name in (tmp_path / "left-out" / "broken.jsonl").read_text()
     assert victim.name not in (tmp_path / "left-out" / "manifest.json").read_text()
 
