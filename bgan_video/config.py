@@ -117,7 +117,8 @@ class Discriminator:
     """A discriminator's architecture; the supervised network has the same body."""
 
     input: Literal["rgb", "difference"] = "rgb"
-    """`difference`: every frame minus the one before it, which leaves what moves."""
+    """`difference`: the classes see every frame minus the one before it, which leaves what moves;
+    only the fake logit sees the frames as well."""
     name: str = "dcgan"
     """`dcgan`, a video network of torchvision (`r3d_18`, …) or `timm:<model>`."""
     width: Count = 64

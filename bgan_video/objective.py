@@ -153,7 +153,7 @@ class Objective:
         for network in discriminators:
             with frozen_statistics(network):
                 features = network.features(fakes)
-                logits = network.head(network.dropout(features))
+                logits = network.judge(features, fakes)
                 if s.feature_matching_weight > 0:
                     with torch.no_grad():
                         real_features = network.features(real)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bgan_video.models import nd
@@ -18,7 +19,9 @@ class Classifier(nn.Module):
         num_features: F.
         num_logits: Size of the head's output: K+1.
         dropout: Probability of dropping a feature before the head.
-        differences: Show the body what changes from frame to frame in place of the frames.
+        appearance: Where it is given, the body sees what changes from frame to frame, and this
+            module, from items to `[B, 1]`, adds what the frames themselves say to the fake logit.
+            What stands still may tell real from fake, but not one class from another.
     """
 
     def __init__(
@@ -28,20 +31,27 @@ class Classifier(nn.Module):
         num_logits: int,
         dropout: float,
         *,
-        differences: bool = False,
+        appearance: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.differences = differences
+        self.appearance = appearance
         self.body = body
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(num_features, num_logits)
 
     def features(self, x: Tensor) -> Tensor:
         """The penultimate features `[B, F]`."""
-        return self.body(frame_differences(x) if self.differences else x)
+        return self.body(x if self.appearance is None else frame_differences(x))
+
+    def judge(self, features: Tensor, x: Tensor) -> Tensor:
+        """The logits `[B, K+1]` of items whose features are known."""
+        logits = self.head(self.dropout(features))
+        if self.appearance is None:
+            return logits
+        return logits + F.pad(self.appearance(x), (0, logits.shape[1] - 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.dropout(self.features(x)))
+        return self.judge(self.features(x), x)
 
 
 def dcgan_body(

@@ -84,10 +84,20 @@ def build_discriminator(
     else:
         known = ["dcgan", *(VIDEO_BACKBONES if spatial_dims == 3 else ()), "timm:<model>"]
         raise UserError(_unknown("discriminator.name", d.name, known))
-    if d.input == "difference" and spatial_dims == 2:
-        raise UserError("discriminator.input=difference needs clips; allowed for images: rgb")
-    differences = d.input == "difference"
-    return Classifier(body, features, num_classes + 1, d.dropout, differences=differences)
+    appearance = None
+    if d.input == "difference":
+        if spatial_dims == 2:
+            raise UserError("discriminator.input=difference needs clips; allowed for images: rgb")
+        appearance = _appearance(config)
+    return Classifier(body, features, num_classes + 1, d.dropout, appearance=appearance)
+
+
+def _appearance(config: Config) -> nn.Module:
+    """From clips to one logit: half as wide as the body, since textures are easier than motion."""
+    d = config.discriminator
+    plan = _plan(config, spatial_dims=3)
+    body, features = dcgan_body(plan, RGB, max(1, d.width // 2), d.norm, d.head)
+    return nn.Sequential(body, nn.Linear(features, 1))
 
 
 def _unknown(key: str, name: str, known: list[str]) -> str:

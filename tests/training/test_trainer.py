@@ -87,7 +87,10 @@ def test_a_step_moves_every_weight_of_every_network(overrides: list[str]) -> Non
     terms = of.step(0, labelled(), unlabelled())
     for old, new in zip(before, networks_of(of), strict=True):
         changes = zip(old.named_parameters(), new.parameters(), strict=True)
-        assert [name for (name, was), now in changes if torch.equal(was, now)] == []
+        still = [name for (name, was), now in changes if torch.equal(was, now)]
+        if new is of.supervised:  # which knows no fakes, and has no use for how they look
+            still = [name for name in still if not name.startswith("appearance")]
+        assert still == []
     assert all(term.isfinite() for term in terms.values())
     assert not any(term.requires_grad for term in terms.values())
 
