@@ -32,13 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; --resume and the run's folder continue a training run\n")
+        sys.stderr.write("interrupted; --resume continues a training run that has a folder\n")
         return 130
     return 0
 
 
 def _train(options: argparse.Namespace) -> None:
-    if options.resume and (options.config or options.overrides):
+    if options.resume and (options.config or options.overrides or options.dry_run):
         raise UserError("--resume continues a run with its own settings; give it alone")
     if options.resume:
         from bgan_video import api
@@ -66,7 +66,7 @@ def _predict(options: argparse.Namespace) -> None:
     from bgan_video import api
     from bgan_video.evaluation.trained import Unreadable
 
-    run = api.load(options.run)
+    run = api.load(options.run, options.set)
     for record in run.predict(options.paths):
         if options.json:
             _say(json.dumps(dataclasses.asdict(record) | {"classes": run.classes}))
@@ -158,6 +158,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("run", type=Path, help="the run's folder")
     sub.add_argument("paths", nargs="+", help="video files, or folders of them")
     sub.add_argument("--json", action="store_true", help="print one JSON record a line")
+    sub.add_argument(
+        "--set", metavar="key=value", action="append", default=[], help="such as run.device=cpu"
+    )
 
     sub = add(
         "report",

@@ -40,7 +40,7 @@ class Run:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """`auto` is bf16 on CUDA and fp32 on CPU."""
     deterministic: bool = True
-    """Deterministic CUDA kernels; on CPU a run is always reproducible bit for bit."""
+    """Deterministic cuDNN kernels; on CPU a run is always reproducible bit for bit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Data:
     """`video_folder`: a CSV `path,group`, or a pattern whose first parenthesis is the group."""
     num_workers: CountOrZero = 0
     worker_timeout: Positive = 120.0
-    """Seconds to wait for one batch before the run stops with the worker's name."""
+    """Seconds to wait for one batch of a loading process before the run stops."""
     cache_mib: CountOrZero = 1024
     """Memory for decoded videos, per loading process; 0 decodes every clip anew."""
     decoder: Literal["auto", "decord", "pyav"] = "auto"
@@ -134,7 +134,7 @@ class Discriminator:
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """Weights of the terms; the original Bayesian GAN has 1, 1, 0, 0."""
+    """Weights of the terms; in the original the first two are 1 and all others 0."""
 
     labelled_weight: NonNegative = 1.0
     """1 is what the published codes do; num_labelled / num_unlabelled is the literal posterior."""
@@ -242,10 +242,11 @@ class Config:
                 f"posterior.thinning={p.thinning} takes no sample in the {sampling} steps after "
                 f"burn-in; allowed: 1..{sampling}"
             )
-        if p.bayes and p.schedule == "cyclical" and sampling < 2 * p.num_cycles:
+        # A cycle explores for four fifths of its steps, and has to keep one step for sampling.
+        if p.bayes and p.schedule == "cyclical" and sampling < 5 * p.num_cycles:
             raise UserError(
-                f"posterior.num_cycles={p.num_cycles} does not fit into the {sampling} steps after "
-                f"burn-in; allowed: 1..{sampling // 2}"
+                f"posterior.schedule=cyclical: posterior.num_cycles={p.num_cycles} does not fit "
+                f"into the {sampling} steps after burn-in; allowed: 1..{sampling // 5}"
             )
         if self.clip.load_size is not None and self.clip.load_size < self.clip.size:
             raise UserError(

@@ -2,15 +2,16 @@
 
 A discriminator chain samples `exp(-N·L_D / T)` with
 
-    L_D = E_real + E_fake + w_sup·E_sup + w_con·E_con - log p(θ_d) / N        (N unlabelled items)
+    L_D = w_adv·(E_real + E_fake) + w_sup·E_sup + w_con·E_con + w_bal·E_bal - log p(θ_d) / N
 
 and a generator chain `exp(-N_g·L_G / T)` with
 
     L_G = E_gen + w_fm·E_fm + w_mask·E_mask - log p(θ_g) / N_g.
 
-With w_con = w_fm = w_mask = 0 these are the two conditionals of Saatchi & Wilson 2017, eq. 1 and 2,
-divided by N. `labelled_weight = 1` weighs the labels as the published codes do; the likelihood
-itself would be num_labelled / num_unlabelled, which with a hundred labels is nearly nothing.
+N is the number of unlabelled items. With w_adv = 1 and w_con = w_bal = w_fm = w_mask = 0 these are
+the two conditionals of Saatchi & Wilson 2017, eq. 1 and 2, divided by N. `labelled_weight = 1`
+weighs the labels as the published codes do; the likelihood itself would be
+num_labelled / num_unlabelled, which with a hundred labels is nearly nothing.
 """
 
 from __future__ import annotations

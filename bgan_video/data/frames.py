@@ -36,7 +36,7 @@ class Frames:
     """
 
     def __init__(self, root: str, config: Config) -> None:
-        self._root = Path(root)
+        self.root = Path(root)
         self._decoder: Decoder = config.data.decoder
         self._short_side = config.load_size
         self._room = config.data.cache_mib * 2**20
@@ -48,7 +48,7 @@ class Frames:
         Raises:
             BrokenVideo: The file is missing, or not one frame of it decodes.
         """
-        path = self._root / item.path
+        path = self.root / item.path
         frames = decode.read_all(path, self._decoder, self._short_side)
         if frames.nbytes <= self._room:
             self._room -= frames.nbytes
@@ -64,8 +64,12 @@ class Frames:
         kept = self._kept.get(item.path)
         if kept is not None:
             return kept[list(indices)]
-        with decode.open_video(self._root / item.path, self._decoder, self._short_side) as reader:
-            return reader.read(indices)
+        path = self.root / item.path
+        with decode.open_video(path, self._decoder, self._short_side) as reader:
+            try:
+                return reader.read(indices)
+            except IndexError as error:
+                raise BrokenVideo(path, str(error)) from None
 
 
 def survey(
@@ -85,7 +89,6 @@ def survey(
     Raises:
         UserError: Too many videos are broken, or one is too short under `clip.short_clip=error`.
     """
-    needed = clips.span(config.clip.num_frames, config.clip.stride)
     good: list[Item] = []
     broken: list[Broken] = []
     for item in items:
@@ -96,13 +99,21 @@ def survey(
             if len(broken) > config.data.max_broken:
                 raise UserError(_too_many(broken, config.data.max_broken)) from None
             continue
-        if read.num_frames < needed and config.clip.short_clip == "error":
-            raise UserError(
-                f"{item.path} has {read.num_frames} frames, a clip needs {needed}; "
-                f"allowed with clip.short_clip=loop or repeat_last"
-            )
+        if reason := too_short(read, config):
+            raise UserError(f"{item.path} {reason}")
         good.append(read)
     return manifest.replace(tuple(good)), broken
+
+
+def too_short(item: Item, config: Config) -> str:
+    """Why no clip can be cut from a surveyed video; empty where one can."""
+    needed = clips.span(config.clip.num_frames, config.clip.stride)
+    if item.num_frames >= needed or config.clip.short_clip != "error":
+        return ""
+    return (
+        f"has {item.num_frames} frames, a clip needs {needed}; "
+        f"allowed with clip.short_clip=loop or repeat_last"
+    )
 
 
 def _too_many(broken: list[Broken], allowed: int) -> str:

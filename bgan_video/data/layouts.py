@@ -222,7 +222,7 @@ def _folder_groups(groups: str | None, paths: list[str]) -> dict[str, str]:
         raise UserError(f"data.groups={groups!r} is not a pattern: {error}") from None
     matches = {p: pattern.search(p) for p in paths}
     for path, match in matches.items():
-        if match is None or not match.groups():
+        if match is None or not match.groups() or match[1] is None:
             raise UserError(f"data.groups={groups!r} finds no group (in parentheses) in {path!r}")
     return {path: match[1] for path, match in matches.items() if match}
 

@@ -26,6 +26,11 @@ def split(manifest: Manifest, data: Data) -> Manifest:
         UserError: More labels are asked for than there are, or a label list names a video that is
             not in the training fold.
     """
+    if manifest.num_classes < 2:
+        raise UserError(
+            f"{manifest.root} has one class only, {manifest.classes[0]!r}; "
+            f"is data.root one level too high?"
+        )
     return _label(_carve_validation(manifest, data), data)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,15 +11,15 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from bgan_video import config as config_module
 from bgan_video import precision
 from bgan_video.config import Config
 from bgan_video.data.decode import BrokenVideo
-from bgan_video.data.frames import Frames
+from bgan_video.data.frames import Frames, too_short
 from bgan_video.data.layouts import VIDEO_SUFFIXES
-from bgan_video.data.manifest import Item, Manifest, Split
+from bgan_video.data.manifest import Item, Manifest, Split, fingerprint
 from bgan_video.errors import UserError
 from bgan_video.evaluation.clips import test_chunks
 from bgan_video.evaluation.metrics import Metrics
@@ -87,10 +88,14 @@ class TrainedRun:
             raise UserError(f"{folder} was stopped before its data were read; nothing to evaluate")
         self.manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
         self.bank = SampleBank(folder / "posterior", self.config.posterior.max_samples)
-        if not self.bank.records("discriminator"):
+        last = {
+            r.step
+            for kind in ("supervised", "generator", "discriminator")
+            for r in self.bank.records(kind)
+        }
+        if self.config.train.steps not in last or not self.bank.records("discriminator"):
             raise UserError(
-                f"{folder} holds no posterior sample yet; finish it with "
-                f"train_video.py --resume {folder}"
+                f"{folder} is not finished; finish it with train_video.py --resume {folder}"
             )
 
     @property
@@ -100,8 +105,8 @@ class TrainedRun:
 
     def networks(self, model: str) -> Networks:
         """The stored networks of `bayesian` or `supervised`."""
-        module = build_discriminator(self.config, self.manifest.num_classes)
-        return Stored(self.bank, _KINDS[model], module.to(self.backend.device))
+        module = empty_discriminator(self.config, self.manifest).to(self.backend.device)
+        return Stored(self.bank, _KINDS[model], module)
 
     @property
     def models(self) -> list[str]:
@@ -127,10 +132,12 @@ class TrainedRun:
         if not items:
             raise UserError(f"{self.folder}: fold {self.manifest.fold} has no {split} videos")
         frames = Frames(self.config.data.root or self.manifest.root, self.config)
+        for item in items:
+            _check_same(frames.root / item.path, item)
         labels = torch.tensor([item.label for item in items])
         predictions = self.predict_items(items, frames)
         models = {model: figures(p, labels) for model, p in predictions.items()}
-        step = max(record.step for record in self.bank.records("discriminator"))
+        step = self.config.train.steps
         if split == "test":
             self._write_metrics(step, models)
             _write_predictions(
@@ -161,6 +168,9 @@ class TrainedRun:
                 item = frames.survey(Item(str(path), 0, "", "test"))
             except BrokenVideo as error:
                 yield Unreadable(str(path), error.reason)
+                continue
+            if reason := too_short(item, self.config):
+                yield Unreadable(str(path), reason)
                 continue
             p = predict(networks, test_chunks([item], frames, self.config), self.backend)
             yield VideoPrediction(
@@ -195,6 +205,15 @@ def load(folder: Path | str, overrides: Sequence[str] = ()) -> TrainedRun:
     return TrainedRun(Path(folder), overrides)
 
 
+def empty_discriminator(config: Config, manifest: Manifest) -> nn.Module:
+    """A discriminator to load stored weights into; draws no random number anyone else uses."""
+    stored = dataclasses.replace(config.discriminator, weights=None)
+    with torch.random.fork_rng(devices=[]):
+        return build_discriminator(
+            dataclasses.replace(config, discriminator=stored), manifest.num_classes
+        )
+
+
 def _adjusted(folder: Path, overrides: Sequence[str]) -> Config:
     for override in overrides:
         key = override.partition("=")[0]
@@ -210,9 +229,17 @@ def _adjusted(folder: Path, overrides: Sequence[str]) -> Config:
 def _expand(paths: Sequence[Path | str]) -> Iterator[Path]:
     for path in map(Path, paths):
         if path.is_dir():
-            yield from (p for p in sorted(path.rglob("*")) if p.suffix.lower() in VIDEO_SUFFIXES)
+            found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in VIDEO_SUFFIXES]
+            if not found:
+                raise UserError(f"{path} holds no videos ({' '.join(VIDEO_SUFFIXES)})")
+            yield from found
         else:
             yield path
+
+
+def _check_same(path: Path, item: Item) -> None:
+    if not path.is_file() or fingerprint(path) != item.fingerprint:
+        raise UserError(f"{path} is not the file the run was made with; data.root names the folder")
 
 
 def _training_seconds(log: Path) -> float:

@@ -14,14 +14,16 @@ from bgan_video.config import Config
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Manifest
 from bgan_video.data.streams import labelled_batches, unlabelled_batches
+from bgan_video.errors import UserError
 from bgan_video.evaluation.clips import test_chunks
 from bgan_video.evaluation.predict import Current, Networks, Stored, figures, predict
+from bgan_video.evaluation.trained import empty_discriminator
 from bgan_video.files import append_line, truncate_after
 from bgan_video.inference import SampleBank
-from bgan_video.models import build_discriminator
 from bgan_video.training import checkpoints, console, run_folder, samples
 from bgan_video.training.chains import step_sizes
 from bgan_video.training.clock import Clock
+from bgan_video.training.plan import network_sizes
 from bgan_video.training.trainer import DataSize, Terms, Trainer
 
 
@@ -39,6 +41,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
         UserError: Data, device or settings do not go together.
     """
     backend = precision.resolve(config.run)
+    network_sizes(config, num_classes=2)  # a mistake shows before the videos are read
     manifest, broken, frames = run_folder.prepare_data(config)
     unlabelled_items, labelled_items = manifest.part("train"), manifest.labelled
     trainer = Trainer(config, DataSize(manifest.num_classes, len(unlabelled_items)), backend)
@@ -46,7 +49,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
         folder = run_folder.create(config, backend, manifest, broken)
     else:
         folder = resume
-        run_folder.check_unchanged(folder, manifest)
+        run_folder.check_unchanged(folder, manifest, backend)
     bank = SampleBank(folder / "posterior", config.posterior.max_samples)
     first = _restore(folder, trainer, bank) if resume else 0
 
@@ -77,6 +80,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
                 bank.add("discriminator", step, j, state, temperature=temperature)
         if step % t.log_every == 0 or step == t.steps:
             record = _record(step, epoch, terms, trainer, clock)
+            _check_finite(record)
             append_line(folder / "log.jsonl", record)
             bar.line(console.console_line(record, epochs, batches_per_epoch))
         if step % t.sample_every == 0 or step == t.steps:
@@ -110,7 +114,7 @@ def _restore(folder: Path, trainer: Trainer, bank: SampleBank) -> int:
 
 
 def _record(step: int, epoch: int, terms: Terms, trainer: Trainer, clock: Clock) -> dict[str, Any]:
-    """A line of log.jsonl. Kinetic temperatures stand by network, not by parameter tensor."""
+    """A line of log.jsonl; the kinetic temperature is the mean over tensors and chains."""
     chain = trainer.discriminators[0]
     record: dict[str, Any] = {
         "step": step,
@@ -126,6 +130,15 @@ def _record(step: int, epoch: int, terms: Terms, trainer: Trainer, clock: Clock)
     return record | clock.lap()
 
 
+def _check_finite(record: dict[str, Any]) -> None:
+    bad = [k for k, v in record.items() if isinstance(v, float) and not math.isfinite(v)]
+    if bad:
+        raise UserError(
+            f"{bad[0]} is not finite at step {record['step']}; try a lower posterior.lr, "
+            f"posterior.burn_in_lr or posterior.temperature"
+        )
+
+
 def _validate(
     step: int, trainer: Trainer, bank: SampleBank, manifest: Manifest, frames: Frames
 ) -> dict[str, Any]:
@@ -138,7 +151,7 @@ def _validate(
         "bayesian": Current([chain.network for chain in trainer.discriminators])
     }
     if bank.records("discriminator"):
-        module = build_discriminator(config, manifest.num_classes).to(backend.device)
+        module = empty_discriminator(config, manifest).to(backend.device)
         networks["bayesian"] = Stored(bank, "discriminator", module)
     if trainer.supervised is not None:
         networks["supervised"] = Current([trainer.supervised])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 import torch
@@ -12,9 +13,26 @@ from bgan_video import precision
 from bgan_video.config import Config
 from bgan_video.data import layouts, splits
 from bgan_video.models import build_discriminator, build_generator
+from bgan_video.training.chains import step_sizes
 
 # Weights, gradients and two moments of Adam, each float32.
 _BYTES_PER_WEIGHT = 16
+
+
+def network_sizes(config: Config, num_classes: int) -> tuple[int, int]:
+    """Parameters of a discriminator and of a generator, without memory for them.
+
+    Raises:
+        UserError: The settings name networks, sizes or a schedule that cannot be.
+    """
+    if config.posterior.bayes:
+        step_sizes(config)
+    stored = dataclasses.replace(config.discriminator, weights=None)
+    with torch.device("meta"):
+        discriminator = build_discriminator(
+            dataclasses.replace(config, discriminator=stored), num_classes
+        )
+        return _count(discriminator), _count(build_generator(config))
 
 
 def plan(config: Config) -> str:
@@ -26,12 +44,11 @@ def plan(config: Config) -> str:
     backend = precision.resolve(config.run)
     manifest = splits.split(layouts.read(config.data), config.data)
     p, t, c = config.posterior, config.train, config.clip
-    with torch.device("meta"):
-        discriminator = _count(build_discriminator(config, manifest.num_classes))
-        generator = _count(build_generator(config))
-    num_d, num_g = p.num_discriminators * p.num_mcmc, p.num_z * p.num_mcmc
+    discriminator, generator = network_sizes(config, manifest.num_classes)
+    num_d = p.num_discriminators * p.num_mcmc
+    num_g = p.num_z * p.num_mcmc if config.objective.adversarial_weight > 0 else 0
     weights = (num_d + config.baseline.supervised) * discriminator + num_g * generator
-    bank = p.max_samples * num_d * discriminator * 4
+    bank = (p.max_samples if p.bayes else 1) * num_d * discriminator * 4
     splits_count = Counter(item.split for item in manifest.items)
     clip_mib = 3 * c.num_frames * c.size**2 * 4 / 2**20
     lines = [

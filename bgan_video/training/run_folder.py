@@ -109,8 +109,17 @@ def prepare_data(config: Config) -> tuple[Manifest, list[Broken], Frames]:
     return manifest, broken, frames
 
 
-def check_unchanged(folder: Path, manifest: Manifest) -> None:
-    """Raises UserError where a run's videos are not those it began with."""
+def check_unchanged(folder: Path, manifest: Manifest, backend: Backend) -> None:
+    """Raises UserError where a run's videos or device are not those it began with."""
+    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    for name, now in (("device", str(backend.device)), ("precision", backend.precision)):
+        if environment[name] != now:
+            raise UserError(f"{folder} began on {name} {environment[name]}, this is {now}")
+    if environment["threads"] != torch.get_num_threads():
+        console.say(
+            f"{folder} began with {environment['threads']} threads, this process has "
+            f"{torch.get_num_threads()}: the run goes on, but not bit for bit as it would have"
+        )
     path = folder / "manifest.json"
     if Manifest.from_json(path.read_text(encoding="utf-8")).items != manifest.items:
         raise UserError(

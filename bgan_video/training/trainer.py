@@ -165,11 +165,13 @@ class Trainer:
             potential = self.objective.generators(networks, generated, discriminators, real)
         optimizers = [chain.optimizer for chain in self.generators]
         self._descend(potential.total, *optimizers)
-        return {"loss_g": potential.total.detach() / len(networks), **potential.terms}
+        d_fake_after = potential.terms.pop("d_fake_after")
+        sums = {"loss_g": potential.total.detach(), **potential.terms}
+        return {k: v / len(networks) for k, v in sums.items()} | {"d_fake_after": d_fake_after}
 
     def _step_supervised(self, index: int, network: Classifier, labelled: LabelledBatch) -> Terms:
         # Dropout of its own, so that the baseline is the same beside any number of chains.
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(self._cuda_devices):
             torch.manual_seed(rng.derive_seed(self.config.run.seed, "supervised", index))
             with self.backend.autocast():
                 logits = network(labelled.x)
@@ -177,6 +179,10 @@ class Trainer:
         self._descend(loss, self.supervised_optimizer)
         right = logits.detach()[:, 1:].argmax(dim=1) == labelled.y
         return {"supervised": loss.detach(), "train_top1_supervised": right.float().mean()}
+
+    @property
+    def _cuda_devices(self) -> list[torch.device]:
+        return [self.backend.device] if self.backend.device.type == "cuda" else []
 
     def _descend(self, loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
         """Backward and step. A step whose scaled gradients overflowed moves nothing."""

@@ -201,7 +201,7 @@ def test_hmdb51_tags_are_train_test_and_unused(tmp_path: Path) -> None:
     assert sides(manifest) == [
         ("climb/April_climb_f_nm_np1_ba_goo_0.avi", 0, "climb/April", "train"),
         ("climb/May_climb_u_cm_np1_le_med_2.avi", 0, "climb/May", "test"),
-        ("climb_stairs/June_climb_stairs_u_nm_np1_ba_goo_0.avi", 1, "June", "train"),
+        ("climb_stairs/June_climb_stairs_u_nm_np1_ba_goo_0.avi", 1, "climb_stairs/June", "train"),
     ]
 
 

@@ -54,6 +54,7 @@ def test_a_bad_setting_is_named_with_what_is_allowed(
         override_args = [override]
     line = refuse(runs.arguments(small_videos, tmp_path, "bad", *override_args), capsys)
     assert all(part in line for part in named), line
+    assert not (tmp_path / "bad").exists(), "a run that cannot start leaves nothing"
 
 
 @pytest.mark.parametrize("layout", ["ucf101", "video_folder", "hmdb51"])

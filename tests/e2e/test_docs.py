@@ -48,7 +48,8 @@ def test_a_shown_command_works(
 ):
     """Placeholders of the documents stand for small things; training is cut to some steps."""
     (tmp_path / "configs").symlink_to(runs.REPOSITORY / "configs")
-    shutil.copytree(finished, tmp_path / "runs" / "demo")
+    for name in ("demo", "video_folder"):
+        shutil.copytree(finished, tmp_path / "runs" / name)
     for name in ("UCF-101", "weizmann4"):
         (tmp_path / name).symlink_to(small_videos)
     for name in ("my_videos", "new_videos"):
