@@ -37,6 +37,8 @@ ADJUSTABLE = (
     "run.device",
     "run.precision",
 )
+# Written last: before it, the bank may hold some chains of a step and not the others.
+FINISHED = Path("posterior") / "finished.json"
 # The stored networks of each model, by the bank's word for them.
 _KINDS = {"bayesian": "discriminator", "supervised": "supervised"}
 
@@ -88,12 +90,7 @@ class TrainedRun:
             raise UserError(f"{folder} was stopped before its data were read; nothing to evaluate")
         self.manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
         self.bank = SampleBank(folder / "posterior", self.config.posterior.max_samples)
-        last = {
-            r.step
-            for kind in ("supervised", "generator", "discriminator")
-            for r in self.bank.records(kind)
-        }
-        if self.config.train.steps not in last or not self.bank.records("discriminator"):
+        if not (folder / FINISHED).is_file():
             raise UserError(
                 f"{folder} is not finished; finish it with train_video.py --resume {folder}"
             )

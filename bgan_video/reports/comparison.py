@@ -31,7 +31,10 @@ class Metric:
 
     def show_difference(self, value: float) -> str:
         """A difference as text: in points where the figure is a percentage."""
-        shown, unit = (round(100 * value, 1), " points") if self.percent else (round(value, 3), "")
+        # Rounded twice, so that float noise around a half does not show as another digit.
+        shown, unit = (
+            (round(round(100 * value, 6), 1), " points") if self.percent else (round(value, 3), "")
+        )
         sign = "+" if shown > 0 else "−" if shown < 0 else ""
         return f"{sign}{abs(shown):.{1 if self.percent else 3}f}{unit}"
 

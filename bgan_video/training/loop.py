@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from pathlib import Path
@@ -17,8 +18,8 @@ from bgan_video.data.streams import labelled_batches, unlabelled_batches
 from bgan_video.errors import UserError
 from bgan_video.evaluation.clips import test_chunks
 from bgan_video.evaluation.predict import Current, Networks, Stored, figures, predict
-from bgan_video.evaluation.trained import empty_discriminator
-from bgan_video.files import append_line, truncate_after
+from bgan_video.evaluation.trained import FINISHED, empty_discriminator
+from bgan_video.files import append_line, truncate_after, write_atomically
 from bgan_video.inference import SampleBank
 from bgan_video.training import checkpoints, console, run_folder, samples
 from bgan_video.training.chains import step_sizes
@@ -96,6 +97,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
 
     bar.close()
     _store_final(trainer, bank)
+    write_atomically(folder / FINISHED, json.dumps({"step": t.steps}) + "\n")
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -122,7 +123,7 @@ def test_killed_and_resumed_is_bitwise_the_run_that_was_not(
     for name in ("metrics.json",):
         one, other = (json.loads((r / name).read_text()) for r in (run, finished))
         assert one["models"] == other["models"]
-    for path in sorted((finished / "posterior").iterdir()):
+    for path in sorted((finished / "posterior").glob("*.safetensors")):
         one, other = load_file(path), load_file(run / "posterior" / path.name)
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one), path.name
@@ -145,6 +146,29 @@ def test_another_number_of_workers_gives_the_same_run(
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert runs.log(tmp_path / "workers") == runs.log(finished)
+
+
+def test_an_unfinished_run_is_not_evaluated(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    cut = tmp_path / "cut"
+    shutil.copytree(finished, cut)
+    (cut / "posterior" / "finished.json").unlink()
+    assert cli.main(["evaluate", str(cut)]) == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_a_video_that_changed_is_not_evaluated(
+    finished: Path, small_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    copied = tmp_path / "videos"
+    shutil.copytree(small_videos, copied)
+    items = json.loads((finished / "manifest.json").read_text())["items"]
+    victim = next(item["path"] for item in items if item["split"] == "test")
+    other = next(item["path"] for item in items if item["split"] == "train")
+    shutil.copy(copied / other, copied / victim)
+    assert cli.main(["evaluate", str(finished), f"data.root={copied}"]) == 2
+    assert victim in capsys.readouterr().err
 
 
 def test_bayes_false_is_the_plain_semi_supervised_gan(small_videos: Path, tmp_path: Path):
