@@ -38,7 +38,7 @@ def train(config: Config, default_name: str = "run") -> Result:
     Raises:
         UserError: Data, device or settings do not go together.
     """
-    return _finish(loop.train(run_folder.name_run(config, default_name)))
+    return _finish(loop.train(run_folder.settle(config, default_name)))
 
 
 def resume(folder: Path | str) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 from collections.abc import Sequence
@@ -23,12 +24,34 @@ from bgan_video.training import console
 _PACKAGES = ("bgan_video", "torch", "torchvision", "av", "decord", "timm", "numpy")
 
 
-def name_run(config: Config, default: str) -> Config:
-    """Give the run a name no other run of its folder has.
+def settle(config: Config, default_name: str) -> Config:
+    """The settings as they are stored: a free name, and paths that hold wherever it is resumed.
 
     Raises:
         UserError: The name was chosen, and is taken.
     """
+    return _named(_anchored(config), default_name)
+
+
+def _anchored(config: Config) -> Config:
+    d = config.data
+    data = dataclasses.replace(
+        d,
+        root=_absolute(d.root),
+        lists=_absolute(d.lists),
+        label_list=_absolute(d.label_list),
+        groups=_absolute(d.groups) if d.groups and d.groups.endswith(".csv") else d.groups,
+    )
+    weights = _absolute(config.discriminator.weights)
+    discriminator = dataclasses.replace(config.discriminator, weights=weights)
+    return dataclasses.replace(config, data=data, discriminator=discriminator)
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())
+
+
+def _named(config: Config, default: str) -> Config:
     if config.run.name is not None:
         if config.run_dir.exists():
             raise UserError(

@@ -1,0 +1,43 @@
+"""What is settled before a run begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bgan_video import config
+from bgan_video.errors import UserError
+from bgan_video.training import run_folder
+
+
+def test_paths_hold_wherever_a_run_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = ["data.root=videos", "data.groups=g.csv", "discriminator.weights=w.pt"]
+    settled = run_folder.settle(config.load(None, given), "run")
+    assert settled.data.root == str(tmp_path / "videos")
+    assert settled.data.groups == str(tmp_path / "g.csv")
+    assert settled.discriminator.weights == str(tmp_path / "w.pt")
+    assert settled.data.lists is None
+
+
+def test_a_pattern_of_groups_is_no_path() -> None:
+    given = config.load(None, ["data.groups='(cam.)'"])
+    assert run_folder.settle(given, "run").data.groups == "(cam.)"
+
+
+def test_a_run_without_a_name_gets_the_next_free_one(tmp_path: Path) -> None:
+    given = config.load(None, [f"run.dir={tmp_path}"])
+    assert run_folder.settle(given, "demo").run.name == "demo"
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo-2").mkdir()
+    assert run_folder.settle(given, "demo").run.name == "demo-3"
+
+
+def test_a_chosen_name_that_is_taken_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    given = config.load(None, [f"run.dir={tmp_path}", "run.name=mine"])
+    with pytest.raises(UserError, match="--resume"):
+        run_folder.settle(given, "demo")
