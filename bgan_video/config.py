@@ -269,6 +269,11 @@ class Config:
         """The same settings for a run of that name."""
         return dataclasses.replace(self, run=dataclasses.replace(self.run, name=name))
 
+    def without_weights(self) -> Config:
+        """The same networks, without reading pretrained weights into them."""
+        discriminator = dataclasses.replace(self.discriminator, weights=None)
+        return dataclasses.replace(self, discriminator=discriminator)
+
 
 def load(file: Path | str | None = None, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file (or the defaults) and apply `key=value` overrides.
@@ -284,6 +289,17 @@ def load(file: Path | str | None = None, overrides: Sequence[str] = ()) -> Confi
         reason = " ".join(str(error).split())
         raise UserError(f"the settings do not read: {reason}") from None
     return from_mapping(mapping)
+
+
+def load_run(folder: Path, overrides: Sequence[str] = ()) -> Config:
+    """The settings stored in a run's folder.
+
+    Raises:
+        UserError: The folder is not a run's, or an override does not serve.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder} is not a run folder: it holds no config.yaml")
+    return load(folder / "config.yaml", overrides)
 
 
 def from_mapping(mapping: dict[str, Any]) -> Config:

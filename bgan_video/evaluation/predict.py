@@ -6,7 +6,7 @@ not logits, because a mixture of predictive distributions is a distribution's me
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,14 +98,25 @@ def entropy(probabilities: Tensor) -> Tensor:
     return torch.special.entr(probabilities).sum(dim=-1)
 
 
-@torch.no_grad()
 def predict(
     networks: Networks,
     chunks: Iterable[ClipChunk],
     backend: Backend,
 ) -> Prediction:
     """The posterior predictive of `networks`, each of which sees each chunk once."""
-    return _concatenate([_predict_chunk(networks, chunk, backend) for chunk in chunks])
+    return predict_all({"": networks}, chunks, backend)[""]
+
+
+@torch.no_grad()
+def predict_all(
+    models: Mapping[str, Networks], chunks: Iterable[ClipChunk], backend: Backend
+) -> dict[str, Prediction]:
+    """The posterior predictive of several models; every chunk is decoded once for all of them."""
+    parts: dict[str, list[Prediction]] = {name: [] for name in models}
+    for chunk in chunks:
+        for name, networks in models.items():
+            parts[name].append(_predict_chunk(networks, chunk, backend))
+    return {name: _concatenate(found) for name, found in parts.items()}
 
 
 def _predict_chunk(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from bgan_video import config as config_module
@@ -23,7 +22,14 @@ from bgan_video.data.manifest import Item, Manifest, Split, fingerprint
 from bgan_video.errors import UserError
 from bgan_video.evaluation.clips import test_chunks
 from bgan_video.evaluation.metrics import Metrics
-from bgan_video.evaluation.predict import Networks, Prediction, Stored, figures, predict
+from bgan_video.evaluation.predict import (
+    Networks,
+    Prediction,
+    Stored,
+    figures,
+    predict,
+    predict_all,
+)
 from bgan_video.files import append_line, write_atomically
 from bgan_video.inference import SampleBank
 from bgan_video.models import build_discriminator
@@ -85,10 +91,8 @@ class TrainedRun:
         self.folder = folder
         self.config = _adjusted(folder, overrides)
         self.backend = precision.resolve(self.config.run)
-        path = folder / "manifest.json"
-        if not path.is_file():
-            raise UserError(f"{folder} was stopped before its data were read; nothing to evaluate")
-        self.manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
+        manifest = (folder / "manifest.json").read_text(encoding="utf-8")
+        self.manifest = Manifest.from_json(manifest)
         self.bank = SampleBank(folder / "posterior", self.config.posterior.max_samples)
         if not (folder / FINISHED).is_file():
             raise UserError(
@@ -112,12 +116,8 @@ class TrainedRun:
 
     def predict_items(self, items: Sequence[Item], frames: Frames) -> dict[str, Prediction]:
         """Every model's prediction of some surveyed items."""
-        return {
-            model: predict(
-                self.networks(model), test_chunks(items, frames, self.config), self.backend
-            )
-            for model in self.models
-        }
+        networks = {model: self.networks(model) for model in self.models}
+        return predict_all(networks, test_chunks(items, frames, self.config), self.backend)
 
     def evaluate(self, split: Split = "test") -> dict[str, Any]:
         """Evaluate every model on a split; the test split writes `metrics.json` and predictions.
@@ -204,11 +204,8 @@ def load(folder: Path | str, overrides: Sequence[str] = ()) -> TrainedRun:
 
 def empty_discriminator(config: Config, manifest: Manifest) -> nn.Module:
     """A discriminator to load stored weights into; draws no random number anyone else uses."""
-    stored = dataclasses.replace(config.discriminator, weights=None)
     with torch.random.fork_rng(devices=[]):
-        return build_discriminator(
-            dataclasses.replace(config, discriminator=stored), manifest.num_classes
-        )
+        return build_discriminator(config.without_weights(), manifest.num_classes)
 
 
 def _adjusted(folder: Path, overrides: Sequence[str]) -> Config:
@@ -218,9 +215,7 @@ def _adjusted(folder: Path, overrides: Sequence[str]) -> Config:
             raise UserError(
                 f"{key} cannot be set for a trained run; allowed: {', '.join(ADJUSTABLE)}"
             )
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder} is not a run folder: it holds no config.yaml")
-    return config_module.load(folder / "config.yaml", overrides)
+    return config_module.load_run(folder, overrides)
 
 
 def _expand(paths: Sequence[Path | str]) -> Iterator[Path]:
@@ -258,6 +253,4 @@ def _write_predictions(path: Path, predictions: dict[str, Prediction], labels: T
         tensors[f"{model}/total_entropy"] = p.total_entropy.float()
         tensors[f"{model}/expected_entropy"] = p.expected_entropy.float()
         tensors[f"{model}/mutual_information"] = p.mutual_information.float()
-    partial = path.with_name(path.name + ".tmp")
-    save_file(tensors, partial)
-    partial.replace(path)
+    write_atomically(path, save(tensors))

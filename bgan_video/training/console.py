@@ -24,10 +24,6 @@ class Console:
         """One step done."""
         self._bar.update()
 
-    def line(self, text: str) -> None:
-        """A line above the bar."""
-        say(text)
-
     def close(self) -> None:
         """Take the bar away."""
         self._bar.close()

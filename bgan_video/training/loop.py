@@ -17,7 +17,7 @@ from bgan_video.data.manifest import Manifest
 from bgan_video.data.streams import labelled_batches, unlabelled_batches
 from bgan_video.errors import UserError
 from bgan_video.evaluation.clips import test_chunks
-from bgan_video.evaluation.predict import Current, Networks, Stored, figures, predict
+from bgan_video.evaluation.predict import Current, Networks, Stored, figures, predict_all
 from bgan_video.evaluation.trained import FINISHED, empty_discriminator
 from bgan_video.files import append_line, truncate_after, write_atomically
 from bgan_video.inference import SampleBank
@@ -83,13 +83,13 @@ def train(config: Config, resume: Path | None = None) -> Path:
             record = _record(step, epoch, terms, trainer, clock)
             _check_finite(record)
             append_line(folder / "log.jsonl", record)
-            bar.line(console.console_line(record, epochs, batches_per_epoch))
+            console.say(console.console_line(record, epochs, batches_per_epoch))
         if step % t.sample_every == 0 or step == t.steps:
             samples.write_fake(folder / "samples", trainer, epoch)
         if step % t.evaluate_every == 0 and manifest.part("validation"):
             evaluation = _validate(step, trainer, bank, manifest, frames)
             append_line(folder / "evaluations.jsonl", evaluation)
-            bar.line(console.evaluation_line(evaluation))
+            console.say(console.evaluation_line(evaluation))
         if step % t.checkpoint_every == 0 or step == t.steps:
             checkpoints.save(folder / "checkpoints", step, trainer.state_dict())
             bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
@@ -157,10 +157,8 @@ def _validate(
         networks["bayesian"] = Stored(bank, "discriminator", module)
     if trainer.supervised is not None:
         networks["supervised"] = Current([trainer.supervised])
-    models = {
-        name: figures(predict(members, test_chunks(items, frames, config), backend), labels)
-        for name, members in networks.items()
-    }
+    predictions = predict_all(networks, test_chunks(items, frames, config), backend)
+    models = {name: figures(prediction, labels) for name, prediction in predictions.items()}
     steps = {record.step for record in bank.records("discriminator")}
     return {
         "step": step,

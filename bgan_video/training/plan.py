@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 
 import torch
@@ -27,11 +26,8 @@ def network_sizes(config: Config, num_classes: int) -> tuple[int, int]:
     """
     if config.posterior.bayes:
         step_sizes(config)
-    stored = dataclasses.replace(config.discriminator, weights=None)
     with torch.device("meta"):
-        discriminator = build_discriminator(
-            dataclasses.replace(config, discriminator=stored), num_classes
-        )
+        discriminator = build_discriminator(config.without_weights(), num_classes)
         return _count(discriminator), _count(build_generator(config))
 
 

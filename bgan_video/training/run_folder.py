@@ -101,9 +101,7 @@ def open_config(folder: Path) -> Config:
     Raises:
         UserError: The folder is not a run's.
     """
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder} is not a run folder: it holds no config.yaml")
-    config = config_module.load(folder / "config.yaml")
+    config = config_module.load_run(folder)
     # The folder may have been moved or copied since.
     resolved = folder.resolve()
     mapping = config_module.to_mapping(config)
