@@ -56,10 +56,13 @@ class Data:
     labels_per_class: Count | None = None
     num_labelled: Count | None = None
     label_list: str | None = None
-    """A published list of labelled training videos, one path a line."""
+    """The labelled training videos: a CSV `path,label,…` as `bgan-video suggest` writes it (a row
+    without a label is passed over), or a published list, one path a line."""
     label_seed: CountOrZero = 0
     validation_fraction: Annotated[float, Range(0, 0.9)] = 0.15
     """Part of the training groups kept for validation."""
+    held_out: str | None = None
+    """Classes kept out of training, separated by commas: their test videos are the open set."""
     groups: str | None = None
     """`video_folder`: a CSV `path,group`, or a pattern whose first parenthesis is the group."""
     num_workers: CountOrZero = 0
@@ -161,10 +164,23 @@ class Posterior:
     num_z: Count = 2
     num_discriminators: Count = 2
     num_mcmc: Count = 1
+    prior: Literal["gaussian", "laplace", "student_t", "hierarchical"] = "gaussian"
+    """`hierarchical`: a Gaussian whose scale, one for each tensor, has a prior of its own."""
     prior_std: Positive = 1.0
+    """Scale of the prior."""
+    prior_df: Positive = 3.0
+    """Degrees of freedom of `student_t` and `hierarchical`."""
+    prior_exempt: bool = False
+    """Leave biases and norm scales without a prior."""
+    sampler: Literal["sghmc", "sgld", "adaptive_sghmc"] = "sghmc"
+    """`adaptive_sghmc` learns a step size for each weight in the first half of the steps after
+    burn-in, then holds it; the posterior is sampled in the second half."""
     integrator: Literal["symplectic", "euler", "baoa"] = "symplectic"
     lr: Positive = 1e-3
     friction: Annotated[float, Range(0, 1, exclusive=True)] = 0.1
+    gradient_noise: Annotated[float, Range(0, 1)] = 0.0
+    """The part of the friction that minibatch noise already supplies (`sghmc`, beta-hat of Chen et
+    al.)."""
     temperature: NonNegative = 1.0
     num_data_generator: Count | None = None
     """N of the generators' posterior; by default the number of unlabelled items."""
@@ -204,6 +220,12 @@ class Baseline:
     supervised: bool = True
     lr: Positive | None = None
     """By default `posterior.burn_in_lr`: the same optimiser as the discriminators' burn-in."""
+    ensemble: CountOrZero = 0
+    """Networks of a deep ensemble (Lakshminarayanan et al. 2017), the supervised one among them."""
+    mc_dropout: Annotated[float, Range(0, 0.95)] = 0.0
+    """Dropout of one more network, kept on in prediction (Gal & Ghahramani 2016); 0 trains none."""
+    cold: bool = False
+    """Branch the same GAN off at the end of burn-in and go on with it at temperature 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
