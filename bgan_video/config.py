@@ -173,8 +173,8 @@ class Posterior:
     prior_exempt: bool = False
     """Leave biases and norm scales without a prior."""
     sampler: Literal["sghmc", "sgld", "adaptive_sghmc"] = "sghmc"
-    """`adaptive_sghmc` learns a step size for each weight in the first half of the steps after
-    burn-in, then holds it; the posterior is sampled in the second half."""
+    """`adaptive_sghmc` learns a step size for each weight during burn-in and then holds it; its `lr`
+    is in units of the gradient's size."""
     integrator: Literal["symplectic", "euler", "baoa"] = "symplectic"
     lr: Positive = 1e-3
     friction: Annotated[float, Range(0, 1, exclusive=True)] = 0.1
