@@ -9,6 +9,7 @@ from typing import Any
 from bgan_video.config import Config
 from bgan_video.evaluation.trained import TrainedRun, load
 from bgan_video.reports import write_report
+from bgan_video.reports.figures import label_of
 from bgan_video.training import loop, run_folder
 from bgan_video.training.plan import plan
 
@@ -49,10 +50,9 @@ def resume(folder: Path | str) -> Result:
 
 def comparison(models: dict[str, Any]) -> str:
     """A table of models by level and figure."""
-    header = f"{'':24}{'top-1':>9}{'top-5':>9}{'NLL':>9}{'ECE':>9}{'Brier':>9}"
-    titles = {"bayesian": "semi-supervised", "supervised": "supervised"}
+    header = f"{'':26}{'top-1':>9}{'top-5':>9}{'NLL':>9}{'ECE':>9}{'Brier':>9}"
     rows = [
-        f"{titles.get(model, model):16}{level:8}"
+        f"{label_of(model):18}{level:8}"
         + "".join(f"{100 * figures[key]:8.1f}%" for key in ("top1", "top5"))
         + "".join(f"{figures[key]:9.3f}" for key in ("nll", "ece", "brier"))
         for level in next(iter(models.values()))

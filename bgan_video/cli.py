@@ -64,7 +64,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     from bgan_video import api
-    from bgan_video.evaluation.trained import Unreadable
+    from bgan_video.evaluation.video_files import Unreadable
 
     run = api.load(options.run, options.set)
     for record in run.predict(options.paths):
@@ -73,12 +73,43 @@ def _predict(options: argparse.Namespace) -> None:
         elif isinstance(record, Unreadable):
             _say(f"{record.path}: does not read: {record.error}")
         else:
-            p = record.probabilities
-            best = p.index(max(p))
-            _say(
-                f"{record.path}: {run.classes[best]} {p[best]:.3f} (mutual information "
-                f"{record.mutual_information:.3f} nats, fake {record.p_fake:.3f})"
-            )
+            _say(f"{record.path}: {_judgement(record, run.classes)}")
+            for window in record.windows if len(record.windows) > 1 else []:
+                place = f"frames {window.start}-{window.end - 1}"
+                _say(f"  {place}: {_judgement(window, run.classes)}")
+
+
+def _judgement(record: Any, classes: Sequence[str]) -> str:
+    p = record.probabilities
+    best = p.index(max(p))
+    return (
+        f"{classes[best]} {p[best]:.3f} (mutual information {record.mutual_information:.3f} nats, "
+        f"fake {record.p_fake:.3f})"
+    )
+
+
+def _suggest(options: argparse.Namespace) -> None:
+    from bgan_video import api
+    from bgan_video.reports import write_report
+
+    if options.budget < 1:
+        raise UserError(f"--budget={options.budget}; allowed: 1 and more")
+    if options.out is not None and not options.out.parent.is_dir():
+        raise UserError(f"--out={options.out}: its folder does not exist")
+    run = api.load(options.run, options.overrides)
+    chosen = run.suggest(options.budget, options.out)
+    if options.json:
+        _say(json.dumps([dataclasses.asdict(suggestion) for suggestion in chosen]))
+        return
+    for s in chosen:
+        _say(
+            f"{s.rank:3d}  {s.path}  (perhaps {s.predicted}, {s.probability:.2f}; mutual "
+            f"information {s.mutual_information:.3f} nats)"
+        )
+    file = options.out or run.folder / "suggestions.csv"
+    if options.out is None:
+        write_report(run.folder)
+    _say(f"fill in the labels in {file}, then train with data.label_list={file}")
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -152,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = add(
         "predict",
         _predict,
-        "Class, uncertainty and p(fake) of video files, or of all videos in folders.",
+        "Class, uncertainty and p(fake) of video files, long ones in windows too.",
         "  bgan-video predict runs/demo clip.avi folder/ --json",
     )
     sub.add_argument("run", type=Path, help="the run's folder")
@@ -161,6 +192,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--set", metavar="key=value", action="append", default=[], help="such as run.device=cpu"
     )
+
+    sub = add(
+        "suggest",
+        _suggest,
+        "The unlabelled videos to label next, as a CSV that data.label_list reads back.",
+        "  bgan-video suggest runs/demo --budget 20",
+    )
+    sub.add_argument("run", type=Path, help="the run's folder")
+    sub.add_argument("--budget", type=int, default=20, help="how many videos (default: 20)")
+    sub.add_argument("--out", type=Path, help="the CSV (default: suggestions.csv in the run)")
+    sub.add_argument("--json", action="store_true", help="print the suggestions as JSON")
+    _add_overrides(sub)
 
     sub = add(
         "report",

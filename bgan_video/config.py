@@ -173,8 +173,8 @@ class Posterior:
     prior_exempt: bool = False
     """Leave biases and norm scales without a prior."""
     sampler: Literal["sghmc", "sgld", "adaptive_sghmc"] = "sghmc"
-    """`adaptive_sghmc` learns a step size for each weight during burn-in and then holds it; its `lr`
-    is in units of the gradient's size."""
+    """`adaptive_sghmc` learns a step size for each weight in burn-in and then holds it; its `lr` is
+    in units of the gradient's size."""
     integrator: Literal["symplectic", "euler", "baoa"] = "symplectic"
     lr: Positive = 1e-3
     friction: Annotated[float, Range(0, 1, exclusive=True)] = 0.1
@@ -270,6 +270,19 @@ class Config:
                 f"posterior.schedule=cyclical: posterior.num_cycles={p.num_cycles} does not fit "
                 f"into the {sampling} steps after burn-in; allowed: 1..{sampling // 5}"
             )
+        most = 0.0 if p.integrator == "baoa" else p.friction
+        if p.gradient_noise > most:
+            raise UserError(
+                f"posterior.gradient_noise={p.gradient_noise} with posterior.integrator="
+                f"{p.integrator}; allowed: 0..{most:g} (posterior.friction; 0 for baoa)"
+            )
+        if self.baseline.ensemble == 1 or (self.baseline.ensemble and not self.baseline.supervised):
+            raise UserError(
+                f"baseline.ensemble={self.baseline.ensemble}: an ensemble has the supervised "
+                f"network and others; allowed: 0, or 2 and more with baseline.supervised=true"
+            )
+        if self.baseline.cold and not self.posterior.bayes:
+            raise UserError("baseline.cold=true needs posterior.bayes=true: it follows its chains")
         if self.clip.load_size is not None and self.clip.load_size < self.clip.size:
             raise UserError(
                 f"clip.load_size={self.clip.load_size} is below clip.size={self.clip.size}; "
@@ -290,6 +303,11 @@ class Config:
     def named(self, name: str) -> Config:
         """The same settings for a run of that name."""
         return dataclasses.replace(self, run=dataclasses.replace(self.run, name=name))
+
+    def with_dropout(self, dropout: float) -> Config:
+        """The same networks with another dropout before the head."""
+        discriminator = dataclasses.replace(self.discriminator, dropout=dropout)
+        return dataclasses.replace(self, discriminator=discriminator)
 
     def without_weights(self) -> Config:
         """The same networks, without reading pretrained weights into them."""

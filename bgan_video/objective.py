@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from bgan_video import config, losses
 from bgan_video.data.streams import LabelledBatch
-from bgan_video.inference import Gaussian, named_prior_parameters
+from bgan_video.inference import Prior, named_prior, named_prior_parameters
 from bgan_video.models import Classifier, Generated, frozen_statistics
 
 
@@ -78,7 +78,10 @@ class Objective:
         self.settings = settings
         self.num_data = num_data
         self.num_data_generator = posterior.num_data_generator or num_data
-        self._prior = Gaussian(posterior.prior_std) if posterior.bayes else None
+        self._prior: Prior | None = None
+        if posterior.bayes:
+            self._prior = named_prior(posterior.prior, posterior.prior_std, posterior.prior_df)
+        self._prior_exempt = posterior.prior_exempt
 
     def discriminator(
         self,
@@ -178,9 +181,8 @@ class Objective:
         chains = rearrange(fake_features, "(j b) f -> j b f", j=num_chains)
         return torch.stack([losses.feature_matching(real_features, f) for f in chains]).sum()
 
-    @staticmethod
-    def _prior_term(network: nn.Module, prior: Gaussian, num_data: int) -> Tensor:
-        weights = named_prior_parameters(network, exempt_bias_and_norm=False)
+    def _prior_term(self, network: nn.Module, prior: Prior, num_data: int) -> Tensor:
+        weights = named_prior_parameters(network, exempt_bias_and_norm=self._prior_exempt)
         return prior.negative_log_density(weights) / num_data
 
 

@@ -7,6 +7,7 @@ overflowed is skipped, before a sampler adds noise (`torch.amp.GradScaler.step` 
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -31,6 +32,10 @@ class Backend:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, _DTYPES[self.precision])
+
+    def with_own_scaler(self) -> Backend:
+        """The same backend for networks that are stepped, and may overflow, apart from others."""
+        return dataclasses.replace(self, scaler=_scaler(self.device.type, self.precision))
 
     @property
     def hardware(self) -> str:
@@ -60,8 +65,11 @@ def resolve(run: Run) -> Backend:
         torch.backends.cudnn.benchmark = False
     elif name == "cuda":
         torch.backends.cudnn.benchmark = True
-    scaler = torch.amp.GradScaler(name, enabled=precision == "fp16")
-    return Backend(torch.device(name), precision, scaler)
+    return Backend(torch.device(name), precision, _scaler(name, precision))
+
+
+def _scaler(device: str, precision: str) -> torch.amp.GradScaler:
+    return torch.amp.GradScaler(device, enabled=precision == "fp16")
 
 
 def _processor_name() -> str:

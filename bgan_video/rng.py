@@ -8,8 +8,13 @@ sequence where it stopped.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from typing import TypeVar
 
+import numpy as np
 import torch
+
+T = TypeVar("T")
 
 
 def derive_seed(*parts: object) -> int:
@@ -21,6 +26,12 @@ def derive_seed(*parts: object) -> int:
 def generator(*parts: object, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator on `device`, seeded by `derive_seed(*parts)`."""
     return torch.Generator(device=device).manual_seed(derive_seed(*parts))
+
+
+def shuffled(items: Sequence[T], *seed: object) -> list[T]:
+    """The items in an order that depends on the seed alone."""
+    order = np.random.default_rng(derive_seed(*seed)).permutation(len(items))
+    return [items[i] for i in order]
 
 
 class Generators:

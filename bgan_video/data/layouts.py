@@ -10,12 +10,14 @@ from pathlib import Path
 
 from bgan_video.config import Data
 from bgan_video.data import motion_shapes
-from bgan_video.data.manifest import Item, Manifest, Split
+from bgan_video.data.manifest import UNKNOWN, Item, Manifest, Split
 from bgan_video.data.splits import group_folds
 from bgan_video.errors import UserError
 
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg")
 NUM_FOLDER_FOLDS = 5
+UNLABELLED = "unlabelled"
+"""The folder beside those of the classes whose videos are of no known class (`video_folder`)."""
 
 _UCF_GROUP = re.compile(r"_(g\d+)_c\d+$")
 _HMDB_SPLITS: dict[str, Split] = {"1": "train", "2": "test"}
@@ -69,13 +71,9 @@ def _hmdb51(data: Data) -> Manifest:
 
 def _video_folder(data: Data) -> Manifest:
     root = _root(data)
-    classes = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    paths = [
-        (p.relative_to(root).as_posix(), label)
-        for label, name in enumerate(classes)
-        for p in sorted((root / name).rglob("*"))
-        if p.suffix.lower() in VIDEO_SUFFIXES
-    ]
+    folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    classes = [name for name in folders if name != UNLABELLED]
+    paths = [(path, label) for label, name in enumerate(classes) for path in _videos(root, name)]
     if not paths:
         raise UserError(
             f"data.root={root} holds no videos; looked for <class>/* with a suffix of "
@@ -84,15 +82,28 @@ def _video_folder(data: Data) -> Manifest:
     empty = set(range(len(classes))) - {label for _, label in paths}
     if empty:
         raise UserError(f"data.root={root}: no video in class folder {classes[min(empty)]!r}")
-    groups = _folder_groups(data.groups, [path for path, _ in paths])
+    unknown = _videos(root, UNLABELLED) if UNLABELLED in folders else []
+    groups = _folder_groups(data.groups, [*(path for path, _ in paths), *unknown])
     if data.fold > NUM_FOLDER_FOLDS:
         raise UserError(f"data.fold={data.fold} does not exist; allowed: 1..{NUM_FOLDER_FOLDS}")
     folds = group_folds([(groups[p], label) for p, label in paths], NUM_FOLDER_FOLDS)
-    items = tuple(
+    items = [
         Item(p, label, groups[p], "test" if folds[groups[p]] == data.fold - 1 else "train")
         for p, label in paths
-    )
-    return Manifest(root.resolve().name, str(root), data.fold, tuple(classes), items)
+    ]
+    # A group is on one side of a split: what was recorded with test videos is not trained on.
+    items += [
+        Item(p, UNKNOWN, groups[p], "train")
+        for p in unknown
+        if folds.get(groups[p]) != data.fold - 1
+    ]
+    return Manifest(root.resolve().name, str(root), data.fold, tuple(classes), tuple(items))
+
+
+def _videos(root: Path, folder: str) -> list[str]:
+    """Paths of the videos in a folder, at any depth, relative to the root."""
+    found = (p for p in sorted((root / folder).rglob("*")) if p.suffix.lower() in VIDEO_SUFFIXES)
+    return [p.relative_to(root).as_posix() for p in found]
 
 
 LAYOUTS: dict[str, Callable[[Data], Manifest]] = {

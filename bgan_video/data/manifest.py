@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Split = Literal["train", "validation", "test"]
+Split = Literal["train", "validation", "test", "open"]
+
+UNKNOWN = -1
+"""Label of a training video whose class nobody has said."""
 
 _FINGERPRINT_BYTES = 1 << 16
 
@@ -20,9 +23,10 @@ class Item:
 
     Attributes:
         path: Relative to the manifest's root, with forward slashes.
-        label: Class, 0..K-1. Known for every item; *used* in training only where `labelled`.
+        label: Class, 0..K-1, `UNKNOWN`, or K + j for the j-th class that was held out. *Used* in
+            training only where `labelled`.
         group: The recording or person it was cut from; a group is on one side of every split.
-        split: `train`, `validation` or `test`.
+        split: `train`, `validation`, `test`, or `open`: a test video of a class held out.
         labelled: Whether training may see the label.
         num_frames: Decoded frames (not what the header claims); 0 before the file was read.
         fingerprint: Hash of the file's size, first and last 64 KiB; empty before it was read.
@@ -39,13 +43,17 @@ class Item:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The items of a run, in a fixed order."""
+    """The items of a run, in a fixed order.
+
+    `open_classes` are held out of training; labels K, K + 1, … are theirs.
+    """
 
     name: str
     root: str
     fold: int
     classes: tuple[str, ...]
     items: tuple[Item, ...]
+    open_classes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -73,6 +81,7 @@ class Manifest:
             "root": self.root,
             "fold": self.fold,
             "classes": list(self.classes),
+            "open_classes": list(self.open_classes),
         }
         lines = ",\n".join(json.dumps(dataclasses.asdict(item)) for item in self.items)
         return f'{json.dumps(head)[:-1]}, "items": [\n{lines}\n]}}\n'
@@ -87,6 +96,7 @@ class Manifest:
             fold=data["fold"],
             classes=tuple(data["classes"]),
             items=tuple(Item(**item) for item in data["items"]),
+            open_classes=tuple(data.get("open_classes", ())),
         )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bgan_video.config import Config
@@ -31,15 +33,19 @@ class ClipChunk:
 
 def test_chunks(items: Sequence[Item], frames: Frames, config: Config) -> Iterator[ClipChunk]:
     """The test clips of `items`, in order, as many videos at a time as memory is meant for."""
-    c = config.clip
-    per_video = c.test_clips * c.test_crops
-    video_bytes = per_video * 3 * c.num_frames * c.size**2 * 4
-    step = max(1, _CHUNK_BYTES // video_bytes)
+    per_video = config.clip.test_clips * config.clip.test_crops
+    step = videos_a_chunk(config)
     for start in range(0, len(items), step):
         part = items[start : start + step]
         views = [view for item in part for view in video_views(item, frames, config)]
         labels = torch.tensor([item.label for item in part])
         yield ClipChunk(torch.stack(views), labels, per_video)
+
+
+def videos_a_chunk(config: Config) -> int:
+    """How many videos' test clips memory is meant for at once, at least one."""
+    c = config.clip
+    return max(1, _CHUNK_BYTES // (c.test_clips * c.test_crops * 3 * c.num_frames * c.size**2 * 4))
 
 
 def video_views(item: Item, frames: Frames, config: Config) -> list[Tensor]:
@@ -54,8 +60,15 @@ def video_views(item: Item, frames: Frames, config: Config) -> list[Tensor]:
     except BrokenVideo as error:
         raise UserError(f"{item.path} no longer reads: {error.reason}") from None
     row = {index: r for r, index in enumerate(wanted)}
+    return clip_views(decoded, [[row[i] for i in indices] for indices in placed], config)
+
+
+def clip_views(
+    decoded: NDArray[np.uint8], clip_rows: Sequence[Sequence[int]], config: Config
+) -> list[Tensor]:
+    """The views `[C, T, H, W]` of clips given as rows of frames: clip by clip, every crop."""
     return [
-        test_view(decoded[[row[i] for i in indices]], c.size, config.load_size, crop)
-        for indices in placed
-        for crop in CROPS[c.test_crops]
+        test_view(decoded[list(rows)], config.clip.size, config.load_size, crop)
+        for rows in clip_rows
+        for crop in CROPS[config.clip.test_crops]
     ]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from einops import rearrange, reduce
+from einops import reduce
 from torch import Tensor, nn
 
-from bgan_video import losses
+from bgan_video import losses, rng
 from bgan_video.evaluation.clips import ClipChunk
 from bgan_video.evaluation.metrics import Metrics, metrics
 from bgan_video.inference import SampleBank
@@ -64,23 +64,55 @@ class Stored:
             yield self._module
 
 
+class WithDropout:
+    """Networks with their dropout left on, each several times (Gal & Ghahramani 2016).
+
+    Args:
+        networks: In evaluation mode.
+        passes: How often each one answers.
+        backend: Its device's generators are put back afterwards.
+        seed: Of the masks; a chunk of clips meets the same sequence of them whenever it comes.
+    """
+
+    def __init__(self, networks: Networks, passes: int, backend: Backend, *seed: object) -> None:
+        self._networks, self._passes = networks, passes
+        self._devices = [backend.device] if backend.device.type == "cuda" else []
+        self._seed = rng.derive_seed(*seed)
+
+    def __len__(self) -> int:
+        return len(self._networks) * self._passes
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        with torch.random.fork_rng(self._devices):
+            torch.manual_seed(self._seed)
+            for network in self._networks:
+                for module in network.modules():
+                    if isinstance(module, nn.modules.dropout._DropoutNd):
+                        module.train()
+                for _ in range(self._passes):
+                    yield network
+                network.eval()
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a set of networks says of some videos. Entropies are in nats.
 
     Attributes:
         clip_probabilities: `[V·n, K]`, mean over networks.
-        video_probabilities: `[V, K]`, mean over networks and clips.
-        p_fake: `[V]`, mean probability of index 0 of the K+1 softmax.
-        expected_entropy: `[V]`, mean over networks of the entropy of a network's video
-            probabilities; `total_entropy - expected_entropy` is the mutual information between
-            label and weights (BALD, Houlsby et al. 2011).
+        network_probabilities: `[S, V, K]`, each network's mean over clips, in the networks' order.
+        p_fake: `[V]`, mean over networks and clips of the probability of index 0 of the K+1
+            softmax.
     """
 
     clip_probabilities: Tensor
-    video_probabilities: Tensor
+    network_probabilities: Tensor
     p_fake: Tensor
-    expected_entropy: Tensor
+
+    @property
+    def video_probabilities(self) -> Tensor:
+        """`[V, K]`, mean over networks and clips."""
+        return self.network_probabilities.mean(dim=0)
 
     @property
     def total_entropy(self) -> Tensor:
@@ -88,9 +120,26 @@ class Prediction:
         return entropy(self.video_probabilities)
 
     @property
+    def expected_entropy(self) -> Tensor:
+        """`mean H[p]`, `[V]`, over networks."""
+        return entropy(self.network_probabilities).mean(dim=0)
+
+    @property
     def mutual_information(self) -> Tensor:
-        """`H[mean p] - mean H[p]`, `[V]`, never negative (Jensen)."""
+        """`H[mean p] - mean H[p]`, `[V]`: between label and weights (BALD, Houlsby et al. 2011).
+
+        Never negative (Jensen).
+        """
         return (self.total_entropy - self.expected_entropy).clamp_min(0)
+
+    def part(self, start: int, stop: int) -> Prediction:
+        """The same of the videos `start` to `stop - 1`."""
+        n = len(self.clip_probabilities) // len(self.p_fake)
+        return Prediction(
+            self.clip_probabilities[start * n : stop * n],
+            self.network_probabilities[:, start:stop],
+            self.p_fake[start:stop],
+        )
 
 
 def entropy(probabilities: Tensor) -> Tensor:
@@ -125,32 +174,25 @@ def _predict_chunk(
     backend: Backend,
 ) -> Prediction:
     assert len(networks) > 0, "no network to predict with"
-    clip_sum = fake_sum = entropy_sum = torch.zeros((), dtype=torch.float64)
+    clip_sum = fake_sum = torch.zeros((), dtype=torch.float64)
+    of_networks: list[Tensor] = []
     for network in networks:
         with backend.autocast():
             batches = chunk.clips.split(_BATCH)
             logits = torch.cat([network(x.to(backend.device)) for x in batches])
         p = losses.class_probabilities(logits).double().cpu()  # [V·n, K]
-        per_video = rearrange(p, "(v n) k -> v n k", n=chunk.clips_per_video)
         fake = losses.log_fake(logits).double().exp().cpu()
         clip_sum = clip_sum + p
         fake_sum = fake_sum + reduce(fake, "(v n) -> v", "mean", n=chunk.clips_per_video)
-        entropy_sum = entropy_sum + entropy(per_video.mean(dim=1))
-    clip_mean = clip_sum / len(networks)
-    return Prediction(
-        clip_mean,
-        reduce(clip_mean, "(v n) k -> v k", "mean", n=chunk.clips_per_video),
-        fake_sum / len(networks),
-        entropy_sum / len(networks),
-    )
+        of_networks.append(reduce(p, "(v n) k -> v k", "mean", n=chunk.clips_per_video))
+    return Prediction(clip_sum / len(networks), torch.stack(of_networks), fake_sum / len(networks))
 
 
 def _concatenate(parts: Sequence[Prediction]) -> Prediction:
     return Prediction(
         torch.cat([p.clip_probabilities for p in parts]),
-        torch.cat([p.video_probabilities for p in parts]),
+        torch.cat([p.network_probabilities for p in parts], dim=1),
         torch.cat([p.p_fake for p in parts]),
-        torch.cat([p.expected_entropy for p in parts]),
     )
 
 

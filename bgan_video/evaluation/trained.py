@@ -1,10 +1,9 @@
-"""A trained run, opened from its folder: evaluate it, or predict with it."""
+"""A trained run, opened from its folder: evaluate it, predict with it, ask what to label next."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,25 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from bgan_video import config as config_module
-from bgan_video import precision
+from bgan_video import precision, rng
 from bgan_video.config import Config
-from bgan_video.data.decode import BrokenVideo
-from bgan_video.data.frames import Frames, too_short
-from bgan_video.data.layouts import VIDEO_SUFFIXES
+from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest, Split, fingerprint
 from bgan_video.errors import UserError
+from bgan_video.evaluation import calibration, diagnosis, suggestions
 from bgan_video.evaluation.clips import test_chunks
 from bgan_video.evaluation.metrics import Metrics
 from bgan_video.evaluation.predict import (
     Networks,
     Prediction,
     Stored,
+    WithDropout,
     figures,
     predict,
     predict_all,
 )
+from bgan_video.evaluation.suggestions import Suggestion
+from bgan_video.evaluation.video_files import Unreadable, VideoPrediction, predict_files
 from bgan_video.files import append_line, write_atomically
 from bgan_video.inference import SampleBank
 from bgan_video.models import build_discriminator
@@ -46,34 +47,13 @@ ADJUSTABLE = (
 # Written last: before it, the bank may hold some chains of a step and not the others.
 FINISHED = Path("posterior") / "finished.json"
 # The stored networks of each model, by the bank's word for them.
-_KINDS = {"bayesian": "discriminator", "supervised": "supervised"}
-
-
-@dataclass(frozen=True)
-class VideoPrediction:
-    """What a model says of one file. Entropies in nats.
-
-    Attributes:
-        path: As it was given.
-        probabilities: Of the classes, in the manifest's order.
-        p_fake: Mean probability of 'fake'.
-        total_entropy: Of the posterior-mean probabilities.
-        mutual_information: Between label and weights: high where the networks disagree.
-    """
-
-    path: str
-    probabilities: list[float]
-    p_fake: float
-    total_entropy: float
-    mutual_information: float
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """A file that could not be predicted, and why."""
-
-    path: str
-    error: str
+_KINDS = {
+    "bayesian": "discriminator",
+    "supervised": "supervised",
+    "ensemble": "ensemble",
+    "mc_dropout": "dropout",
+    "cold": "cold",
+}
 
 
 class TrainedRun:
@@ -105,9 +85,19 @@ class TrainedRun:
         return self.manifest.classes
 
     def networks(self, model: str) -> Networks:
-        """The stored networks of `bayesian` or `supervised`."""
-        module = empty_discriminator(self.config, self.manifest).to(self.backend.device)
-        return Stored(self.bank, _KINDS[model], module)
+        """The stored networks of one of `models`.
+
+        MC-dropout answers as often as the posterior has networks.
+        """
+        config = self.config
+        if model == "mc_dropout":
+            config = config.with_dropout(config.baseline.mc_dropout)
+        module = empty_discriminator(config, self.manifest).to(self.backend.device)
+        stored = Stored(self.bank, _KINDS[model], module)
+        if model != "mc_dropout":
+            return stored
+        passes = len(self.bank.records("discriminator"))
+        return WithDropout(stored, passes, self.backend, config.run.seed, "mc_dropout")
 
     @property
     def models(self) -> list[str]:
@@ -122,35 +112,39 @@ class TrainedRun:
     def evaluate(self, split: Split = "test") -> dict[str, Any]:
         """Evaluate every model on a split; the test split writes `metrics.json` and predictions.
 
+        With the test split go the validation videos, on which a temperature is fitted, and the test
+        videos of classes that were held out.
+
         Raises:
             UserError: The split is empty, or a video changed.
         """
-        items = self.manifest.part(split)
-        if not items:
+        if not self.manifest.part(split):
             raise UserError(f"{self.folder}: fold {self.manifest.fold} has no {split} videos")
-        frames = Frames(self.config.data.root or self.manifest.root, self.config)
-        for item in items:
-            _check_same(frames.root / item.path, item)
-        labels = torch.tensor([item.label for item in items])
-        predictions = self.predict_items(items, frames)
-        models = {model: figures(p, labels) for model, p in predictions.items()}
-        step = self.config.train.steps
+        wanted: list[Split] = ["test", "validation", "open"] if split == "test" else [split]
+        items: dict[Split, tuple[Item, ...]] = {part: self.manifest.part(part) for part in wanted}
+        predictions = self._predict_parts(items)
+        labels: dict[Split, Tensor] = {
+            part: torch.tensor([i.label for i in found]) for part, found in items.items()
+        }
+        models = {m: figures(p, labels[split]) for m, p in predictions[split].items()}
         if split == "test":
-            self._write_metrics(step, models)
-            _write_predictions(
-                self.folder / "predictions" / "test.safetensors", predictions, labels
+            self._write_metrics(models, _uncertainty(predictions, labels, self.manifest))
+            path = self.folder / "predictions" / "test.safetensors"
+            _write_predictions(path, predictions["test"], labels["test"])
+        record: dict[str, Any] = {
+            "step": self.config.train.steps,
+            "split": split,
+            "samples": len({r.step for r in self.bank.records("discriminator")}),
+            "test_clips": self.config.clip.test_clips,
+            "test_crops": self.config.clip.test_crops,
+            "models": models,
+        }
+        if self.config.posterior.bayes:
+            posterior = predictions[split]["bayesian"]
+            record["diagnostics"] = diagnosis.diagnose(
+                self.folder, self.config, posterior, labels[split]
             )
-        append_line(
-            self.folder / "evaluations.jsonl",
-            {
-                "step": step,
-                "split": split,
-                "samples": len({r.step for r in self.bank.records("discriminator")}),
-                "test_clips": self.config.clip.test_clips,
-                "test_crops": self.config.clip.test_crops,
-                "models": models,
-            },
-        )
+        append_line(self.folder / "evaluations.jsonl", record)
         return models
 
     def predict(self, paths: Sequence[Path | str]) -> Iterator[VideoPrediction | Unreadable]:
@@ -158,31 +152,58 @@ class TrainedRun:
 
         A file that does not read is one `Unreadable`; the rest go on.
         """
-        networks = self.networks("bayesian")
-        for path in _expand(paths):
-            frames = Frames("", self.config)
-            try:
-                item = frames.survey(Item(str(path), 0, "", "test"))
-            except BrokenVideo as error:
-                yield Unreadable(str(path), error.reason)
-                continue
-            if reason := too_short(item, self.config):
-                yield Unreadable(str(path), reason)
-                continue
-            p = predict(networks, test_chunks([item], frames, self.config), self.backend)
-            yield VideoPrediction(
-                str(path),
-                p.video_probabilities[0].tolist(),
-                p.p_fake.item(),
-                p.total_entropy.item(),
-                p.mutual_information.item(),
-            )
+        return predict_files(paths, self.networks("bayesian"), self.config, self.backend)
 
-    def _write_metrics(self, step: int, models: dict[str, dict[str, Metrics]]) -> None:
+    def suggest(self, budget: int, file: Path | None = None) -> list[Suggestion]:
+        """The unlabelled training videos to label next, most informative first.
+
+        Args:
+            budget: How many, >= 1; fewer where there are fewer.
+            file: The CSV to write, to be filled in and given to `data.label_list`; by default
+                `suggestions.csv` in the run's folder.
+
+        Raises:
+            UserError: Every training video is labelled, or a video changed.
+        """
+        items = [item for item in self.manifest.part("train") if not item.labelled]
+        if not items:
+            raise UserError(f"{self.folder}: every training video is labelled already")
+        frames = self._frames(items)
+        chunks = test_chunks(items, frames, self.config)
+        prediction = predict(self.networks("bayesian"), chunks, self.backend)
+        random = rng.generator(self.config.run.seed, "suggest")
+        chosen = suggestions.choose(items, prediction, self.manifest.classes, budget, random)
+        suggestions.write_csv(file or self.folder / "suggestions.csv", chosen, self.manifest)
+        return chosen
+
+    def _predict_parts(
+        self, parts: dict[Split, tuple[Item, ...]]
+    ) -> dict[Split, dict[str, Prediction]]:
+        """Every model's prediction of some items, part by part, each video decoded once."""
+        items = [item for part in parts.values() for item in part]
+        predictions = self.predict_items(items, self._frames(items))
+        found: dict[Split, dict[str, Prediction]] = {}
+        start = 0
+        for name, part in parts.items():
+            stop = start + len(part)
+            found[name] = {m: p.part(start, stop) for m, p in predictions.items()}
+            start = stop
+        return found
+
+    def _frames(self, items: Sequence[Item]) -> Frames:
+        """The frames of items whose files are still those of the run."""
+        frames = Frames(self.config.data.root or self.manifest.root, self.config)
+        for item in items:
+            _check_same(frames.root / item.path, item)
+        return frames
+
+    def _write_metrics(
+        self, models: dict[str, dict[str, Metrics]], uncertainty: dict[str, Any]
+    ) -> None:
         manifest = self.manifest
         content = {
             "schema": 1,
-            "step": step,
+            "step": self.config.train.steps,
             "seconds": _training_seconds(self.folder / "log.jsonl"),
             "data": {
                 "name": manifest.name,
@@ -193,6 +214,8 @@ class TrainedRun:
                 "fold": manifest.fold,
             },
             "models": models,
+            "networks": {model: len(self.networks(model)) for model in models},
+            **uncertainty,
         }
         write_atomically(self.folder / "metrics.json", json.dumps(content, indent=2) + "\n")
 
@@ -218,20 +241,49 @@ def _adjusted(folder: Path, overrides: Sequence[str]) -> Config:
     return config_module.load_run(folder, overrides)
 
 
-def _expand(paths: Sequence[Path | str]) -> Iterator[Path]:
-    for path in map(Path, paths):
-        if path.is_dir():
-            found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in VIDEO_SUFFIXES]
-            if not found:
-                raise UserError(f"{path} holds no videos ({' '.join(VIDEO_SUFFIXES)})")
-            yield from found
-        else:
-            yield path
-
-
 def _check_same(path: Path, item: Item) -> None:
     if not path.is_file() or fingerprint(path) != item.fingerprint:
         raise UserError(f"{path} is not the file the run was made with; data.root names the folder")
+
+
+def _uncertainty(
+    predictions: dict[Split, dict[str, Prediction]], labels: dict[Split, Tensor], manifest: Manifest
+) -> dict[str, Any]:
+    """Calibration on test, raw and scaled on validation; and the open set, where there is one."""
+    calibrated: dict[str, Any] = {}
+    for model, p in predictions["test"].items():
+        temperature = None
+        if len(labels["validation"]):
+            held = predictions["validation"][model].video_probabilities
+            temperature = calibration.fit_temperature(held, labels["validation"])
+        detail = calibration.detail(p.video_probabilities, labels["test"], temperature)
+        calibrated[model] = {"video": detail}
+    if not len(labels["open"]):
+        return {"calibration": calibrated}
+    auroc = {m: _open_set(p, predictions["test"][m]) for m, p in predictions["open"].items()}
+    return {
+        "calibration": calibrated,
+        "open_set": {
+            "classes": list(manifest.open_classes),
+            "count": len(labels["open"]),
+            "auroc": auroc,
+        },
+    }
+
+
+def _open_set(unknown: Prediction, known: Prediction) -> dict[str, float]:
+    """How well each measure tells videos of unknown classes from the test videos."""
+
+    def measures(p: Prediction) -> dict[str, Tensor]:
+        return {
+            "p_fake": p.p_fake,
+            "mutual_information": p.mutual_information,
+            "total_entropy": p.total_entropy,
+            "max_probability": -p.video_probabilities.max(dim=1).values,
+        }
+
+    pairs = zip(measures(unknown).items(), measures(known).values(), strict=True)
+    return {name: calibration.auroc(one, other) for (name, one), other in pairs}
 
 
 def _training_seconds(log: Path) -> float:

@@ -5,9 +5,11 @@ from bgan_video.inference.bank import Record, SampleBank
 from bgan_video.inference.diagnostics import effective_sample_size, split_r_hat
 from bgan_video.inference.priors import (
     Gaussian,
+    HierarchicalGaussian,
     Laplace,
     Prior,
     StudentT,
+    named_prior,
     named_prior_parameters,
 )
 from bgan_video.inference.schedules import StepSize
@@ -19,6 +21,7 @@ __all__ = [
     "SGLD",
     "AdaptiveSGHMC",
     "Gaussian",
+    "HierarchicalGaussian",
     "Integrator",
     "Laplace",
     "Prior",
@@ -28,6 +31,7 @@ __all__ = [
     "StudentT",
     "effective_sample_size",
     "kinetic_temperature",
+    "named_prior",
     "named_prior_parameters",
     "split_r_hat",
 ]

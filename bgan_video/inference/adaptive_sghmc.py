@@ -75,6 +75,13 @@ class AdaptiveSGHMC(Sampler):
             group["frozen"] = True
 
     @torch.no_grad()
+    def observe(self) -> None:
+        """Learns from the gradients without moving, while another optimiser burns in."""
+        for group in self.param_groups:
+            for param, gradient in zip(*with_gradient(group), strict=True):
+                adapt(self.state[param], gradient)
+
+    @torch.no_grad()
     def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - takes no closure
         """Moves every parameter that has a gradient.
 

@@ -96,6 +96,10 @@ class StepSize:
         index = step - self.burn_in
         return index >= 0 and (index + 1) % self._interval == 0
 
+    def cycle(self, step: int) -> int:
+        """The cycle a step >= 0 belongs to, from 0; always 0 where there are none."""
+        return max(step - self.burn_in, 0) // self.cycle_length if self.kind == "cyclical" else 0
+
     def is_exploring(self, step: int) -> bool:
         """Whether this step belongs to the part of a cycle that is run without noise (T = 0)."""
         index = step - self.burn_in

@@ -154,8 +154,8 @@ class SGHMC(Sampler):
         torch._foreach_add_(params, r, alpha=scale / 2)
 
 
-def kinetic_temperature(optimizer: SGHMC) -> list[float]:
-    """N mean(v^2) / lr of every parameter that has moved, in the order of the groups.
+def kinetic_temperature(optimizer: Sampler) -> list[float]:
+    """N mean(r^2) of every parameter with a momentum r, in the order of the groups.
 
     The stationary value on a Gaussian target, with h = lr times its curvature, is T for baoa,
     T / (1 - a/2 - h/4) for symplectic and 4 a T / ((a - h) (4 - 2 a + h)) for euler. Without

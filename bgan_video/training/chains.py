@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bgan_video import rng
 from bgan_video.config import Config
 from bgan_video.errors import UserError
-from bgan_video.inference import SGHMC, StepSize, kinetic_temperature
+from bgan_video.inference import SGHMC, SGLD, AdaptiveSGHMC, StepSize, kinetic_temperature
+from bgan_video.inference.sampler import Sampler
+from bgan_video.precision import Backend
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -42,7 +44,7 @@ def step_sizes(config: Config) -> StepSize:
 
 
 class Chain(Generic[N]):
-    """One set of weights being sampled: Adam through burn-in, SGHMC after it.
+    """One set of weights being sampled: Adam through burn-in, the sampler after it.
 
     Its weights *and* its normalisation statistics are its own. With `posterior.bayes=false` it is
     an ordinary network under Adam to the end.
@@ -71,52 +73,89 @@ class Chain(Generic[N]):
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             network.parameters(), lr=burn_in_lr, betas=ADAM_BETAS
         )
+        self._sampler = self._make_sampler() if config.posterior.bayes else None
+        if isinstance(self._sampler, AdaptiveSGHMC):
+            learn = self._sampler.observe
+            # Before a step gradients are unscaled, and a step that overflowed is not made at all.
+            self.optimizer.register_step_pre_hook(lambda *_: learn())
 
     @property
     def is_sampling(self) -> bool:
         """Whether burn-in is over."""
-        return isinstance(self.optimizer, SGHMC)
+        return isinstance(self.optimizer, Sampler)
 
     def begin_step(self, step: int) -> None:
         """Set what the schedule wants for this step; at the end of burn-in, start to sample."""
         if self._step_sizes is None or step < self._posterior.burn_in:
             return
         if not self.is_sampling:
-            self.optimizer = self._sampler()
+            self._start_sampling()
         for group in self.optimizer.param_groups:
             group["lr"] = self._step_sizes.lr_at(step)
             exploring = self._step_sizes.is_exploring(step)
             group["temperature"] = 0.0 if exploring else self._posterior.temperature
 
-    def temperatures(self) -> list[float]:
-        """Kinetic temperature of each parameter tensor; empty during burn-in."""
-        return kinetic_temperature(self.optimizer) if isinstance(self.optimizer, SGHMC) else []
+    def temperatures(self) -> dict[str, float]:
+        """Kinetic temperature of each parameter tensor by name.
+
+        Empty during burn-in, and with SGLD, which has no momentum.
+        """
+        if not isinstance(self.optimizer, Sampler):
+            return {}
+        state = self.optimizer.state
+        moving = [
+            name
+            for name, param in self.network.named_parameters()
+            if "momentum" in state.get(param, {})
+        ]
+        return dict(zip(moving, kinetic_temperature(self.optimizer), strict=True))
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, statistics and sampler state."""
-        return {
+        """Weights, statistics and the state of both optimisers."""
+        state: dict[str, Any] = {
             "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
             "is_sampling": self.is_sampling,
         }
+        if not self.is_sampling:
+            state["optimizer"] = self.optimizer.state_dict()
+        if self._sampler is not None:
+            state["sampler"] = self._sampler.state_dict()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state."""
         self.network.load_state_dict(state["network"])
-        if state["is_sampling"] and not self.is_sampling:
-            self.optimizer = self._sampler()
-        self.optimizer.load_state_dict(state["optimizer"])
+        if self._sampler is not None:
+            self._sampler.load_state_dict(state["sampler"])
+        if not state["is_sampling"]:
+            self.optimizer.load_state_dict(state["optimizer"])
+        elif not self.is_sampling:
+            self._start_sampling()
 
-    def _sampler(self) -> SGHMC:
-        p = self._posterior
+    def _start_sampling(self) -> None:
+        assert self._sampler is not None, "a chain without a posterior does not sample"
+        if isinstance(self._sampler, AdaptiveSGHMC):
+            self._sampler.freeze()
+        self.optimizer = self._sampler
+
+    def _make_sampler(self) -> Sampler:
+        p, params = self._posterior, self.network.parameters()
+        common: dict[str, Any] = {
+            "lr": p.lr,
+            "temperature": p.temperature,
+            "num_data": self._num_data,
+            "generator": self._noise,
+        }
+        if p.sampler == "sgld":
+            return SGLD(params, **common)
+        if p.sampler == "adaptive_sghmc":
+            return AdaptiveSGHMC(params, friction=p.friction, **common)
         return SGHMC(
-            self.network.parameters(),
-            lr=p.lr,
+            params,
             friction=p.friction,
-            temperature=p.temperature,
-            num_data=self._num_data,
             integrator=p.integrator,
-            generator=self._noise,
+            gradient_noise=p.gradient_noise,
+            **common,
         )
 
 
@@ -138,3 +177,22 @@ def without_gradients(networks: Sequence[nn.Module]) -> Iterator[None]:
     finally:
         for network in networks:
             network.requires_grad_(True)
+
+
+def descend(
+    loss: Tensor,
+    optimizers: Sequence[torch.optim.Optimizer],
+    backend: Backend,
+    max_grad_norm: float | None,
+) -> None:
+    """Backward and step. A step whose scaled gradients overflowed moves nothing."""
+    scaler = backend.scaler
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    scaler.scale(loss).backward()
+    for optimizer in optimizers:
+        if max_grad_norm is not None:
+            scaler.unscale_(optimizer)
+            params = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(params, max_grad_norm)
+        scaler.step(optimizer)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from bgan_video import precision
 from bgan_video.config import Config
@@ -16,15 +18,17 @@ from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Manifest
 from bgan_video.data.streams import labelled_batches, unlabelled_batches
 from bgan_video.errors import UserError
+from bgan_video.evaluation import diagnosis
 from bgan_video.evaluation.clips import test_chunks
 from bgan_video.evaluation.predict import Current, Networks, Stored, figures, predict_all
 from bgan_video.evaluation.trained import FINISHED, empty_discriminator
 from bgan_video.files import append_line, truncate_after, write_atomically
 from bgan_video.inference import SampleBank
-from bgan_video.training import checkpoints, console, run_folder, samples
-from bgan_video.training.chains import step_sizes
+from bgan_video.training import checkpoints, console, rivals, run_folder, samples
+from bgan_video.training.chains import Chain, step_sizes
 from bgan_video.training.clock import Clock
 from bgan_video.training.plan import network_sizes
+from bgan_video.training.rivals import Models
 from bgan_video.training.trainer import DataSize, Terms, Trainer
 
 
@@ -45,14 +49,15 @@ def train(config: Config, resume: Path | None = None) -> Path:
     network_sizes(config, num_classes=2)  # a mistake shows before the videos are read
     manifest, broken, frames = run_folder.prepare_data(config)
     unlabelled_items, labelled_items = manifest.part("train"), manifest.labelled
-    trainer = Trainer(config, DataSize(manifest.num_classes, len(unlabelled_items)), backend)
+    size = DataSize(manifest.num_classes, len(unlabelled_items))
+    models = rivals.build(config, size, backend)
     if resume is None:
         folder = run_folder.create(config, backend, manifest, broken)
     else:
         folder = resume
         run_folder.check_unchanged(folder, manifest, backend)
     bank = SampleBank(folder / "posterior", config.posterior.max_samples)
-    first = _restore(folder, trainer, bank) if resume else 0
+    first = _restore(folder, models, bank) if resume else 0
 
     t = config.train
     labelled = labelled_batches(labelled_items, frames, config, first)
@@ -61,7 +66,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
     batches_per_epoch = math.ceil(len(unlabelled_items) / t.batch_size)
     epochs = math.ceil(t.steps / batches_per_epoch)
     bar = console.Console(first, t.steps)
-    console.say(_describe(config, manifest, trainer))
+    console.say(_describe(config, manifest, models.chains))
     clock = Clock()
 
     for step in range(first + 1, t.steps + 1):  # the number of steps done after this one
@@ -71,52 +76,49 @@ def train(config: Config, resume: Path | None = None) -> Path:
         if step == 1:
             samples.write_real(folder / "samples", batch_ulb.weak)
 
-        terms = trainer.step(step - 1, batch_lb, batch_ulb)
+        terms = models.step(step - 1, batch_lb, batch_ulb)
         clock.count(len(batch_lb.y) + len(batch_ulb.weak))
 
         if schedule is not None and schedule.takes_sample(step - 1):
-            for j, chain in enumerate(trainer.discriminators):
-                state = chain.network.state_dict()
-                temperature = config.posterior.temperature
-                bank.add("discriminator", step, j, state, temperature=temperature)
+            _store_samples(step, models, bank, schedule.cycle(step - 1))
         if step % t.log_every == 0 or step == t.steps:
-            record = _record(step, epoch, terms, trainer, clock)
+            record = _record(step, epoch, terms, models.chains, clock)
             _check_finite(record)
             append_line(folder / "log.jsonl", record)
             console.say(console.console_line(record, epochs, batches_per_epoch))
         if step % t.sample_every == 0 or step == t.steps:
-            samples.write_fake(folder / "samples", trainer, epoch)
+            samples.write_fake(folder / "samples", models.chains, epoch)
         if step % t.evaluate_every == 0 and manifest.part("validation"):
-            evaluation = _validate(step, trainer, bank, manifest, frames)
+            evaluation = _validate(step, models, bank, manifest, frames, folder)
             append_line(folder / "evaluations.jsonl", evaluation)
             console.say(console.evaluation_line(evaluation))
         if step % t.checkpoint_every == 0 or step == t.steps:
-            checkpoints.save(folder / "checkpoints", step, trainer.state_dict())
+            checkpoints.save(folder / "checkpoints", step, models.state_dict())
             bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
         bar.advance()
 
     bar.close()
-    _store_final(trainer, bank)
+    _store_final(models, bank)
     write_atomically(folder / FINISHED, json.dumps({"step": t.steps}) + "\n")
     return folder
 
 
-def _restore(folder: Path, trainer: Trainer, bank: SampleBank) -> int:
+def _restore(folder: Path, models: Models, bank: SampleBank) -> int:
     """Go back to the last checkpoint; what was written after it will be written again."""
-    state = checkpoints.load_latest(folder / "checkpoints", trainer.backend.device)
+    state = checkpoints.load_latest(folder / "checkpoints", models.chains.backend.device)
     step = 0
     if state is not None:
         step = state.pop("step")
-        trainer.load_state_dict(state)
+        models.load_state_dict(state)
     bank.truncate_after(step)
     for name in ("log.jsonl", "evaluations.jsonl"):
         truncate_after(folder / name, step)
-    console.say(f"resuming {folder} after step {step} of {trainer.config.train.steps}")
+    console.say(f"resuming {folder} after step {step} of {models.chains.config.train.steps}")
     return step
 
 
 def _record(step: int, epoch: int, terms: Terms, trainer: Trainer, clock: Clock) -> dict[str, Any]:
-    """A line of log.jsonl; the kinetic temperature is the mean over tensors and chains."""
+    """A line of log.jsonl; kinetic temperatures are means over chains."""
     chain = trainer.discriminators[0]
     record: dict[str, Any] = {
         "step": step,
@@ -125,11 +127,24 @@ def _record(step: int, epoch: int, terms: Terms, trainer: Trainer, clock: Clock)
         "lr": chain.optimizer.param_groups[0]["lr"],
         **{name: value.item() for name, value in terms.items()},
     }
-    temperatures = [t for c in trainer.discriminators for t in c.temperatures()]
-    if temperatures:
+    if chain.is_sampling:
         record["temperature"] = chain.optimizer.param_groups[0]["temperature"]
-        record["kinetic_temperature"] = sum(temperatures) / len(temperatures)
+    discriminators = _mean_temperatures(trainer.discriminators)
+    if discriminators:
+        record["kinetic_temperature"] = sum(discriminators.values()) / len(discriminators)
+        both = {"D": discriminators, "G": _mean_temperatures(trainer.generators)}
+        record["temperatures"] = {
+            f"{which}.{name}": value
+            for which, found in both.items()
+            for name, value in found.items()
+        }
     return record | clock.lap()
+
+
+def _mean_temperatures(chains: Sequence[Chain[Any]]) -> dict[str, float]:
+    """Of each parameter tensor, over chains; empty where nothing has a momentum."""
+    found = [chain.temperatures() for chain in chains]
+    return {name: sum(t[name] for t in found) / len(found) for name in (found[0] if found else {})}
 
 
 def _check_finite(record: dict[str, Any]) -> None:
@@ -142,43 +157,66 @@ def _check_finite(record: dict[str, Any]) -> None:
 
 
 def _validate(
-    step: int, trainer: Trainer, bank: SampleBank, manifest: Manifest, frames: Frames
+    step: int,
+    models: Models,
+    bank: SampleBank,
+    manifest: Manifest,
+    frames: Frames,
+    folder: Path,
 ) -> dict[str, Any]:
     """The posterior so far and the supervised network on the validation groups."""
     started = time.perf_counter()
-    config, backend = trainer.config, trainer.backend
+    config, backend = models.chains.config, models.chains.backend
     items = manifest.part("validation")
     labels = torch.tensor([item.label for item in items])
     networks: dict[str, Networks] = {
-        "bayesian": Current([chain.network for chain in trainer.discriminators])
+        "bayesian": Current([chain.network for chain in models.chains.discriminators])
     }
-    if bank.records("discriminator"):
+    steps = {record.step for record in bank.records("discriminator")}
+    if steps:
         module = empty_discriminator(config, manifest).to(backend.device)
         networks["bayesian"] = Stored(bank, "discriminator", module)
-    if trainer.supervised is not None:
-        networks["supervised"] = Current([trainer.supervised])
+    if supervised := models.baselines.networks("supervised"):
+        networks["supervised"] = Current(supervised)
     predictions = predict_all(networks, test_chunks(items, frames, config), backend)
-    models = {name: figures(prediction, labels) for name, prediction in predictions.items()}
-    steps = {record.step for record in bank.records("discriminator")}
-    return {
+    record: dict[str, Any] = {
         "step": step,
         "split": "validation",
-        "seconds": time.perf_counter() - started,
         "samples": len(steps),
-        "models": models,
+        "models": {name: figures(prediction, labels) for name, prediction in predictions.items()},
     }
+    if steps:
+        record["diagnostics"] = diagnosis.diagnose(folder, config, predictions["bayesian"], labels)
+    return record | {"seconds": time.perf_counter() - started}
 
 
-def _store_final(trainer: Trainer, bank: SampleBank) -> None:
+def _store_samples(step: int, models: Models, bank: SampleBank, cycle: int) -> None:
+    """One posterior sample of every chain, and the twin's weights of the same step."""
+    p = models.chains.config.posterior
+    kinds = {
+        "discriminator": (p.temperature, [c.network for c in models.chains.discriminators]),
+        "cold": (0.0, models.cold.networks),
+    }
+    for kind, (temperature, networks) in kinds.items():
+        for j, network in enumerate(networks):
+            state = network.state_dict()
+            bank.add(kind, step, j, state, temperature=temperature, cycle=cycle)
+
+
+def _store_final(models: Models, bank: SampleBank) -> None:
     """What evaluation and sampling read: the last weights beside the posterior samples."""
-    step = trainer.config.train.steps
-    if not trainer.config.posterior.bayes:
-        for j, chain in enumerate(trainer.discriminators):
-            bank.add("discriminator", step, j, chain.network.state_dict())
-    for j, chain in enumerate(trainer.generators):
-        bank.add("generator", step, j, chain.network.state_dict())
-    if trainer.supervised is not None:
-        bank.add("supervised", step, 0, trainer.supervised.state_dict())
+    chains, baselines = models.chains, models.baselines
+    last: dict[str, Sequence[nn.Module]] = {
+        "generator": [chain.network for chain in chains.generators],
+        "supervised": baselines.networks("supervised"),
+        "ensemble": baselines.networks("ensemble"),
+        "dropout": baselines.networks("mc_dropout"),
+    }
+    if not chains.config.posterior.bayes:
+        last["discriminator"] = [chain.network for chain in chains.discriminators]
+    for kind, networks in last.items():
+        for j, network in enumerate(networks):
+            bank.add(kind, chains.config.train.steps, j, network.state_dict())
 
 
 def _describe(config: Config, manifest: Manifest, trainer: Trainer) -> str:

@@ -43,8 +43,11 @@ def plan(config: Config) -> str:
     discriminator, generator = network_sizes(config, manifest.num_classes)
     num_d = p.num_discriminators * p.num_mcmc
     num_g = p.num_z * p.num_mcmc if config.objective.adversarial_weight > 0 else 0
-    weights = (num_d + config.baseline.supervised) * discriminator + num_g * generator
-    bank = (p.max_samples if p.bayes else 1) * num_d * discriminator * 4
+    b = config.baseline
+    num_baselines = max(b.supervised, b.ensemble) + (b.mc_dropout > 0)
+    copies = 1 + b.cold
+    weights = (copies * num_d + num_baselines) * discriminator + copies * num_g * generator
+    bank = (p.max_samples if p.bayes else 1) * copies * num_d * discriminator * 4
     splits_count = Counter(item.split for item in manifest.items)
     clip_mib = 3 * c.num_frames * c.size**2 * 4 / 2**20
     lines = [
@@ -55,7 +58,8 @@ def plan(config: Config) -> str:
         f"{splits_count['validation']} for validation, {splits_count['test']} for test",
         f"networks: {num_d} discriminators of {discriminator:,} parameters, "
         f"{num_g} generators of {generator:,}"
-        + (", 1 supervised" if config.baseline.supervised else ""),
+        + (f", {num_baselines} on the labels alone" if num_baselines else "")
+        + (", all but the last again at temperature 0" if b.cold else ""),
         f"memory: {weights * _BYTES_PER_WEIGHT / 2**20:.0f} MiB for weights and optimisers, "
         f"{clip_mib:.2f} MiB a clip, up to {config.data.cache_mib} MiB of decoded video, "
         f"{bank / 2**20:.0f} MiB of posterior samples on disk",

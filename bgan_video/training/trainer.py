@@ -1,4 +1,4 @@
-"""The networks of a run and what one step does to them."""
+"""The chains of a run and what one step does to them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bgan_video import losses, rng
+from bgan_video import losses
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.models import Classifier, Generated, build_discriminator, build_generator
 from bgan_video.objective import Objective, RealLogits
 from bgan_video.precision import Backend
 from bgan_video.rng import Generators
-from bgan_video.training.chains import ADAM_BETAS, Chain, initialised, without_gradients
+from bgan_video.training.chains import Chain, descend, initialised, without_gradients
 
 Terms = dict[str, Tensor]
 
@@ -31,7 +31,7 @@ class DataSize:
 
 
 class Trainer:
-    """J_g·M generator chains, J_d·M discriminator chains and the supervised network.
+    """J_g·M generator chains and J_d·M discriminator chains.
 
     Args:
         config: The run's settings.
@@ -70,14 +70,6 @@ class Trainer:
             )
             for j in range(p.num_z * p.num_mcmc if config.objective.adversarial_weight > 0 else 0)
         ]
-        self.supervised: Classifier | None = None
-        if config.baseline.supervised:
-            self.supervised = initialised(discriminator, device, seed, "supervised").train()
-            self.supervised_optimizer = torch.optim.Adam(
-                self.supervised.parameters(),
-                lr=config.baseline.lr or p.burn_in_lr,
-                betas=ADAM_BETAS,
-            )
         t = config.train
         num_generators = max(1, len(self.generators))
         self.fakes_per_generator = t.fake_batch_size or max(1, t.batch_size // num_generators)
@@ -88,7 +80,7 @@ class Trainer:
         return joined(self.discriminators, self.generators)
 
     def step(self, index: int, labelled: LabelledBatch, unlabelled: UnlabelledBatch) -> Terms:
-        """One step of every discriminator, every generator and the supervised network.
+        """One step of every discriminator and every generator.
 
         Args:
             index: Step number from 0.
@@ -106,8 +98,6 @@ class Trainer:
         terms = self._step_discriminators(index, labelled, unlabelled, generated)
         if generated:
             terms |= self._step_generators(generated, unlabelled.weak)
-        if self.supervised is not None:
-            terms |= self._step_supervised(index, self.supervised, labelled)
         self.backend.scaler.update()
         return terms
 
@@ -169,47 +159,17 @@ class Trainer:
         sums = {"loss_g": potential.total.detach(), **potential.terms}
         return {k: v / len(networks) for k, v in sums.items()} | {"d_fake_after": d_fake_after}
 
-    def _step_supervised(self, index: int, network: Classifier, labelled: LabelledBatch) -> Terms:
-        # Dropout of its own, so that the baseline is the same beside any number of chains.
-        with torch.random.fork_rng(self._cuda_devices):
-            torch.manual_seed(rng.derive_seed(self.config.run.seed, "supervised", index))
-            with self.backend.autocast():
-                logits = network(labelled.x)
-                loss = losses.supervised(logits, labelled.y)
-        self._descend(loss, self.supervised_optimizer)
-        right = logits.detach()[:, 1:].argmax(dim=1) == labelled.y
-        return {"supervised": loss.detach(), "train_top1_supervised": right.float().mean()}
-
-    @property
-    def _cuda_devices(self) -> list[torch.device]:
-        return [self.backend.device] if self.backend.device.type == "cuda" else []
-
     def _descend(self, loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
-        """Backward and step. A step whose scaled gradients overflowed moves nothing."""
-        scaler = self.backend.scaler
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
-        for optimizer in optimizers:
-            limit = self.config.train.max_grad_norm
-            if limit is not None:
-                scaler.unscale_(optimizer)
-                params = [p for group in optimizer.param_groups for p in group["params"]]
-                nn.utils.clip_grad_norm_(params, limit)
-            scaler.step(optimizer)
+        descend(loss, optimizers, self.backend, self.config.train.max_grad_norm)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the data position, which is the step number."""
-        state: dict[str, Any] = {
+        return {
             "discriminators": [chain.state_dict() for chain in self.discriminators],
             "generators": [chain.state_dict() for chain in self.generators],
             "random": self.random.state_dict(),
             "scaler": self.backend.scaler.state_dict(),
         }
-        if self.supervised is not None:
-            state["supervised"] = self.supervised.state_dict()
-            state["supervised_optimizer"] = self.supervised_optimizer.state_dict()
-        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state."""
@@ -217,8 +177,5 @@ class Trainer:
             chain.load_state_dict(saved)
         for chain, saved in zip(self.generators, state["generators"], strict=True):
             chain.load_state_dict(saved)
-        if self.supervised is not None:
-            self.supervised.load_state_dict(state["supervised"])
-            self.supervised_optimizer.load_state_dict(state["supervised_optimizer"])
         self.backend.scaler.load_state_dict(state["scaler"])
         self.random.load_state_dict(state["random"])

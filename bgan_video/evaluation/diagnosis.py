@@ -1,0 +1,172 @@
+"""Did the chains sample? Temperatures from the log, agreement from what the networks say."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from bgan_video.config import Config
+from bgan_video.evaluation.predict import Prediction, entropy
+from bgan_video.inference import effective_sample_size, split_r_hat
+
+COLD, HOT = 0.8, 1.25
+"""Kinetic temperature over target. Discretisation alone gives 1 / (1 - a/2 - h/4), 1.05 to 1.15 in
+the recipes; sampling error of a mean over layers is below a percent."""
+MIXED = 1.1
+"""Gelman et al. 2013 call chains with an R-hat below 1.1 mixed; 1.01 needs hundreds of draws."""
+MAX_PROBE = 200
+_MIN_DRAWS = 4
+_TINY = 1e-12
+
+
+def diagnose(folder: Path, config: Config, posterior: Prediction, labels: Tensor) -> dict[str, Any]:
+    """Everything a run records about its chains.
+
+    Args:
+        folder: The run's folder, with its log.
+        config: Its settings.
+        posterior: What the posterior's networks say of the probe videos.
+        labels: `[V]`, of the probe videos.
+    """
+    p = config.posterior
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    temperatures = kinetic([json.loads(line) for line in lines], p.friction)
+    chains = p.num_discriminators * p.num_mcmc
+    functions = function_space(posterior.network_probabilities, labels, chains)
+    return {
+        "kinetic": temperatures,
+        "function_space": functions,
+        "verdict": verdict(temperatures, functions),
+    }
+
+
+def kinetic(log: Sequence[Mapping[str, Any]], friction: float) -> dict[str, Any] | None:
+    """Mean kinetic temperature of every layer over the sampling phase, and its target.
+
+    The first 3 / friction steps, in which the momentum warms up from rest, and the steps at
+    temperature 0 of a cycle are left out.
+
+    Args:
+        log: Lines of log.jsonl.
+        friction: Per step.
+
+    Returns:
+        `target`, `mean` over layers and `layers` by name, in the units of T; None where nothing was
+        sampled with a momentum.
+    """
+    sampling = [line for line in log if line["phase"] == "sampling"]
+    if not sampling:
+        return None
+    first = sampling[0]["step"] + math.ceil(3 / friction)
+    usable = [
+        line for line in sampling if line.get("temperatures") and line.get("temperature", 0) > 0
+    ]
+    usable = [line for line in usable if line["step"] >= first] or usable
+    if not usable:
+        return None
+    count = len(usable)
+    names = usable[-1]["temperatures"]
+    layers = {name: sum(line["temperatures"][name] for line in usable) / count for name in names}
+    return {
+        "target": sum(line["temperature"] for line in usable) / count,
+        "mean": sum(layers.values()) / len(layers),
+        "layers": layers,
+    }
+
+
+def function_space(probabilities: Tensor, labels: Tensor, num_chains: int) -> dict[str, Any]:
+    """How far the chains agree on the probe videos, and how many draws they are worth.
+
+    R-hat and effective sample size are those of log p(label) of each probe video, of at most 200,
+    evenly chosen; videos on which nothing moves have none.
+
+    Args:
+        probabilities: `[S, V, K]`, network by network: draw by draw, and chain by chain in it.
+        labels: `[V]`.
+        num_chains: Chains, which divides S.
+
+    Returns:
+        `chains`, `draws`, `probe` (V), `r_hat_median`, `r_hat_max`, `ess_median`, `ess_min` (None
+        with fewer than 4 draws); `disagreement`, the mutual information in nats between label and
+        chain, mean over videos; `chains_differ`, the part of the videos that the chains do not all
+        give one class.
+    """
+    p = rearrange(probabilities.double(), "(d c) v k -> c d v k", c=num_chains)
+    chains, draws, videos, _ = p.shape
+    found: dict[str, Any] = {"chains": chains, "draws": draws, "probe": videos}
+    found |= dict.fromkeys(("r_hat_median", "r_hat_max", "ess_median", "ess_min"))
+    if draws >= _MIN_DRAWS:
+        places = torch.linspace(0, videos - 1, min(videos, MAX_PROBE)).round().long()
+        of_label = p[:, :, places, labels[places]].clamp_min(_TINY).log()  # [C, D, V']
+        r_hats = _known(split_r_hat(of_label[..., v]) for v in range(len(places)))
+        sizes = _known(effective_sample_size(of_label[..., v]) for v in range(len(places)))
+        if len(r_hats):
+            found |= {"r_hat_median": r_hats.median().item(), "r_hat_max": r_hats.max().item()}
+        if len(sizes):
+            found |= {"ess_median": sizes.median().item(), "ess_min": sizes.min().item()}
+    of_chain = p.mean(dim=1)  # [C, V, K]
+    information = entropy(of_chain.mean(dim=0)) - entropy(of_chain).mean(dim=0)
+    said = of_chain.argmax(dim=2)
+    return found | {
+        "disagreement": information.clamp_min(0).mean().item(),
+        "chains_differ": (said != said[0]).any(dim=0).double().mean().item(),
+    }
+
+
+def verdict(
+    temperatures: Mapping[str, Any] | None, functions: Mapping[str, Any] | None
+) -> list[str]:
+    """Whether the chains were cold, hot or stuck, in sentences."""
+    said: list[str] = []
+    if temperatures is None:
+        said.append("No kinetic temperature: nothing was sampled with noise and a momentum.")
+    else:
+        said.append(_temperature_verdict(temperatures))
+    if functions is not None:
+        said.append(_mixing_verdict(functions))
+    return said
+
+
+def _temperature_verdict(temperatures: Mapping[str, Any]) -> str:
+    target = temperatures["target"]
+    ratio = temperatures["mean"] / target
+    layer, furthest = max(
+        ((name, value / target) for name, value in temperatures["layers"].items()),
+        key=lambda pair: abs(math.log(max(pair[1], _TINY))),
+    )
+    where = f"furthest off: {layer} at {furthest:.2f} times the target"
+    measured = f"kinetic temperature {ratio:.2f} times its target T = {target:g}; {where}"
+    if ratio < COLD:
+        return f"Cold ({measured}): the noise is too small, or the chains had no time to warm up."
+    if ratio > HOT:
+        return (
+            f"Hot ({measured}): minibatch noise heats the chains beyond T; a smaller posterior.lr, "
+            f"larger batches or posterior.gradient_noise would cool them."
+        )
+    return f"On target ({measured})."
+
+
+def _mixing_verdict(functions: Mapping[str, Any]) -> str:
+    r_hat = functions["r_hat_median"]
+    differ = f"the chains give {100 * functions['chains_differ']:.0f} % of the probe videos classes"
+    differ = f"{differ} of their own"
+    if functions["chains"] < 2 or r_hat is None:
+        return f"Mixing is not known: it takes two chains and {_MIN_DRAWS} draws of each."
+    measured = f"median R-hat of log p(label) {r_hat:.2f}; {differ}"
+    if r_hat > MIXED:
+        return (
+            f"Stuck ({measured}): every chain stays with its own function. Their mean is an "
+            f"ensemble of modes; longer chains or posterior.schedule=cyclical would move them."
+        )
+    return f"Mixed ({measured})."
+
+
+def _known(values: Any) -> Tensor:
+    return torch.tensor([v for v in values if not math.isnan(v)], dtype=torch.float64)

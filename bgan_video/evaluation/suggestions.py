@@ -1,0 +1,105 @@
+"""Which videos to label next, as a table a person fills in and a run reads back."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bgan_video.data.manifest import Item, Manifest
+from bgan_video.evaluation import acquisition
+from bgan_video.evaluation.predict import Prediction
+from bgan_video.files import write_atomically
+
+COLUMNS = (
+    *("path", "label", "rank", "predicted", "probability"),
+    *("mutual_information", "gain", "total_entropy", "group"),
+)
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """An unlabelled video worth a label. Entropies and information in nats.
+
+    Attributes:
+        rank: From 1.
+        path: As in the manifest.
+        group: The recording or person it is from.
+        predicted: The class the posterior mean prefers.
+        probability: Of that class.
+        mutual_information: Between its label and the weights.
+        gain: Information its label adds to those of the ranks before it; None past the point where
+            the stored networks can tell no more.
+        total_entropy: Of the posterior-mean probabilities.
+    """
+
+    rank: int
+    path: str
+    group: str
+    predicted: str
+    probability: float
+    mutual_information: float
+    gain: float | None
+    total_entropy: float
+
+
+def choose(
+    items: Sequence[Item],
+    prediction: Prediction,
+    classes: Sequence[str],
+    budget: int,
+    generator: torch.Generator,
+) -> list[Suggestion]:
+    """At most `budget` of `items`, most informative first, every group once before any twice.
+
+    Args:
+        items: Unlabelled videos.
+        prediction: Of these items, by the posterior's networks.
+        classes: Names in label order.
+        budget: >= 1.
+        generator: Of the estimate of joint information, on the CPU.
+    """
+    groups = [item.group for item in items]
+    chosen = acquisition.suggest(prediction.network_probabilities, groups, budget, generator)
+    best = prediction.video_probabilities.max(dim=1)
+    return [
+        Suggestion(
+            rank,
+            items[choice.index].path,
+            items[choice.index].group,
+            classes[int(best.indices[choice.index])],
+            float(best.values[choice.index]),
+            choice.mutual_information,
+            choice.gain,
+            choice.entropy,
+        )
+        for rank, choice in enumerate(chosen, 1)
+    ]
+
+
+def write_csv(file: Path, chosen: Sequence[Suggestion], manifest: Manifest) -> None:
+    """The suggestions with an empty label each, and below them the labels the run had.
+
+    One file thus holds all labels of the next run.
+    """
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    table.writeheader()
+    for s in chosen:
+        numbers = {
+            "probability": s.probability,
+            "mutual_information": s.mutual_information,
+            "gain": s.gain,
+            "total_entropy": s.total_entropy,
+        }
+        shown = {name: f"{value:.6f}" for name, value in numbers.items() if value is not None}
+        words = {"path": s.path, "rank": s.rank, "predicted": s.predicted, "group": s.group}
+        table.writerow(words | shown)
+    for item in manifest.labelled:
+        row = {"path": item.path, "label": manifest.classes[item.label], "group": item.group}
+        table.writerow(row)
+    write_atomically(file, text.getvalue())

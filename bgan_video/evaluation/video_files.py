@@ -1,0 +1,161 @@
+"""Predicting any video file: whole, and window by window where it is long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bgan_video.config import Config
+from bgan_video.data import clips
+from bgan_video.data.decode import BrokenVideo, FrameReader, open_video
+from bgan_video.data.frames import too_short
+from bgan_video.data.layouts import VIDEO_SUFFIXES
+from bgan_video.data.manifest import UNKNOWN, Item
+from bgan_video.errors import UserError
+from bgan_video.evaluation.clips import ClipChunk, clip_views, videos_a_chunk
+from bgan_video.evaluation.predict import Networks, Prediction, entropy, predict
+from bgan_video.precision import Backend
+
+
+@dataclass(frozen=True)
+class Window:
+    """What the model says of the frames `start` to `end - 1`; else as `VideoPrediction`."""
+
+    start: int
+    end: int
+    probabilities: list[float]
+    p_fake: float
+    total_entropy: float
+    mutual_information: float
+
+
+@dataclass(frozen=True)
+class VideoPrediction:
+    """What the model says of one file. Entropies in nats.
+
+    Attributes:
+        path: As it was given.
+        num_frames: Frames that decode.
+        probabilities: Of the classes, in the manifest's order; mean over windows.
+        p_fake: Mean probability of 'fake'.
+        total_entropy: Of the posterior-mean probabilities.
+        mutual_information: Between label and weights: high where the networks disagree.
+        windows: In the order of time, covering the video; one where the video is short.
+    """
+
+    path: str
+    num_frames: int
+    probabilities: list[float]
+    p_fake: float
+    total_entropy: float
+    mutual_information: float
+    windows: list[Window]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that could not be predicted, and why."""
+
+    path: str
+    error: str
+
+
+def predict_files(
+    paths: Sequence[Path | str], networks: Networks, config: Config, backend: Backend
+) -> Iterator[VideoPrediction | Unreadable]:
+    """Predict video files, or all videos in folders, one by one.
+
+    A file that does not read is one `Unreadable`; the rest go on.
+
+    Raises:
+        UserError: A folder holds no videos.
+    """
+    for path in _expand(paths):
+        try:
+            yield _predict_file(path, networks, config, backend)
+        except BrokenVideo as error:
+            yield Unreadable(str(path), error.reason)
+
+
+def windows(num_frames: int, config: Config) -> list[tuple[int, int]]:
+    """First frame and end of each window of a video: equal parts that cover it.
+
+    A window is `clip.test_clips` clips laid end to end and less than twice that, so that the clips
+    it is judged by see at least half of it. A shorter video is one window.
+    """
+    c = config.clip
+    length = c.test_clips * clips.span(c.num_frames, c.stride)
+    count = max(1, num_frames // length)
+    edges = [i * num_frames // count for i in range(count + 1)]
+    return list(pairwise(edges))
+
+
+def _predict_file(
+    path: Path, networks: Networks, config: Config, backend: Backend
+) -> VideoPrediction | Unreadable:
+    with open_video(path, config.data.decoder, config.load_size) as reader:
+        num_frames = len(reader)
+        item = Item(str(path), UNKNOWN, "", "test", num_frames=num_frames)
+        if reason := too_short(item, config):
+            return Unreadable(str(path), reason)
+        places = windows(num_frames, config)
+        p = predict(networks, _window_chunks(reader, places, config), backend)
+    of_file = p.network_probabilities.mean(dim=1)  # [S, K]
+    mean = of_file.mean(dim=0)
+    total, expected = entropy(mean).item(), entropy(of_file).mean().item()
+    return VideoPrediction(
+        str(path),
+        num_frames,
+        mean.tolist(),
+        p.p_fake.mean().item(),
+        total,
+        max(0.0, total - expected),
+        [_window(place, i, p) for i, place in enumerate(places)],
+    )
+
+
+def _window(place: tuple[int, int], index: int, p: Prediction) -> Window:
+    return Window(
+        *place,
+        p.video_probabilities[index].tolist(),
+        p.p_fake[index].item(),
+        p.total_entropy[index].item(),
+        p.mutual_information[index].item(),
+    )
+
+
+def _window_chunks(
+    reader: FrameReader, places: Sequence[tuple[int, int]], config: Config
+) -> Iterator[ClipChunk]:
+    """The test clips of every window, read forwards: memory holds a chunk, not the video."""
+    step = videos_a_chunk(config)
+    c = config.clip
+    for first in range(0, len(places), step):
+        views: list[Tensor] = []
+        part = places[first : first + step]
+        for start, end in part:
+            placed = clips.uniform_clips(
+                end - start, c.num_frames, c.stride, c.test_clips, c.short_clip
+            )
+            wanted = sorted({start + index for indices in placed for index in indices})
+            row = {index: r for r, index in enumerate(wanted)}
+            rows = [[row[start + i] for i in indices] for indices in placed]
+            views += clip_views(reader.read(wanted), rows, config)
+        labels = torch.full((len(part),), UNKNOWN)
+        yield ClipChunk(torch.stack(views), labels, c.test_clips * c.test_crops)
+
+
+def _expand(paths: Sequence[Path | str]) -> Iterator[Path]:
+    for path in map(Path, paths):
+        if path.is_dir():
+            found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in VIDEO_SUFFIXES]
+            if not found:
+                raise UserError(f"{path} holds no videos ({' '.join(VIDEO_SUFFIXES)})")
+            yield from found
+        else:
+            yield path
