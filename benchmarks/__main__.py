@@ -14,7 +14,8 @@ from bgan_video import config, precision
 from bgan_video.data import decode, layouts
 from bgan_video.data.clips import random_clip, span
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
-from bgan_video.training.trainer import DataSize, Trainer
+from bgan_video.training import rivals
+from bgan_video.training.trainer import DataSize
 
 REPEATS = 15
 WARM_UP = 3
@@ -47,14 +48,14 @@ def training_steps() -> None:
 
 def stepper(recipe: str, form: str) -> Callable[[], object]:
     c = config.load(recipe, [f"run.precision={form}"])
-    trainer = Trainer(c, DataSize(8, 1000), precision.resolve(c.run))
+    models = rivals.build(c, DataSize(8, 1000), precision.resolve(c.run))
     shape = (3, c.clip.num_frames, c.clip.size, c.clip.size)
     t = c.train
     targets = torch.arange(t.labelled_batch_size) % 8
     labelled = LabelledBatch(torch.randn(t.labelled_batch_size, *shape), targets)
     views = torch.randn(2, t.batch_size, *shape)
     unlabelled = UnlabelledBatch(views[0], views[1])
-    return lambda: trainer.step(0, labelled, unlabelled)
+    return lambda: models.step(0, labelled, unlabelled)
 
 
 def decoding() -> None:

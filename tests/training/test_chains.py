@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bgan_video import config
-from bgan_video.inference import SGHMC
+from bgan_video.inference import SGHMC, SGLD, AdaptiveSGHMC
 from bgan_video.training.chains import (
     ADAM_BETAS,
     Chain,
@@ -114,7 +114,41 @@ def test_maximum_likelihood_stays_with_adam() -> None:
         assert group_of(of)["lr"] == 0.02
     assert isinstance(adam, torch.optim.Adam)
     assert not of.is_sampling
-    assert of.temperatures() == []
+    assert of.temperatures() == {}
+
+
+@pytest.mark.parametrize("name", ["sghmc", "sgld", "adaptive_sghmc"])
+def test_every_sampler_takes_over_after_burn_in(name: str) -> None:
+    of = chain(f"posterior.sampler={name}")
+    advance(of, *range(STEPS))
+    kinds = {"sghmc": SGHMC, "sgld": SGLD, "adaptive_sghmc": AdaptiveSGHMC}
+    assert isinstance(of.optimizer, kinds[name])
+    wanted = {"lr": 1e-3, "temperature": 0.5, "num_data": NUM_DATA}
+    assert {key: group_of(of)[key] for key in wanted} == wanted
+    names = [parameter for parameter, _ in of.network.named_parameters()]
+    assert list(of.temperatures()) == ([] if name == "sgld" else names)
+
+
+def test_adaptive_sghmc_learns_in_burn_in_and_is_held_afterwards() -> None:
+    of = chain("posterior.sampler=adaptive_sghmc")
+    by_hand = AdaptiveSGHMC(chain().network.parameters(), 0.1, 0.1, 1, 1)
+    copies = by_hand.param_groups[0]["params"]
+    for step in range(BURN_IN):
+        advance(of, step)
+        for copy, param in zip(copies, of.network.parameters(), strict=True):
+            assert param.grad is not None
+            copy.grad = param.grad.clone()
+        by_hand.observe()
+    advance(of, *range(BURN_IN, STEPS))
+    assert group_of(of)["frozen"]
+    for copy, param in zip(copies, of.network.parameters(), strict=True):
+        assert torch.equal(of.optimizer.state[param]["square"], by_hand.state[copy]["square"])
+
+
+def test_beta_hat_reaches_the_sampler() -> None:
+    of = chain("posterior.gradient_noise=0.05")
+    of.begin_step(BURN_IN)
+    assert group_of(of)["gradient_noise"] == 0.05
 
 
 # --- the schedule ------------------------------------------------------------------------------
@@ -163,10 +197,13 @@ def test_no_noise_is_drawn_while_a_cycle_explores() -> None:
 # --- state -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("integrator", ["symplectic", "euler", "baoa"])
+@pytest.mark.parametrize(
+    "sampler",
+    [*(f"integrator={name}" for name in ("symplectic", "euler", "baoa")), "sampler=adaptive_sghmc"],
+)
 @pytest.mark.parametrize("saved_after", [1, BURN_IN, BURN_IN + 1, BURN_IN + 4])
-def test_a_saved_chain_goes_on_bit_for_bit(saved_after: int, integrator: str) -> None:
-    overrides = [f"posterior.integrator={integrator}", "posterior.schedule=exponential"]
+def test_a_saved_chain_goes_on_bit_for_bit(saved_after: int, sampler: str) -> None:
+    overrides = [f"posterior.{sampler}", "posterior.schedule=exponential"]
     whole = chain(*overrides)
     advance(whole, *range(STEPS))
 

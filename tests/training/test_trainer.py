@@ -52,8 +52,7 @@ def advance(of: Trainer, *steps: int, seed: int = 2) -> None:
 
 
 def networks_of(of: Trainer) -> list[nn.Module]:
-    assert of.supervised is not None
-    return [*(chain.network for chain in of.chains), of.supervised]
+    return [chain.network for chain in of.chains]
 
 
 def same(left: nn.Module, right: nn.Module) -> bool:
@@ -88,8 +87,6 @@ def test_a_step_moves_every_weight_of_every_network(overrides: list[str]) -> Non
     for old, new in zip(before, networks_of(of), strict=True):
         changes = zip(old.named_parameters(), new.parameters(), strict=True)
         still = [name for (name, was), now in changes if torch.equal(was, now)]
-        if new is of.supervised:  # which knows no fakes, and has no use for how they look
-            still = [name for name in still if not name.startswith("appearance")]
         assert still == []
     assert all(term.isfinite() for term in terms.values())
     assert not any(term.requires_grad for term in terms.values())
@@ -137,53 +134,6 @@ def test_without_adversarial_terms_there_are_no_generators() -> None:
     assert of.generators == []
     assert not {"loss_g", "real", "fake"} & set(terms)
     assert not any(map(same, before, networks_of(of)))
-
-
-# --- the supervised network --------------------------------------------------------------------
-
-
-def supervised_after(of: Trainer, steps: int = 2, seed: int = 2) -> nn.Module:
-    advance(of, *range(steps), seed=seed)
-    assert of.supervised is not None
-    return of.supervised
-
-
-@pytest.mark.parametrize("overrides", [[], [SAMPLING]], ids=["burn_in", "sampling"])
-def test_the_supervised_network_does_not_see_unlabelled_clips(overrides: list[str]) -> None:
-    one, other = trainer(*overrides), trainer(*overrides)
-    assert same(supervised_after(one, seed=2), supervised_after(other, seed=50))
-    for left, right in zip(one.chains, other.chains, strict=True):
-        assert not same(left.network, right.network)
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ["posterior.num_discriminators=1"],
-        ["posterior.num_discriminators=3", "posterior.num_z=1"],
-        ["posterior.num_z=3", "posterior.num_mcmc=2"],
-        ["posterior.bayes=false"],
-        ["objective.adversarial_weight=0"],
-        ["objective.consistency_weight=1"],
-    ],
-    ids=",".join,
-)
-def test_the_supervised_network_does_not_depend_on_the_chains(overrides: list[str]) -> None:
-    assert same(supervised_after(trainer(*overrides)), supervised_after(trainer()))
-
-
-def test_the_supervised_network_is_adam_on_the_labelled_clips() -> None:
-    of = trainer("baseline.lr=0.01")
-    assert of.supervised is not None
-    network = copy.deepcopy(of.supervised)
-    adam = torch.optim.Adam(network.parameters(), lr=0.01, betas=(0.5, 0.999))
-    for step in range(2):
-        batch = labelled(10 + step)
-        loss = nn.functional.cross_entropy(network(batch.x)[:, 1:], batch.y)
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-    assert same(supervised_after(of), network)
 
 
 # --- loss scaling ------------------------------------------------------------------------------
