@@ -86,6 +86,7 @@ def tables(metrics: Mapping[str, Any]) -> list[Table]:
         present = [name for name in names if figures[name]]
         if present:
             rows = [_row(key, [figures[name] for name in present], present) for key in METRICS]
+            rows = [*_network_counts(metrics, present), *rows]
             made.append(Table(level, _count(figures), [label_of(n) for n in present], rows))
     return made
 
@@ -105,6 +106,34 @@ def paired(predictions: Predictions | None) -> PairedDifference | None:
         predictions.models[name].predicted == predictions.labels for name in FIRST_MODELS
     )
     return paired_difference(first, second)
+
+
+@dataclass(frozen=True)
+class RivalRow:
+    """The semi-supervised model against one other, on the same test items."""
+
+    rival: str
+    difference: str
+    standard_error: str
+    p_value: str
+
+
+def against_rivals(predictions: Predictions | None) -> list[RivalRow]:
+    """The semi-supervised model against every other, where there are more than the two compared."""
+    if predictions is None or len(predictions.models) < 3 or "bayesian" not in predictions.models:
+        return []
+    right = {n: m.predicted == predictions.labels for n, m in predictions.models.items()}
+    own = right.pop("bayesian")
+    pairs = {name: paired_difference(own, other) for name, other in right.items()}
+    return [
+        RivalRow(
+            label_of(name),
+            METRICS["top1"].show_difference(pair.difference),
+            f"{100 * pair.standard_error:.1f}",
+            _show_p(pair.p_value).removeprefix("= "),
+        )
+        for name, pair in pairs.items()
+    ]
 
 
 def verdict(pair: PairedDifference, items: str) -> str:
@@ -127,6 +156,13 @@ def conclusion(pair: PairedDifference) -> str:
     if pair.difference > 0:
         return "The semi-supervised model is the better one on this test split."
     return "The supervised network is the better one: semi-supervised training did not pay here."
+
+
+def _network_counts(metrics: Mapping[str, Any], names: list[str]) -> list[TableRow]:
+    """How many networks each model's probabilities are the mean of."""
+    counts = section(metrics, "networks")
+    cells = [Cell("–" if name not in counts else str(counts[name]), best=False) for name in names]
+    return [TableRow("networks", cells, "", "averaged")] if counts else []
 
 
 def _row(key: str, figures: list[dict[str, Any]], names: list[str]) -> TableRow:

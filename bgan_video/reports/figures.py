@@ -16,6 +16,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bgan_video.evaluation.diagnosis import COLD, HOT
 from bgan_video.reports import statistics
 from bgan_video.reports.run_folder import ModelPredictions
 from bgan_video.reports.statistics import Floats, Labels
@@ -24,12 +25,25 @@ Series = tuple[Floats, Floats]
 """Steps and values."""
 
 # Okabe and Ito's palette: told apart with any colour vision. One hue for a model, everywhere.
-COLORS = {"bayesian": "#0072B2", "supervised": "#D55E00"}
-OTHER_COLORS = ("#009E73", "#CC79A7", "#8A6D00", "#444444")
+COLORS = {
+    "bayesian": "#0072B2",
+    "supervised": "#D55E00",
+    "ensemble": "#009E73",
+    "mc_dropout": "#CC79A7",
+    "cold": "#56B4E9",
+}
+OTHER_COLORS = ("#8A6D00", "#444444", "#7F3C8D")
 LINE_COLORS = ("#009E73", "#CC79A7", "#56B4E9", "#444444", "#8A6D00", "#7F3C8D", "#A5AA99")
-LABELS = {"bayesian": "semi-supervised", "supervised": "supervised"}
+LABELS = {
+    "bayesian": "semi-supervised",
+    "supervised": "supervised",
+    "ensemble": "deep ensemble",
+    "mc_dropout": "MC-dropout",
+    "cold": "same GAN, T = 0",
+}
 INK, MUTED, GRID = "#1f2328", "#6b7280", "#e5e7eb"
 MAX_NUMBERED_CLASSES = 30
+MAX_NAMED_LAYERS = 40
 
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -182,6 +196,29 @@ def risk_coverage(
         ax.set_ylim(bottom=0)
         _legend_below(figure, columns=1)
         return _picture(figure, f"Error rate against the part of the test {items} answered.")
+
+
+def temperatures(ratios: Mapping[str, float]) -> Picture:
+    """Kinetic temperature over its target, layer by layer from the input to the output."""
+    names, values = list(ratios), np.array(list(ratios.values()))
+    named = len(names) <= MAX_NAMED_LAYERS
+    with mpl.rc_context(STYLE):
+        height = 1.2 + 0.2 * len(names) if named else 6.0
+        figure = Figure(figsize=(8.0, height), layout="constrained")
+        ax = figure.subplots()
+        places = np.arange(len(names))
+        ax.axvspan(COLD, HOT, color=COLORS["bayesian"], alpha=0.12, linewidth=0)
+        ax.axvline(1, color=INK, linewidth=1)
+        ax.plot(values, places, "o", color=COLORS["bayesian"], markersize=5 if named else 3)
+        ax.set_xscale("log")
+        ax.set_xlim(min(0.5, values.min() / 1.3), max(2.0, values.max() * 1.3))
+        ax.set(title="kinetic temperature of every layer", xlabel="times its target T")
+        if named:
+            ax.set_yticks(places, names, fontsize=7)
+        else:
+            ax.set_ylabel("layer")
+        ax.invert_yaxis()
+        return _picture(figure, "Kinetic temperature over its target for every layer.")
 
 
 def _draw_reliability(top: Axes, bottom: Axes, bins: statistics.Reliability, color: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bgan_video.reports import comparison, items, sections
+from bgan_video.reports import comparison, items, sections, trust
 from bgan_video.reports.run_folder import RunFolder, read_run
 
 REPORT_NAME = "report.html"
@@ -57,12 +57,16 @@ def collect(folder: RunFolder) -> dict[str, Any]:
         "tables": comparison.tables(folder.metrics),
         "verdict": comparison.verdict(pair, kind) if pair else None,
         "conclusion": comparison.conclusion(pair) if pair else None,
+        "rivals": comparison.against_rivals(folder.predictions),
         "unusable": folder.predictions.unusable if folder.predictions else [],
         "curves": sections.learning_curves(folder),
         "calibration": sections.calibration(folder),
         "confusion": sections.confusion(folder),
         "uncertainty": sections.uncertainty(folder),
-        "diagnostics": sections.diagnostics(folder),
+        "calibration_table": trust.calibration(folder),
+        "open_set": trust.open_set(folder),
+        "chains": trust.chains(folder),
+        "suggestions": trust.suggestions(folder),
         "samples": items.samples(folder),
         "wrong": items.most_wrong(folder),
         "uncertain": items.most_uncertain(folder),

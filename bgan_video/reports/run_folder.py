@@ -23,6 +23,7 @@ Floats = NDArray[np.floating[Any]]
 Row = dict[str, Any]
 
 FIRST_MODELS = ("bayesian", "supervised")
+MODELS = (*FIRST_MODELS, "ensemble", "mc_dropout", "cold")
 WHOLE_LEVELS = ("video", "image")
 """Names of the level at which one test item is one prediction."""
 UNCERTAINTIES = ("p_fake", "total_entropy", "expected_entropy", "mutual_information")
@@ -138,9 +139,9 @@ def section(mapping: Mapping[str, Any], key: str) -> Row:
 
 
 def model_order(names: Iterable[str]) -> list[str]:
-    """The two compared models first, then any others by name."""
+    """The two compared models first, then their rivals, then any others by name."""
     present = set(names)
-    first = [name for name in FIRST_MODELS if name in present]
+    first = [name for name in MODELS if name in present]
     return first + sorted(present.difference(first))
 
 

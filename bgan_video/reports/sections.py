@@ -150,14 +150,6 @@ def uncertainty(folder: RunFolder) -> list[Picture]:
     return [*pictures, _risk_coverage(predictions, kind)]
 
 
-def diagnostics(folder: RunFolder) -> list[tuple[str, str]]:
-    """The posterior's diagnostics at the last evaluation that has some."""
-    found = [section(row, "diagnostics") for row in folder.evaluations]
-    last = next((row for row in reversed(found) if row), {})
-    shown = {key: number(value) for key, value in last.items()}
-    return [(key, f"{value:.4g}") for key, value in shown.items() if value is not None]
-
-
 def _risk_coverage(predictions: Predictions, kind: str) -> Picture:
     curves: dict[str, Series] = {}
     styles: dict[str, tuple[str, str]] = {}

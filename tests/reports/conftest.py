@@ -125,7 +125,11 @@ def _evaluations(steps: int) -> list[dict]:
             "bayesian": {"clip": {"top1": 0.66 * growth}, "video": {"top1": 0.125 + 0.6 * growth}},
             "supervised": {"clip": {"top1": 0.5 * growth}, "video": {"top1": 0.1 + 0.5 * growth}},
         }  # fmt: skip
-        diagnostics = {"r_hat": 1.08, "effective_samples": 14.2}
+        diagnostics = {
+            "kinetic": {"target": 0.01, "mean": 0.0105, "layers": {"D.a": 0.01, "G.b": 0.011}},
+            "function_space": {"chains": 2, "draws": 10, "r_hat_median": 1.08, "ess_min": None},
+            "verdict": [f"On target at step {step}."],
+        }
         return {"step": step, "split": "validation", "seconds": 3.0, "samples": 10,
                 "models": models, "diagnostics": diagnostics}  # fmt: skip
 

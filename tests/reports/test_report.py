@@ -13,8 +13,8 @@ from bgan_video.errors import UserError
 from bgan_video.reports import comparison, figures, items, sections, write_report
 from bgan_video.reports.run_folder import read_run
 
-SECTIONS = ("result", "learning", "calibration", "confusion", "uncertainty", "samples", "items",
-            "broken", "settings")  # fmt: skip
+SECTIONS = ("result", "learning", "calibration", "confusion", "uncertainty", "chains", "samples",
+            "items", "broken", "settings")  # fmt: skip
 
 
 def _page(run) -> str:
@@ -104,7 +104,7 @@ def test_table_marks_the_better_figure_and_the_difference():
     (table,) = comparison.tables(metrics)
     rows = {row.title: row for row in table.rows}
     assert (table.level, table.count) == ("video", 50)
-    assert table.models == ["semi-supervised", "supervised", "ensemble"]
+    assert table.models == ["semi-supervised", "supervised", "deep ensemble"]
     assert [cell.best for cell in rows["top-1"].cells] == [True, False, False]
     assert [cell.best for cell in rows["NLL (nats)"].cells] == [False, True, False]
     assert [cell.best for cell in rows["ECE"].cells] == [False, False, False]

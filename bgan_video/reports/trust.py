@@ -1,0 +1,153 @@
+"""The report's parts on trust: calibration, unknown classes, the chains, what to label next."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bgan_video.reports import figures
+from bgan_video.reports.comparison import Cell, number
+from bgan_video.reports.figures import Picture, label_of
+from bgan_video.reports.run_folder import WHOLE_LEVELS, RunFolder, model_order, section
+
+SHOWN_SUGGESTIONS = 20
+
+_RAW = {"nll": "NLL", "ece": "ECE, equal width", "brier": "Brier"}
+_DETAIL = {"ece_equal_mass": "ECE, equal mass", "aurc": "AURC"}
+_SCALED = {"nll": "NLL, scaled", "ece": "ECE, scaled"}
+_OPEN = {
+    "p_fake": "p(fake)",
+    "mutual_information": "mutual information",
+    "total_entropy": "total entropy",
+    "max_probability": "largest probability",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of models, columns of figures; the best of a column is marked."""
+
+    columns: list[str]
+    rows: list[tuple[str, list[Cell]]]
+
+
+@dataclass(frozen=True)
+class Chains:
+    """What the last evaluation says of the chains."""
+
+    verdict: list[str]
+    picture: Picture | None
+    facts: list[tuple[str, str]]
+
+
+def calibration(folder: RunFolder) -> Table | None:
+    """Every model's calibration, raw and after temperature scaling on validation."""
+    detail = section(folder.metrics, "calibration")
+    if not detail:
+        return None
+    rows: dict[str, dict[str, float | None]] = {}
+    for model in model_order(detail):
+        own = _whole(section(detail, model))
+        raw = _whole(section(section(folder.metrics, "models"), model))
+        scaled = section(own, "scaled")
+        rows[model] = {
+            **{title: number(raw.get(key)) for key, title in _RAW.items()},
+            **{title: number(own.get(key)) for key, title in _DETAIL.items()},
+            "temperature": number(own.get("temperature")),
+            **{title: number(scaled.get(key)) for key, title in _SCALED.items()},
+        }
+    return _table(rows, best=min, unmarked="temperature")
+
+
+def open_set(folder: RunFolder) -> dict[str, Any] | None:
+    """How well each model's measures tell videos of classes that were held out."""
+    found = section(folder.metrics, "open_set")
+    auroc = section(found, "auroc")
+    if not auroc:
+        return None
+    rows = {
+        model: {title: number(section(auroc, model).get(key)) for key, title in _OPEN.items()}
+        for model in model_order(auroc)
+    }
+    classes = ", ".join(map(str, found.get("classes") or []))
+    table = _table(rows, best=max)
+    return {"classes": classes, "count": found.get("count"), "table": table}
+
+
+def chains(folder: RunFolder) -> Chains | None:
+    """Whether the chains sampled: the last evaluation that has diagnostics."""
+    found = [section(row, "diagnostics") for row in folder.evaluations]
+    last = next((row for row in reversed(found) if row), None)
+    if last is None:
+        return None
+    verdict = [str(sentence) for sentence in last.get("verdict") or []]
+    functions = section(last, "function_space")
+    return Chains(verdict, _temperatures(section(last, "kinetic")), _facts(functions))
+
+
+def suggestions(folder: RunFolder) -> list[dict[str, str]]:
+    """The videos to label next, where they were asked for."""
+    path = folder.path / "suggestions.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as text:
+            rows = [row for row in csv.DictReader(text) if row.get("rank")]
+    except (OSError, ValueError, csv.Error):
+        return []
+    return [{key: value or "" for key, value in row.items() if key} for row in rows][
+        :SHOWN_SUGGESTIONS
+    ]
+
+
+def _temperatures(kinetic: Mapping[str, Any]) -> Picture | None:
+    target = number(kinetic.get("target"))
+    layers = {name: number(value) for name, value in section(kinetic, "layers").items()}
+    ratios = {n: v / target for n, v in layers.items() if v is not None and v > 0 and target}
+    return figures.temperatures(ratios) if ratios else None
+
+
+def _facts(functions: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The function-space figures in the words of their facts; nothing where there are none."""
+    titles = {
+        "chains": ("chains", "{:.0f}"),
+        "draws": ("draws of each", "{:.0f}"),
+        "probe": ("probe videos", "{:.0f}"),
+        "r_hat_median": ("R-hat of log p(label), median", "{:.2f}"),
+        "r_hat_max": ("R-hat, largest", "{:.2f}"),
+        "ess_median": ("effective draws, median", "{:.1f}"),
+        "ess_min": ("effective draws, least", "{:.1f}"),
+        "disagreement": ("disagreement of chains (nats)", "{:.3f}"),
+        "chains_differ": ("videos the chains differ on", "{:.0%}"),
+    }
+    known = ((title, form, number(functions.get(key))) for key, (title, form) in titles.items())
+    return [(title, form.format(value)) for title, form, value in known if value is not None]
+
+
+def _whole(levels: Mapping[str, Any]) -> dict[str, Any]:
+    return next((found for level in WHOLE_LEVELS if (found := section(levels, level))), {})
+
+
+def _table(
+    rows: Mapping[str, Mapping[str, float | None]],
+    best: Callable[[Iterable[float]], float],
+    unmarked: str | None = None,
+) -> Table:
+    """Rows of models as text; columns without a figure are left out, equal ones have no best."""
+    names = next(iter(rows.values()))
+    values = {name: {model: row[name] for model, row in rows.items()} for name in names}
+    values = {name: of for name, of in values.items() if any(v is not None for v in of.values())}
+    leading = {
+        name: best(v for v in of.values() if v is not None)
+        for name, of in values.items()
+        if name != unmarked and len(set(of.values())) > 1
+    }
+
+    def cell(name: str, model: str) -> Cell:
+        value = values[name][model]
+        text = "–" if value is None else f"{value:.3f}"
+        return Cell(text, best=value is not None and leading.get(name) == value)
+
+    return Table(
+        list(values), [(label_of(model), [cell(name, model) for name in values]) for model in rows]
+    )
