@@ -1,0 +1,129 @@
+"""BatchBALD against enumeration, and what a batch is for."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from bgan_video.evaluation import acquisition
+from bgan_video.evaluation.acquisition import Batch, suggest
+
+
+def random(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(seed: int, networks: int = 5, items: int = 6, classes: int = 3) -> Tensor:
+    logits = 2 * torch.randn(networks, items, classes, generator=random(seed), dtype=torch.float64)
+    return logits.softmax(2)
+
+
+def joint_information(p: Tensor, items: list[int]) -> float:
+    """I(labels; network) by enumeration of all label configurations."""
+    networks, _, classes = p.shape
+    joint = expected = 0.0
+    for labels in product(range(classes), repeat=len(items)):
+        each = torch.ones(networks, dtype=torch.float64)
+        for item, label in zip(items, labels, strict=True):
+            each = each * p[:, item, label]
+        mean = each.mean()
+        joint -= float(mean * mean.log())
+        expected -= float((each * each.log()).mean())
+    return joint - expected
+
+
+@given(st.integers(0, 10**6))
+def test_information_is_that_of_all_label_configurations(seed: int) -> None:
+    p = draw(seed)
+    batch = Batch(p, random())
+    for chosen in ([], [2], [2, 4]):
+        if chosen:
+            batch.add(chosen[-1])
+        information = batch.information()
+        for item in range(p.shape[1]):
+            # A label told twice is told by two labellers: independent given the network.
+            expected = joint_information(p, [*chosen, item])
+            assert information[item].item() == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.statistical
+def test_sampled_configurations_estimate_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The standard error of a mean surprise over 512 configurations is about 0.03 nats."""
+    p = draw(7, networks=6, items=9)
+    exact, sampled = Batch(p, random()), Batch(p, random())
+    for item in range(7):  # 3^7 = 2187 configurations
+        exact.add(item)
+    monkeypatch.setattr(acquisition, "MAX_CONFIGURATIONS", 512)
+    for item in range(7):
+        sampled.add(item)
+    torch.testing.assert_close(sampled.information(), exact.information(), rtol=0, atol=0.12)
+
+
+def test_the_first_item_is_the_one_of_most_mutual_information() -> None:
+    p = draw(1)
+    total = torch.special.entr(p.mean(0)).sum(1)
+    own = total - torch.special.entr(p).sum(2).mean(0)
+    first = suggest(p, [str(i) for i in range(6)], 1, random())[0]
+    assert first.index == int(own.argmax())
+    assert first.gain == pytest.approx(first.mutual_information)
+    assert first.entropy == pytest.approx(float(total[first.index]))
+
+
+def two_questions() -> Tensor:
+    """Items 0 and 1 ask the same of four networks, item 2 something else, a little less sharply."""
+    same = [[0.99, 0.01], [0.99, 0.01], [0.01, 0.99], [0.01, 0.99]]
+    other = [[0.95, 0.05], [0.05, 0.95], [0.95, 0.05], [0.05, 0.95]]
+    return torch.tensor([same, same, other], dtype=torch.float64).transpose(0, 1)
+
+
+def test_a_batch_does_not_ask_the_same_twice() -> None:
+    chosen = suggest(two_questions(), ["a", "b", "c"], 2, random())
+    assert [c.index for c in chosen] == [0, 2]
+    own = {
+        c.index: c.mutual_information for c in suggest(two_questions(), list("abc"), 3, random())
+    }
+    assert own[1] > own[2], "by its own information the repeated question would have come second"
+
+
+def test_every_group_comes_once_before_any_comes_twice() -> None:
+    p = draw(3, networks=8, items=12)
+    groups = [f"g{i % 4}" for i in range(12)]
+    chosen = [groups[c.index] for c in suggest(p, groups, 12, random())]
+    for turn in range(3):
+        assert set(chosen[4 * turn : 4 * turn + 4]) == {"g0", "g1", "g2", "g3"}
+
+
+@given(st.integers(0, 10**6), st.integers(1, 20))
+def test_no_item_comes_twice_and_the_budget_is_kept(seed: int, budget: int) -> None:
+    chosen = [c.index for c in suggest(draw(seed), list("aabbcc"), budget, random())]
+    assert len(chosen) == len(set(chosen)) == min(budget, 6)
+
+
+def test_the_rest_is_ranked_by_its_own_information_once_the_networks_are_told_apart() -> None:
+    p = draw(5, networks=2, items=8)
+    chosen = suggest(p, [str(i) for i in range(8)], 8, random())
+    gains = [c.gain for c in chosen]
+    assert sum(g for g in gains if g is not None) <= torch.tensor(2.0).log().item() + 1e-9
+    rest = chosen[gains.index(None) :]
+    assert len(rest) > 1
+    own = [c.mutual_information for c in rest]
+    assert own == sorted(own, reverse=True)
+    assert all(c.gain is None for c in rest)
+
+
+def test_the_same_generator_gives_the_same_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acquisition, "MAX_CONFIGURATIONS", 8)
+    p = draw(9, networks=10, items=20)
+    groups = [str(i) for i in range(20)]
+    assert suggest(p, groups, 6, random(1)) == suggest(p, groups, 6, random(1))
+
+
+def test_one_network_knows_nothing_of_its_own_uncertainty() -> None:
+    chosen = suggest(draw(2, networks=1), list("abcdef"), 3, random())
+    assert [c.gain for c in chosen] == [None] * 3
+    assert all(c.mutual_information == pytest.approx(0, abs=1e-12) for c in chosen)
