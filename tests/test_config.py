@@ -275,3 +275,21 @@ def test_the_keys_of_the_schema_are_those_of_a_config() -> None:
 def test_reading_settings_imports_no_torch() -> None:
     code = "import sys, bgan_video.config; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["posterior.gradient_noise=0.2"], ["gradient_noise=0.2", "0..0.1"]),
+        (["posterior.gradient_noise=0.05", "posterior.integrator=baoa"], ["baoa", "0..0"]),
+        (["baseline.ensemble=1"], ["baseline.ensemble=1", "2 and more"]),
+        (["baseline.ensemble=3", "baseline.supervised=false"], ["baseline.ensemble=3"]),
+        (["baseline.cold=true", "posterior.bayes=false"], ["baseline.cold", "posterior.bayes"]),
+        (["posterior.prior=cauchy"], ["posterior.prior", "hierarchical"]),
+        (["posterior.sampler=sghm"], ["posterior.sampler", "did you mean sghmc"]),
+    ],
+    ids=lambda value: ",".join(value),
+)
+def test_rivals_and_samplers_that_cannot_be(overrides: list[str], named: list[str]) -> None:
+    message = refusal(*overrides)
+    assert all(part in message for part in named), message

@@ -12,6 +12,7 @@ import torch
 from bgan_video import cli
 from bgan_video.inference import SGHMC
 from tests.e2e import runs
+from tests.inference import test_mixed_precision
 
 pytestmark = pytest.mark.gpu
 
@@ -64,6 +65,13 @@ def test_a_step_whose_gradients_overflow_adds_no_noise():
     scaler.step(sampler)
     scaler.update()
     assert torch.equal(weight.detach(), torch.ones_like(weight))
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_chains_under_autocast_have_their_exact_law(dtype: torch.dtype):
+    """fp16 with a scaler that grows until gradients overflow, so that steps are skipped too."""
+    test_mixed_precision.check_stationary("cuda", dtype)
 
 
 def test_noise_drawn_on_the_device_has_the_variance_it_should():

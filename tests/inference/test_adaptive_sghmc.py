@@ -78,3 +78,21 @@ def test_gradient_that_comes_after_freeze_is_an_error():
 def test_bad_friction_is_named():
     with pytest.raises(ValueError, match=r"friction must be finite and in \(0, 1\], got 2"):
         AdaptiveSGHMC([torch.zeros(1)], lr=0.1, friction=2.0, temperature=1.0, num_data=1)
+
+
+def test_observing_learns_what_stepping_learns_and_moves_nothing():
+    generator = torch.Generator().manual_seed(3)
+    gradients = torch.randn(6, 5, generator=generator)
+    still, moved = torch.zeros(5), torch.zeros(5)
+    observer, mover = (AdaptiveSGHMC([p], 0.1, 0.3, 0.0, 10) for p in (still, moved))
+    for gradient in gradients:
+        still.grad, moved.grad = gradient.clone(), gradient.clone()
+        observer.observe()
+        mover.step()
+    assert torch.equal(still, torch.zeros(5))
+    for name in ("mean", "square", "window"):
+        assert torch.equal(observer.state[still][name], mover.state[moved][name])
+    assert torch.equal(observer.state[still]["momentum"], torch.zeros(5))
+    observer.freeze()
+    observer.step()
+    assert not torch.equal(still, torch.zeros(5))

@@ -111,3 +111,10 @@ def test_bad_settings_are_named(change: dict[str, float], message: str):
     good = StepSize(kind="cyclical", lr=0.1, total_steps=20, num_cycles=2)
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(good, **change)
+
+
+def test_steps_know_their_cycle():
+    cyclical = StepSize(kind="cyclical", lr=1.0, total_steps=23, burn_in=3, num_cycles=4)
+    assert [cyclical.cycle(step) for step in range(23)] == [0] * 8 + [1] * 5 + [2] * 5 + [3] * 5
+    constant = StepSize(kind="constant", lr=1.0, total_steps=23)
+    assert {constant.cycle(step) for step in range(23)} == {0}
