@@ -70,7 +70,7 @@ def test_a_step_whose_gradients_overflow_adds_no_noise():
 @pytest.mark.statistical
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_chains_under_autocast_have_their_exact_law(dtype: torch.dtype):
-    """fp16 with a scaler that grows until gradients overflow, so that steps are skipped too."""
+    """fp16 with its scaler: gradients are scaled, noise is not."""
     test_mixed_precision.check_stationary("cuda", dtype)
 
 

@@ -27,6 +27,8 @@ class AdaptiveSGHMC(Sampler):
     V is learned as in the paper: with window tau and running mean m of g,
         tau <- tau - tau m^2 / V + 1,   m <- m + (g - m) / tau,   V <- V + (g^2 - V) / tau,
     the two means with the old tau, which starts at 1 so that the first step sets m = g, V = g^2.
+    (The authors' code has the same recursion with 1/(tau + 1) for 1/tau, from m = V = tau = 1, so
+    that a start at the wrong scale is forgotten slowly.)
 
     The paper also subtracts lr^2 P^2 V from the noise variance, taking V for the variance of the
     minibatch noise; at the scale of a mean loss V is mostly something else, so it is left out.

@@ -51,7 +51,14 @@ def test_metrics_follow_schema_1(finished: Path):
         "num_test",
         "fold",
     }
-    for model in ("bayesian", "supervised"):
+    assert set(metrics["models"]) == {
+        "bayesian",
+        "supervised",
+        "ensemble",
+        "mc_dropout",
+        "cold",
+    }
+    for model in metrics["models"]:
         for level, per_video in (("clip", 2), ("video", 1)):
             figures = metrics["models"][model][level]
             assert set(figures) == {"top1", "top5", "nll", "ece", "brier", "count"}
@@ -80,7 +87,8 @@ def test_the_console_prints_the_line_of_the_original(finished: Path):
         text,
     )
     assert "report.html" in text
-    assert "semi-supervised video" in text
+    assert re.search(r"semi-supervised +video", text)
+    assert re.search(r"same GAN, T = 0 +video", text)
 
 
 def test_the_bank_holds_the_latest_samples_of_every_chain(finished: Path):
@@ -172,7 +180,8 @@ def test_a_video_that_changed_is_not_evaluated(
 
 
 def test_bayes_false_is_the_plain_semi_supervised_gan(small_videos: Path, tmp_path: Path):
-    args = runs.arguments(small_videos, tmp_path, "ml", "posterior.bayes=false")
+    plain = ["posterior.bayes=false", "baseline.cold=false"]
+    args = runs.arguments(small_videos, tmp_path, "ml", *plain)
     assert cli.main(["train", *args]) == 0
     lines = runs.log(tmp_path / "ml")
     assert {line["phase"] for line in lines} == {"burn_in"}

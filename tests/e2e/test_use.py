@@ -1,0 +1,134 @@
+"""What a person does with a finished run: trust it, ask it what to label, compare it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from bgan_video import cli
+from tests.e2e import runs
+
+pytestmark = pytest.mark.e2e
+
+
+def metrics(run: Path) -> dict:
+    return json.loads((run / "metrics.json").read_text())
+
+
+def test_the_number_of_networks_behind_every_figure_is_told(finished: Path):
+    counts = metrics(finished)["networks"]
+    # Two chains, two samples of each; MC-dropout answers as often.
+    assert counts == {"bayesian": 4, "supervised": 1, "ensemble": 2, "mc_dropout": 4, "cold": 4}
+
+
+def test_every_model_is_calibrated_raw_and_scaled(finished: Path):
+    found = metrics(finished)
+    assert set(found["calibration"]) == set(found["models"])
+    for detail in (levels["video"] for levels in found["calibration"].values()):
+        assert 0 <= detail["ece_equal_mass"] <= 1
+        assert 0 <= detail["aurc"] <= 1
+        assert detail["temperature"] > 0
+        assert set(detail["scaled"]) == {"nll", "ece", "ece_equal_mass", "brier"}
+    assert "open_set" not in found
+
+
+def test_evaluations_say_whether_the_chains_sampled(finished: Path):
+    lines = [json.loads(x) for x in (finished / "evaluations.jsonl").read_text().splitlines()]
+    last = lines[-1]["diagnostics"]
+    assert last["kinetic"]["target"] == pytest.approx(0.01)
+    layers = last["kinetic"]["layers"]
+    assert {name[0] for name in layers} == {"D", "G"}
+    assert all(value > 0 for value in layers.values())
+    assert last["function_space"]["chains"] == 2
+    assert len(last["verdict"]) == 2
+    page = (finished / "report.html").read_text()
+    assert last["verdict"][0].split(" (")[0] in page
+
+
+def test_suggestions_are_filled_in_and_read_back(
+    finished: Path, small_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    table = tmp_path / "next.csv"
+    assert cli.main(["suggest", str(finished), "--budget", "5", "--out", str(table)]) == 0
+    assert f"data.label_list={table}" in capsys.readouterr().out
+    with table.open(newline="") as text:
+        rows = list(csv.DictReader(text))
+    items = {i["path"]: i for i in json.loads((finished / "manifest.json").read_text())["items"]}
+    asked = [row for row in rows if row["rank"]]
+    assert len(asked) == 5
+    for row in asked:
+        assert items[row["path"]]["split"] == "train"
+        assert not items[row["path"]]["labelled"]
+        assert row["label"] == ""
+        row["label"] = Path(row["path"]).parent.name
+    groups = [row["group"] for row in asked]
+    assert len(set(groups)) == min(
+        5, len({i["group"] for i in items.values() if i["split"] == "train" and not i["labelled"]})
+    )
+    with table.open("w", newline="") as text:
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    more = ["data.labels_per_class=null", f"data.label_list={table}", "baseline.cold=false"]
+    assert cli.main(["train", *runs.arguments(small_videos, tmp_path, "second", *more)]) == 0
+    counts = metrics(tmp_path / "second")["data"], metrics(finished)["data"]
+    assert counts[0]["num_labelled"] == counts[1]["num_labelled"] + 5
+
+
+def test_suggestions_stand_in_the_run_and_its_report_by_default(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert cli.main(["suggest", str(finished), "--budget", "3", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [s["rank"] for s in shown] == [1, 2, 3]
+    assert cli.main(["suggest", str(finished), "--budget", "3"]) == 0
+    assert shown[0]["path"] in (finished / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("args", "named"), [(["--budget", "0"], "--budget=0"), (["--out", "no/such/x.csv"], "no/such")]
+)
+def test_a_suggestion_that_cannot_be_made_is_refused(
+    args: list[str], named: str, finished: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert cli.main(["suggest", str(finished), *args]) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_classes_held_out_are_the_open_set(small_videos: Path, tmp_path: Path):
+    more = ["data.held_out=Grow,Shrink", "baseline.cold=false", "baseline.ensemble=0"]
+    assert cli.main(["train", *runs.arguments(small_videos, tmp_path, "open", *more)]) == 0
+    found = metrics(tmp_path / "open")
+    assert found["data"]["num_classes"] == 6
+    assert found["open_set"]["classes"] == ["Grow", "Shrink"]
+    assert found["open_set"]["count"] == 2 * found["data"]["num_test"] // 6
+    for scores in found["open_set"]["auroc"].values():
+        assert set(scores) == {"p_fake", "mutual_information", "total_entropy", "max_probability"}
+        assert all(0 <= score <= 1 for score in scores.values())
+    assert "Unknown classes" in (tmp_path / "open" / "report.html").read_text()
+
+
+def test_an_unknown_class_cannot_be_held_out(
+    small_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    args = runs.arguments(small_videos, tmp_path, "bad", "data.held_out=Fly")
+    assert cli.main(["train", *args]) == 2
+    assert "'Fly'" in capsys.readouterr().err
+    assert not (tmp_path / "bad").exists()
+
+
+def test_a_long_video_is_judged_window_by_window(
+    finished: Path, small_videos: Path, capsys: pytest.CaptureFixture[str]
+):
+    video = min(small_videos.glob("*/*.avi"))
+    assert cli.main(["predict", str(finished), str(video), "--json"]) == 0
+    (record,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert len(record["windows"]) > 1
+    assert record["windows"][-1]["end"] == record["num_frames"]
+    assert cli.main(["predict", str(finished), str(video)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(record["windows"])
+    assert "frames 0-" in lines[1]
