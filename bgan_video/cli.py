@@ -57,7 +57,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from bgan_video.reports import write_report
 
     run = api.load(options.run, options.overrides)
-    models = run.evaluate("validation" if options.validation else "test")
+    models = run.evaluate("validation" if options.validation else "test", options.renormalise)
     write_report(run.folder)
     _say(json.dumps(models) if options.json else api.comparison(models))
 
@@ -177,6 +177,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("run", type=Path, help="the run's folder")
     sub.add_argument("--validation", action="store_true", help="on the validation groups instead")
+    sub.add_argument(
+        "--renormalise",
+        action="store_true",
+        help="take every network's normalisation statistics anew from the labelled clips",
+    )
     sub.add_argument("--json", action="store_true", help="print the figures as JSON")
     _add_overrides(sub)
 

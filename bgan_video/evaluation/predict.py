@@ -64,6 +64,31 @@ class Stored:
             yield self._module
 
 
+class Renormalised:
+    """Stored networks whose running statistics are taken anew from some clips.
+
+    The statistics of a sample lag behind its weights, which move with every step. They become the
+    mean over the batches (`torch.optim.swa_utils.update_bn`).
+
+    Args:
+        networks: Loaded anew each time, as `Stored` does.
+        batches: `[B, C, T, H, W]` each.
+        backend: Device and precision.
+    """
+
+    def __init__(self, networks: Stored, batches: Sequence[Tensor], backend: Backend) -> None:
+        self._networks, self._batches, self._backend = networks, batches, backend
+
+    def __len__(self) -> int:
+        return len(self._networks)
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        for network in self._networks:
+            with self._backend.autocast():
+                torch.optim.swa_utils.update_bn(self._batches, network, device=self._backend.device)
+            yield network.eval()
+
+
 class WithDropout:
     """Networks with their dropout left on, each several times (Gal & Ghahramani 2016).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bgan_video import precision, rng
 from bgan_video.config import Config
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest, Split, fingerprint
+from bgan_video.data.streams import labelled_batches
 from bgan_video.errors import UserError
 from bgan_video.evaluation import calibration, diagnosis, suggestions
 from bgan_video.evaluation.clips import test_chunks
@@ -23,6 +25,7 @@ from bgan_video.evaluation.metrics import Metrics
 from bgan_video.evaluation.predict import (
     Networks,
     Prediction,
+    Renormalised,
     Stored,
     WithDropout,
     figures,
@@ -44,6 +47,8 @@ ADJUSTABLE = (
     "run.device",
     "run.precision",
 )
+# Of labelled clips: 10 batches of 16 know a channel's mean to a few percent of its spread.
+_RENORMALISING_BATCHES = 10
 # Written last: before it, the bank may hold some chains of a step and not the others.
 FINISHED = Path("posterior") / "finished.json"
 # The stored networks of each model, by the bank's word for them.
@@ -84,16 +89,23 @@ class TrainedRun:
         """Names in label order."""
         return self.manifest.classes
 
-    def networks(self, model: str) -> Networks:
+    def networks(self, model: str, batches: Sequence[Tensor] = ()) -> Networks:
         """The stored networks of one of `models`.
 
         MC-dropout answers as often as the posterior has networks.
+
+        Args:
+            model: Its name.
+            batches: Clips from which every network's normalisation statistics are taken anew;
+                without any the stored ones are used.
         """
         config = self.config
         if model == "mc_dropout":
             config = config.with_dropout(config.baseline.mc_dropout)
         module = empty_discriminator(config, self.manifest).to(self.backend.device)
-        stored = Stored(self.bank, _KINDS[model], module)
+        stored: Networks = Stored(self.bank, _KINDS[model], module)
+        if batches:
+            stored = Renormalised(stored, batches, self.backend)
         if model != "mc_dropout":
             return stored
         passes = len(self.bank.records("discriminator"))
@@ -104,16 +116,22 @@ class TrainedRun:
         """The models this run has."""
         return [model for model, kind in _KINDS.items() if self.bank.records(kind)]
 
-    def predict_items(self, items: Sequence[Item], frames: Frames) -> dict[str, Prediction]:
-        """Every model's prediction of some surveyed items."""
-        networks = {model: self.networks(model) for model in self.models}
+    def predict_items(
+        self, items: Sequence[Item], frames: Frames, batches: Sequence[Tensor] = ()
+    ) -> dict[str, Prediction]:
+        """Every model's prediction of some surveyed items; `batches` as in `networks`."""
+        networks = {model: self.networks(model, batches) for model in self.models}
         return predict_all(networks, test_chunks(items, frames, self.config), self.backend)
 
-    def evaluate(self, split: Split = "test") -> dict[str, Any]:
+    def evaluate(self, split: Split = "test", renormalise: bool = False) -> dict[str, Any]:
         """Evaluate every model on a split; the test split writes `metrics.json` and predictions.
 
         With the test split go the validation videos, on which a temperature is fitted, and the test
         videos of classes that were held out.
+
+        Args:
+            split: test, validation or train.
+            renormalise: Take every network's normalisation statistics anew from the labelled clips.
 
         Raises:
             UserError: The split is empty, or a video changed.
@@ -122,7 +140,8 @@ class TrainedRun:
             raise UserError(f"{self.folder}: fold {self.manifest.fold} has no {split} videos")
         wanted: list[Split] = ["test", "validation", "open"] if split == "test" else [split]
         items: dict[Split, tuple[Item, ...]] = {part: self.manifest.part(part) for part in wanted}
-        predictions = self._predict_parts(items)
+        batches = self._labelled_clips() if renormalise else ()
+        predictions = self._predict_parts(items, batches)
         labels: dict[Split, Tensor] = {
             part: torch.tensor([i.label for i in found]) for part, found in items.items()
         }
@@ -137,6 +156,7 @@ class TrainedRun:
             "samples": len({r.step for r in self.bank.records("discriminator")}),
             "test_clips": self.config.clip.test_clips,
             "test_crops": self.config.clip.test_crops,
+            "renormalised": renormalise,
             "models": models,
         }
         if self.config.posterior.bayes:
@@ -176,12 +196,18 @@ class TrainedRun:
         suggestions.write_csv(file or self.folder / "suggestions.csv", chosen, self.manifest)
         return chosen
 
+    def _labelled_clips(self) -> list[Tensor]:
+        """The first batches of labelled clips that training saw."""
+        items = self.manifest.labelled
+        stream = labelled_batches(items, self._frames(items), self.config, first=0)
+        return [batch.x for batch in islice(stream, _RENORMALISING_BATCHES)]
+
     def _predict_parts(
-        self, parts: dict[Split, tuple[Item, ...]]
+        self, parts: dict[Split, tuple[Item, ...]], batches: Sequence[Tensor]
     ) -> dict[Split, dict[str, Prediction]]:
         """Every model's prediction of some items, part by part, each video decoded once."""
         items = [item for part in parts.values() for item in part]
-        predictions = self.predict_items(items, self._frames(items))
+        predictions = self.predict_items(items, self._frames(items), batches)
         found: dict[Split, dict[str, Prediction]] = {}
         start = 0
         for name, part in parts.items():

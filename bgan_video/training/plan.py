@@ -58,8 +58,8 @@ def plan(config: Config) -> str:
         f"{splits_count['validation']} for validation, {splits_count['test']} for test",
         f"networks: {num_d} discriminators of {discriminator:,} parameters, "
         f"{num_g} generators of {generator:,}"
-        + (f", {num_baselines} on the labels alone" if num_baselines else "")
-        + (", all but the last again at temperature 0" if b.cold else ""),
+        + (" (all of them again at temperature 0)" if b.cold else "")
+        + (f", {num_baselines} on the labels alone" if num_baselines else ""),
         f"memory: {weights * _BYTES_PER_WEIGHT / 2**20:.0f} MiB for weights and optimisers, "
         f"{clip_mib:.2f} MiB a clip, up to {config.data.cache_mib} MiB of decoded video, "
         f"{bank / 2**20:.0f} MiB of posterior samples on disk",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,15 @@ def test_a_long_video_is_judged_window_by_window(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + len(record["windows"])
     assert "frames 0-" in lines[1]
+
+
+def test_statistics_may_be_taken_anew(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    copied = tmp_path / "run"
+    shutil.copytree(finished, copied)
+    assert cli.main(["evaluate", str(copied), "--renormalise", "--json"]) == 0
+    anew = json.loads(capsys.readouterr().out)
+    stored = metrics(finished)["models"]
+    assert anew["bayesian"]["video"]["nll"] != stored["bayesian"]["video"]["nll"]
+    assert '"renormalised": true' in (copied / "evaluations.jsonl").read_text()

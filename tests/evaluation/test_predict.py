@@ -28,7 +28,9 @@ from bgan_video.evaluation.metrics import metrics
 from bgan_video.evaluation.predict import (
     Current,
     Prediction,
+    Renormalised,
     Stored,
+    WithDropout,
     entropy,
     figures,
     predict,
@@ -86,6 +88,65 @@ def test_probabilities_not_logits_are_averaged(num_networks: int) -> None:
     close(prediction.p_fake, logits.softmax(-1)[..., 0].mean((0, 2)))
     other = logits.mean((0, 2))[..., 1:].softmax(-1)
     assert (other - prediction.video_probabilities).abs().max() > 1e-2
+
+
+def test_every_network_has_its_own_probabilities() -> None:
+    nets, given_ = networks(), chunk()
+    p = by_hand(nets, given_)[..., 1:].softmax(-1).mean(2)
+    close(of(nets, given_).network_probabilities, p)
+
+
+def test_a_part_is_what_its_videos_alone_would_get() -> None:
+    nets, first, second = networks(), chunk(seed=1), chunk(videos=3, seed=2)
+    part = of(nets, first, second).part(4, 7)
+    alone = of(nets, second)
+    for field in ("clip_probabilities", "network_probabilities", "p_fake", "mutual_information"):
+        close(getattr(part, field), getattr(alone, field))
+
+
+# --- dropout left on ---------------------------------------------------------------------------
+
+
+def test_dropout_left_on_answers_differently_and_reproducibly() -> None:
+    dropped = WithDropout(Current([network()]), 6, BACKEND, "seed")
+    assert len(dropped) == 6
+    before = torch.get_rng_state()
+    one, other = (predict(dropped, [chunk()], BACKEND) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(one.network_probabilities, other.network_probabilities)
+    assert len(one.network_probabilities.flatten(1).unique(dim=0)) == 6
+    assert one.mutual_information.min() > 0
+    different = predict(WithDropout(Current([network()]), 6, BACKEND, "other"), [chunk()], BACKEND)
+    assert not torch.equal(one.network_probabilities, different.network_probabilities)
+
+
+def test_only_dropout_is_left_on_and_it_is_turned_off_again() -> None:
+    net = network().eval()
+    statistics = net[2].running_mean.clone()
+    modes = []
+    for yielded in WithDropout(Current([net]), 2, BACKEND, 0):
+        modes.append([m.training for m in yielded])
+        yielded(chunk().clips)
+    assert modes == [[False, False, False, True, False]] * 2
+    assert not any(m.training for m in net.modules())
+    assert torch.equal(net[2].running_mean, statistics)
+
+
+# --- statistics taken anew ---------------------------------------------------------------------
+
+
+def test_statistics_are_those_of_the_batches_and_the_bank_keeps_its_own(tmp_path: Path) -> None:
+    bank = SampleBank(tmp_path, 3)
+    bank.add("discriminator", 1, 0, network(1).state_dict())
+    stored = Stored(bank, "discriminator", network())
+    batches = [chunk(seed=s).clips for s in (3, 4)]
+    (net,) = Renormalised(stored, batches, BACKEND)
+    inputs = [network(1)[1](x.flatten(1)) for x in batches]
+    close(net[2].running_mean, torch.stack([x.mean(0) for x in inputs]).mean(0))
+    close(net[2].running_var, torch.stack([x.var(0) for x in inputs]).mean(0))
+    assert not net.training
+    (again,) = stored
+    assert torch.equal(again[2].running_mean, network(1)[2].running_mean)
 
 
 def test_mutual_information_is_total_minus_expected_entropy() -> None:
