@@ -1,4 +1,6 @@
 """Scale-adapted SGHMC (Springenberg, Klein, Falkner & Hutter 2016, NIPS)."""
+# torch names its multi-tensor operations with an underscore.
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
 import math
 from typing import Any
@@ -78,10 +80,14 @@ class AdaptiveSGHMC(Sampler):
 
     @torch.no_grad()
     def observe(self) -> None:
-        """Learns from the gradients without moving, while another optimiser burns in."""
+        """Learns from the gradients without moving, while another optimiser burns in.
+
+        What is frozen learns no more.
+        """
         for group in self.param_groups:
-            for param, gradient in zip(*with_gradient(group), strict=True):
-                adapt(self.state[param], gradient)
+            if not group["frozen"]:
+                for param, gradient in zip(*with_gradient(group), strict=True):
+                    adapt(self.state[param], gradient)
 
     @torch.no_grad()
     def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - takes no closure
@@ -90,19 +96,31 @@ class AdaptiveSGHMC(Sampler):
         Raises:
             RuntimeError: A parameter gets its first gradient after `freeze()`.
         """
+        self.observe()
         for group in self.param_groups:
-            std = math.sqrt(2 * group["friction"] * group["temperature"] / group["num_data"])
-            for param, gradient in zip(*with_gradient(group), strict=True):
-                state = self.state[param]
-                if not group["frozen"]:
-                    adapt(state, gradient)
-                elif not state:
-                    raise RuntimeError("a parameter got its first gradient after freeze()")
-                scale = (group["lr"] / (state["square"].sqrt() + EPSILON)).sqrt()
-                momentum = state["momentum"].mul_(1 - group["friction"])
-                momentum.addcmul_(scale, gradient, value=-1)
-                self.add_noise([momentum], std)
-                param.addcmul_(scale, momentum)
+            params, gradients = with_gradient(group)
+            if not params:
+                continue
+            states = [self.state[param] for param in params]
+            if not all(states):
+                raise RuntimeError("a parameter got its first gradient after freeze()")
+            momenta = [state["momentum"] for state in states]
+            scales = self._scales(group, [state["square"] for state in states])
+            torch._foreach_mul_(momenta, 1 - group["friction"])
+            torch._foreach_addcmul_(momenta, scales, gradients, value=-1)
+            variance = 2 * group["friction"] * group["temperature"] / group["num_data"]
+            self.add_noise(momenta, math.sqrt(variance))
+            torch._foreach_addcmul_(params, scales, momenta)
+
+    @staticmethod
+    def _scales(group: dict[str, Any], squares: list[Tensor]) -> list[Tensor]:
+        """sqrt(lr P) of every parameter."""
+        scales = list(torch._foreach_sqrt(squares))
+        torch._foreach_add_(scales, EPSILON)
+        torch._foreach_reciprocal_(scales)
+        torch._foreach_mul_(scales, group["lr"])
+        torch._foreach_sqrt_(scales)
+        return scales
 
 
 def adapt(state: dict[str, Tensor], gradient: Tensor) -> None:
