@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from bgan_video.inference import effective_sample_size, split_r_hat
 
 COLD, HOT = 0.8, 1.25
 """Kinetic temperature over target. Discretisation alone gives 1 / (1 - a/2 - h/4), 1.05 to 1.15 in
-the recipes; sampling error of a mean over layers is below a percent."""
-MIXED = 1.1
-"""Gelman et al. 2013 call chains with an R-hat below 1.1 mixed; 1.01 needs hundreds of draws."""
+the recipes; the sampling error of a layer's mean over a run is a few percent."""
+MIXED, STUCK = 1.1, 2.0
+"""R-hat. Gelman et al. 2013 call chains below 1.1 mixed (1.01 needs hundreds of draws); at 2 the
+chains lie three times as far apart, in variance, as any one of them has moved."""
 MAX_PROBE = 200
 _MIN_DRAWS = 4
 _TINY = 1e-12
@@ -48,7 +50,7 @@ def diagnose(folder: Path, config: Config, posterior: Prediction, labels: Tensor
 
 
 def kinetic(log: Sequence[Mapping[str, Any]], friction: float) -> dict[str, Any] | None:
-    """Mean kinetic temperature of every layer over the sampling phase, and its target.
+    """Kinetic temperature of every layer, its mean over the sampling phase, and its target.
 
     The first 3 / friction steps, in which the momentum warms up from rest, and the steps at
     temperature 0 of a cycle are left out.
@@ -58,8 +60,8 @@ def kinetic(log: Sequence[Mapping[str, Any]], friction: float) -> dict[str, Any]
         friction: Per step.
 
     Returns:
-        `target`, `mean` over layers and `layers` by name, in the units of T; None where nothing was
-        sampled with a momentum.
+        `target`, `median` over layers and `layers` by name, in the units of T; None where nothing
+        was sampled with a momentum.
     """
     sampling = [line for line in log if line["phase"] == "sampling"]
     if not sampling:
@@ -76,7 +78,7 @@ def kinetic(log: Sequence[Mapping[str, Any]], friction: float) -> dict[str, Any]
     layers = {name: sum(line["temperatures"][name] for line in usable) / count for name in names}
     return {
         "target": sum(line["temperature"] for line in usable) / count,
-        "mean": sum(layers.values()) / len(layers),
+        "median": statistics.median(layers.values()),
         "layers": layers,
     }
 
@@ -136,36 +138,38 @@ def verdict(
 
 def _temperature_verdict(temperatures: Mapping[str, Any]) -> str:
     target = temperatures["target"]
-    ratio = temperatures["mean"] / target
-    layer, furthest = max(
-        ((name, value / target) for name, value in temperatures["layers"].items()),
-        key=lambda pair: abs(math.log(max(pair[1], _TINY))),
+    ratio = temperatures["median"] / target
+    ratios = {name: value / target for name, value in temperatures["layers"].items()}
+    measured = (
+        f"kinetic temperature {ratio:.2f} times its target T = {target:g} in the median layer"
     )
-    where = f"furthest off: {layer} at {furthest:.2f} times the target"
-    measured = f"kinetic temperature {ratio:.2f} times its target T = {target:g}; {where}"
     if ratio < COLD:
         return f"Cold ({measured}): the noise is too small, or the chains had no time to warm up."
+    heated = [name for name, value in ratios.items() if value > HOT]
+    hottest = max(ratios, key=lambda name: ratios[name])
+    where = f"{len(heated)} of {len(ratios)} layers are above {HOT}, most of all {hottest}"
+    where = f"{where} at {ratios[hottest]:.1f}"
+    remedy = "a smaller posterior.lr, larger batches or posterior.gradient_noise would cool"
     if ratio > HOT:
-        return (
-            f"Hot ({measured}): minibatch noise heats the chains beyond T; a smaller posterior.lr, "
-            f"larger batches or posterior.gradient_noise would cool them."
-        )
+        return f"Hot ({measured}; {where}): minibatch noise heats the chains; {remedy} them."
+    if heated:
+        return f"On target ({measured}). {where}: minibatch noise heats those; {remedy} them."
     return f"On target ({measured})."
 
 
 def _mixing_verdict(functions: Mapping[str, Any]) -> str:
     r_hat = functions["r_hat_median"]
-    differ = f"the chains give {100 * functions['chains_differ']:.0f} % of the probe videos classes"
-    differ = f"{differ} of their own"
     if functions["chains"] < 2 or r_hat is None:
         return f"Mixing is not known: it takes two chains and {_MIN_DRAWS} draws of each."
-    measured = f"median R-hat of log p(label) {r_hat:.2f}; {differ}"
-    if r_hat > MIXED:
-        return (
-            f"Stuck ({measured}): every chain stays with its own function. Their mean is an "
-            f"ensemble of modes; longer chains or posterior.schedule=cyclical would move them."
-        )
-    return f"Mixed ({measured})."
+    differ = f"{100 * functions['chains_differ']:.0f} %"
+    measured = f"R-hat of log p(label) {r_hat:.2f} for the median probe video"
+    measured = f"{measured}; on {differ} of them the chains prefer different classes"
+    if r_hat <= MIXED:
+        return f"Mixed ({measured})."
+    longer = "longer chains or posterior.schedule=cyclical would move them"
+    if r_hat <= STUCK:
+        return f"Not mixed yet ({measured}): {longer} on."
+    return f"Stuck ({measured}): each chain keeps its own function, their mean is an ensemble; {longer}."
 
 
 def _known(values: Any) -> Tensor:

@@ -33,7 +33,7 @@ def test_the_first_steps_of_sampling_are_left_out() -> None:
     burn_in = {"step": 10, "phase": "burn_in"}
     log = [burn_in, line(20, 0.0), line(40, 0.1), line(50, 0.4), line(60, 0.6)]
     found = diagnosis.kinetic(log, friction=0.1)  # 30 steps from step 20 on
-    assert found == {"target": 0.5, "mean": pytest.approx(0.75), "layers": {"a": 0.5, "b": 1.0}}
+    assert found == {"target": 0.5, "median": 0.75, "layers": {"a": 0.5, "b": 1.0}}
 
 
 def test_a_short_run_uses_what_it_has() -> None:
@@ -105,14 +105,22 @@ def test_few_draws_and_frozen_networks_have_no_r_hat() -> None:
     ("value", "word"), [(0.2, "Cold"), (0.45, "On target"), (0.55, "On target"), (1.2, "Hot")]
 )
 def test_the_temperature_in_a_word(value: float, word: str) -> None:
-    kinetic = {"target": 0.5, "mean": value, "layers": {"a": value, "far": 3 * value}}
+    kinetic = {"target": 0.5, "median": value, "layers": {"a": value, "far": 3 * value}}
     (sentence,) = diagnosis.verdict(kinetic, None)
     assert sentence.startswith(word)
     assert f"{value / 0.5:.2f} times" in sentence
-    assert word == "Cold" or "far" in sentence
+    assert ("far" in sentence) == (word != "Cold")
 
 
-@pytest.mark.parametrize(("r_hat", "word"), [(1.0, "Mixed"), (1.05, "Mixed"), (1.5, "Stuck")])
+def test_no_layer_is_named_where_all_are_on_target() -> None:
+    kinetic = {"target": 0.5, "median": 0.55, "layers": {"a": 0.5, "b": 0.6}}
+    (sentence,) = diagnosis.verdict(kinetic, None)
+    assert sentence.endswith("median layer).")
+
+
+@pytest.mark.parametrize(
+    ("r_hat", "word"), [(1.0, "Mixed"), (1.05, "Mixed"), (1.5, "Not mixed yet"), (3.0, "Stuck")]
+)
 def test_mixing_in_a_word(r_hat: float, word: str) -> None:
     functions = {"chains": 2, "draws": 9, "r_hat_median": r_hat, "chains_differ": 0.25}
     said = diagnosis.verdict(None, functions)
