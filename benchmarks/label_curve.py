@@ -25,7 +25,7 @@ STRATEGIES = ("suggest", "random")
 COLORS = {"suggest": "#0072B2", "random": "#D55E00"}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
@@ -33,10 +33,11 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=16)
     parser.add_argument("--plot", action="store_true")
     parser.add_argument("overrides", nargs="*")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.plot:
         plot(options.out)
         return
+    options.out.mkdir(parents=True, exist_ok=True)
     for strategy in STRATEGIES:
         labels: list[str] = []  # the first round's labels are those of labels_per_class
         for index in range(options.rounds + 1):

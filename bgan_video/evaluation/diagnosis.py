@@ -169,7 +169,7 @@ def _mixing_verdict(functions: Mapping[str, Any]) -> str:
     longer = "longer chains or posterior.schedule=cyclical would move them"
     if r_hat <= STUCK:
         return f"Not mixed yet ({measured}): {longer} on."
-    return f"Stuck ({measured}): each chain keeps its own function, their mean is an ensemble; {longer}."
+    return f"Stuck ({measured}): each chain keeps its own function, an ensemble; {longer}."
 
 
 def _known(values: Any) -> Tensor:

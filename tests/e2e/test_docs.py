@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import label_curve
 from bgan_video import cli
+from bgan_video.config import Data
+from bgan_video.data import layouts
 from tests.e2e import runs
 
 pytestmark = pytest.mark.e2e
@@ -26,6 +29,13 @@ def shown(document: Path) -> list[str]:
     blocks = re.findall(r"```bash\n(.*?)```", document.read_text(), re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line.split("  #")[0].strip() for line in lines if line.strip()]
+
+
+def write_labels(root: Path, file: Path) -> None:
+    """A table of suggestions as a person would have filled it in."""
+    manifest = layouts.read(Data(layout="video_folder", root=str(root)))
+    rows = [f"{i.path},{manifest.classes[i.label]}" for i in manifest.part("train")]
+    file.write_text("\n".join(["path,label", *rows]) + "\n")
 
 
 COMMANDS = sorted({command for document in DOCUMENTS for command in shown(document)})
@@ -55,16 +65,24 @@ def test_a_shown_command_works(
     for name in ("my_videos", "new_videos"):
         shutil.copytree(small_videos, tmp_path / name)
         shutil.rmtree(tmp_path / name / "ucfTrainTestlist")
+    write_labels(tmp_path / "my_videos", tmp_path / "runs" / "video_folder" / "suggestions.csv")
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command)
+    if words[:3] == ["python", "-m", "benchmarks.label_curve"]:
+        small = [f"data.root={small_videos}", "data.layout=ucf101", *runs.TINY]
+        few = ["--rounds", "1", "--budget", "4"]
+        label_curve.main([*words[3:], *([] if "--plot" in words else [*few, *small])])
+        return
     if words[:2] == ["python", "train_video.py"]:
         words = ["train", *words[2:]]
     else:
         assert words[0] == "bgan-video", f"no rule how to run {command!r}"
         words = words[1:]
     if words[0] == "train" and "--resume" not in words:
-        small = [w for w in runs.TINY if not w.startswith("data.labels")]
+        small = [w for w in runs.TINY if not w.startswith(("data.labels", "baseline."))]
         if not any(w.startswith("data.root") for w in words):
             small += ["data.layout=ucf101", f"data.root={small_videos}"]
-        words += [*small, "data.labels_per_class=1", "data.num_workers=0"]
+        words += [*small, "data.num_workers=0"]
+        if not any(w.startswith("data.label_list") for w in words):
+            words.append("data.labels_per_class=1")
     assert cli.main(words) == 0
