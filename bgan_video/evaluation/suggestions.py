@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from bgan_video.data.manifest import Item, Manifest
+from bgan_video.errors import UserError
 from bgan_video.evaluation import acquisition
 from bgan_video.evaluation.predict import Prediction
 from bgan_video.files import write_atomically
@@ -85,7 +86,12 @@ def write_csv(file: Path, chosen: Sequence[Suggestion], manifest: Manifest) -> N
     """The suggestions with an empty label each, and below them the labels the run had.
 
     One file thus holds all labels of the next run.
+
+    Raises:
+        UserError: The file is there, and someone has filled in labels.
     """
+    if _is_filled_in(file):
+        raise UserError(f"{file} has labels filled in; move it, or choose another file with --out")
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     table.writeheader()
@@ -103,3 +109,11 @@ def write_csv(file: Path, chosen: Sequence[Suggestion], manifest: Manifest) -> N
         row = {"path": item.path, "label": manifest.classes[item.label], "group": item.group}
         table.writerow(row)
     write_atomically(file, text.getvalue())
+
+
+def _is_filled_in(file: Path) -> bool:
+    """Whether a table of suggestions holds work that must not be lost."""
+    if not file.is_file():
+        return False
+    with file.open(newline="", encoding="utf-8-sig") as text:
+        return any(row.get("rank") and row.get("label") for row in csv.DictReader(text))

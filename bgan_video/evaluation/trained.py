@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save
@@ -123,14 +123,16 @@ class TrainedRun:
         networks = {model: self.networks(model, batches) for model in self.models}
         return predict_all(networks, test_chunks(items, frames, self.config), self.backend)
 
-    def evaluate(self, split: Split = "test", renormalise: bool = False) -> dict[str, Any]:
+    def evaluate(
+        self, split: Literal["test", "validation"] = "test", renormalise: bool = False
+    ) -> dict[str, Any]:
         """Evaluate every model on a split; the test split writes `metrics.json` and predictions.
 
         With the test split go the validation videos, on which a temperature is fitted, and the test
         videos of classes that were held out.
 
         Args:
-            split: test, validation or train.
+            split: test or validation.
             renormalise: Take every network's normalisation statistics anew from the labelled clips.
 
         Raises:
@@ -183,7 +185,8 @@ class TrainedRun:
                 `suggestions.csv` in the run's folder.
 
         Raises:
-            UserError: Every training video is labelled, or a video changed.
+            UserError: Every training video is labelled, a video changed, or the file is there and
+                has labels filled in.
         """
         items = [item for item in self.manifest.part("train") if not item.labelled]
         if not items:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import pytest
 import torch
 
 from bgan_video.config import Data
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.splits import split
+from bgan_video.errors import UserError
 from bgan_video.evaluation import suggestions
 from bgan_video.evaluation.predict import Prediction
 from bgan_video.evaluation.suggestions import Suggestion
@@ -71,5 +73,7 @@ def test_a_run_reads_the_table_back_filled_in_or_not(tmp_path: Path) -> None:
         table = csv.DictWriter(text, suggestions.COLUMNS)
         table.writeheader()
         table.writerows(rows)
+    with pytest.raises(UserError, match="labels filled in"):
+        suggestions.write_csv(file, chosen(2), MANIFEST)
     added = {i.path for i in split(whole, data).labelled} - {i.path for i in MANIFEST.labelled}
     assert added == {rows[1]["path"]}
