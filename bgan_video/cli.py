@@ -73,7 +73,8 @@ def _predict(options: argparse.Namespace) -> None:
         elif isinstance(record, Unreadable):
             _say(f"{record.path}: does not read: {record.error}")
         else:
-            _say(f"{record.path}: {_judgement(record, run.classes)}")
+            warning = "; unfamiliar: perhaps of none of these classes" * bool(record.unfamiliar)
+            _say(f"{record.path}: {_judgement(record, run.classes)}{warning}")
             for window in record.windows if len(record.windows) > 1 else []:
                 place = f"frames {window.start}-{window.end - 1}"
                 _say(f"  {place}: {_judgement(window, run.classes)}")

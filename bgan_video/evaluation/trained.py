@@ -19,7 +19,7 @@ from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest, Split, fingerprint
 from bgan_video.data.streams import labelled_batches
 from bgan_video.errors import UserError
-from bgan_video.evaluation import calibration, diagnosis, suggestions
+from bgan_video.evaluation import diagnosis, suggestions, uncertainty
 from bgan_video.evaluation.clips import test_chunks
 from bgan_video.evaluation.metrics import Metrics
 from bgan_video.evaluation.predict import (
@@ -149,7 +149,7 @@ class TrainedRun:
         }
         models = {m: figures(p, labels[split]) for m, p in predictions[split].items()}
         if split == "test":
-            self._write_metrics(models, _uncertainty(predictions, labels, self.manifest))
+            self._write_metrics(models, uncertainty.figures(predictions, labels, self.manifest))
             path = self.folder / "predictions" / "test.safetensors"
             _write_predictions(path, predictions["test"], labels["test"])
         record: dict[str, Any] = {
@@ -174,7 +174,8 @@ class TrainedRun:
 
         A file that does not read is one `Unreadable`; the rest go on.
         """
-        return predict_files(paths, self.networks("bayesian"), self.config, self.backend)
+        networks = self.networks("bayesian")
+        return predict_files(paths, networks, self.config, self.backend, self._most_entropy())
 
     def suggest(self, budget: int, file: Path | None = None) -> list[Suggestion]:
         """The unlabelled training videos to label next, most informative first.
@@ -198,6 +199,12 @@ class TrainedRun:
         chosen = suggestions.choose(items, prediction, self.manifest.classes, budget, random)
         suggestions.write_csv(file or self.folder / "suggestions.csv", chosen, self.manifest)
         return chosen
+
+    def _most_entropy(self) -> float | None:
+        """Where a video's total entropy becomes unfamiliar, if the run was evaluated."""
+        path = self.folder / "metrics.json"
+        metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return metrics.get("unfamiliar", {}).get("total_entropy")
 
     def _labelled_clips(self) -> list[Tensor]:
         """The first batches of labelled clips that training saw."""
@@ -226,9 +233,7 @@ class TrainedRun:
             _check_same(frames.root / item.path, item)
         return frames
 
-    def _write_metrics(
-        self, models: dict[str, dict[str, Metrics]], uncertainty: dict[str, Any]
-    ) -> None:
+    def _write_metrics(self, models: dict[str, dict[str, Metrics]], more: dict[str, Any]) -> None:
         manifest = self.manifest
         content = {
             "schema": 1,
@@ -244,7 +249,7 @@ class TrainedRun:
             },
             "models": models,
             "networks": {model: len(self.networks(model)) for model in models},
-            **uncertainty,
+            **more,
         }
         write_atomically(self.folder / "metrics.json", json.dumps(content, indent=2) + "\n")
 
@@ -273,46 +278,6 @@ def _adjusted(folder: Path, overrides: Sequence[str]) -> Config:
 def _check_same(path: Path, item: Item) -> None:
     if not path.is_file() or fingerprint(path) != item.fingerprint:
         raise UserError(f"{path} is not the file the run was made with; data.root names the folder")
-
-
-def _uncertainty(
-    predictions: dict[Split, dict[str, Prediction]], labels: dict[Split, Tensor], manifest: Manifest
-) -> dict[str, Any]:
-    """Calibration on test, raw and scaled on validation; and the open set, where there is one."""
-    calibrated: dict[str, Any] = {}
-    for model, p in predictions["test"].items():
-        temperature = None
-        if len(labels["validation"]):
-            held = predictions["validation"][model].video_probabilities
-            temperature = calibration.fit_temperature(held, labels["validation"])
-        detail = calibration.detail(p.video_probabilities, labels["test"], temperature)
-        calibrated[model] = {"video": detail}
-    if not len(labels["open"]):
-        return {"calibration": calibrated}
-    auroc = {m: _open_set(p, predictions["test"][m]) for m, p in predictions["open"].items()}
-    return {
-        "calibration": calibrated,
-        "open_set": {
-            "classes": list(manifest.open_classes),
-            "count": len(labels["open"]),
-            "auroc": auroc,
-        },
-    }
-
-
-def _open_set(unknown: Prediction, known: Prediction) -> dict[str, float]:
-    """How well each measure tells videos of unknown classes from the test videos."""
-
-    def measures(p: Prediction) -> dict[str, Tensor]:
-        return {
-            "p_fake": p.p_fake,
-            "mutual_information": p.mutual_information,
-            "total_entropy": p.total_entropy,
-            "max_probability": -p.video_probabilities.max(dim=1).values,
-        }
-
-    pairs = zip(measures(unknown).items(), measures(known).values(), strict=True)
-    return {name: calibration.auroc(one, other) for (name, one), other in pairs}
 
 
 def _training_seconds(log: Path) -> float:

@@ -45,6 +45,8 @@ class VideoPrediction:
         p_fake: Mean probability of 'fake'.
         total_entropy: Of the posterior-mean probabilities.
         mutual_information: Between label and weights: high where the networks disagree.
+        unfamiliar: Whether its total entropy is above that of nearly all validation videos, as that
+            of many videos of no known class is; None where the run had no validation.
         windows: In the order of time, covering the video; one where the video is short.
     """
 
@@ -54,6 +56,7 @@ class VideoPrediction:
     p_fake: float
     total_entropy: float
     mutual_information: float
+    unfamiliar: bool | None
     windows: list[Window]
 
 
@@ -66,18 +69,29 @@ class Unreadable:
 
 
 def predict_files(
-    paths: Sequence[Path | str], networks: Networks, config: Config, backend: Backend
+    paths: Sequence[Path | str],
+    networks: Networks,
+    config: Config,
+    backend: Backend,
+    most_entropy: float | None = None,
 ) -> Iterator[VideoPrediction | Unreadable]:
     """Predict video files, or all videos in folders, one by one.
 
     A file that does not read is one `Unreadable`; the rest go on.
+
+    Args:
+        paths: Files and folders.
+        networks: Of the posterior.
+        config: Clips and decoding.
+        backend: Device and precision.
+        most_entropy: Total entropy in nats above which a video is unfamiliar.
 
     Raises:
         UserError: A folder holds no videos.
     """
     for path in _expand(paths):
         try:
-            yield _predict_file(path, networks, config, backend)
+            yield _predict_file(path, networks, config, backend, most_entropy)
         except BrokenVideo as error:
             yield Unreadable(str(path), error.reason)
 
@@ -96,7 +110,11 @@ def windows(num_frames: int, config: Config) -> list[tuple[int, int]]:
 
 
 def _predict_file(
-    path: Path, networks: Networks, config: Config, backend: Backend
+    path: Path,
+    networks: Networks,
+    config: Config,
+    backend: Backend,
+    most_entropy: float | None,
 ) -> VideoPrediction | Unreadable:
     with open_video(path, config.data.decoder, config.load_size) as reader:
         num_frames = len(reader)
@@ -115,6 +133,7 @@ def _predict_file(
         p.p_fake.mean().item(),
         total,
         max(0.0, total - expected),
+        None if most_entropy is None else total > most_entropy,
         [_window(place, i, p) for i, place in enumerate(places)],
     )
 

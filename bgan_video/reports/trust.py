@@ -73,7 +73,8 @@ def open_set(folder: RunFolder) -> dict[str, Any] | None:
     }
     classes = ", ".join(map(str, found.get("classes") or []))
     table = _table(rows, best=max)
-    return {"classes": classes, "count": found.get("count"), "table": table}
+    flagged = {part: number(section(found, "flagged").get(part)) for part in ("open", "test")}
+    return {"classes": classes, "count": found.get("count"), "table": table, "flagged": flagged}
 
 
 def chains(folder: RunFolder) -> Chains | None:

@@ -109,6 +109,8 @@ def test_classes_held_out_are_the_open_set(small_videos: Path, tmp_path: Path):
     for scores in found["open_set"]["auroc"].values():
         assert set(scores) == {"p_fake", "mutual_information", "total_entropy", "max_probability"}
         assert all(0 <= score <= 1 for score in scores.values())
+    assert 0 <= found["open_set"]["flagged"]["test"] <= 1
+    assert found["unfamiliar"]["total_entropy"] > 0
     assert "Unknown classes" in (tmp_path / "open" / "report.html").read_text()
 
 
@@ -128,6 +130,9 @@ def test_a_long_video_is_judged_window_by_window(
     assert cli.main(["predict", str(finished), str(video), "--json"]) == 0
     (record,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert len(record["windows"]) > 1
+    assert record["unfamiliar"] is (
+        record["total_entropy"] > metrics(finished)["unfamiliar"]["total_entropy"]
+    )
     assert record["windows"][-1]["end"] == record["num_frames"]
     assert cli.main(["predict", str(finished), str(video)]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -112,6 +112,14 @@ def test_windows_do_not_depend_on_how_many_fit_into_memory(
         assert left.probabilities == pytest.approx(right.probabilities, rel=1e-5)
 
 
+def test_a_video_of_much_entropy_is_unfamiliar(video: Path) -> None:
+    entropy = predicted(video, settings()).total_entropy
+    for limit, expected in ((entropy + 1e-6, False), (entropy - 1e-6, True), (None, None)):
+        (found,) = predict_files([video], NETWORKS, settings(), BACKEND, limit)
+        assert isinstance(found, VideoPrediction)
+        assert found.unfamiliar is expected
+
+
 def test_a_broken_file_is_one_record_and_the_rest_go_on(video: Path, tmp_path: Path) -> None:
     empty, text = tmp_path / "empty.avi", tmp_path / "text.mp4"
     empty.touch()

@@ -53,12 +53,21 @@ def test_images_are_calibrated_too(run):
 
 def test_unknown_classes(run):
     auroc = {"bayesian": {"p_fake": 0.61, "mutual_information": 0.83}, "cold": {"p_fake": 0.5}}
-    _add(run, open_set={"classes": ["Hop & skip"], "count": 22, "auroc": auroc})
+    _add(
+        run,
+        open_set={
+            "classes": ["Hop & skip"],
+            "count": 22,
+            "auroc": auroc,
+            "flagged": {"open": 0.71, "test": 0.06},
+        },
+    )
     found = trust.open_set(read_run(run))
     assert found["table"].columns == ["p(fake)", "mutual information"]
     page = _page(run)
     assert "Hop &amp; skip" in page
     assert "0.830" in page
+    assert "71 %" in page
 
 
 def test_the_last_verdict_comes_first(run):

@@ -1,0 +1,74 @@
+"""What `metrics.json` says beside its figures: can the probabilities be trusted, and when not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from bgan_video.data.manifest import Manifest, Split
+from bgan_video.evaluation import calibration
+from bgan_video.evaluation.predict import Prediction
+
+FAMILIAR = 0.95
+"""The part of the validation videos whose total entropy is familiar: one in twenty known ones is
+called unfamiliar."""
+Predictions = Mapping[Split, Mapping[str, Prediction]]
+
+
+def figures(
+    predictions: Predictions, labels: Mapping[Split, Tensor], manifest: Manifest
+) -> dict[str, Any]:
+    """Calibration on test, raw and scaled on validation; what is unfamiliar; the open set.
+
+    Args:
+        predictions: By split (`test`, `validation`, `open`) and model.
+        labels: By split; none where it is empty.
+        manifest: Names the classes that were held out.
+
+    Returns:
+        `calibration`; with validation `unfamiliar`; with an open set `open_set`.
+    """
+    calibrated: dict[str, Any] = {}
+    has_validation = len(labels["validation"]) > 0
+    for model, p in predictions["test"].items():
+        temperature = None
+        if has_validation:
+            held = predictions["validation"][model].video_probabilities
+            temperature = calibration.fit_temperature(held, labels["validation"])
+        detail = calibration.detail(p.video_probabilities, labels["test"], temperature)
+        calibrated[model] = {"video": detail}
+    found: dict[str, Any] = {"calibration": calibrated}
+    if has_validation:
+        known = predictions["validation"]["bayesian"].total_entropy
+        found["unfamiliar"] = {"total_entropy": known.quantile(FAMILIAR).item()}
+    if len(labels["open"]):
+        found["open_set"] = _open_set(predictions, manifest) | {"count": len(labels["open"])}
+        if has_validation:
+            limit = found["unfamiliar"]["total_entropy"]
+            found["open_set"]["flagged"] = {
+                part: (predictions[part]["bayesian"].total_entropy > limit).double().mean().item()
+                for part in ("open", "test")
+            }
+    return found
+
+
+def _open_set(predictions: Predictions, manifest: Manifest) -> dict[str, Any]:
+    """How well each model's measures tell videos of unknown classes from the test videos."""
+
+    def measures(p: Prediction) -> dict[str, Tensor]:
+        return {
+            "p_fake": p.p_fake,
+            "mutual_information": p.mutual_information,
+            "total_entropy": p.total_entropy,
+            "max_probability": -p.video_probabilities.max(dim=1).values,
+        }
+
+    auroc: dict[str, dict[str, float]] = {}
+    for model, p in predictions["open"].items():
+        known = measures(predictions["test"][model])
+        auroc[model] = {
+            name: calibration.auroc(unknown, known[name]) for name, unknown in measures(p).items()
+        }
+    return {"classes": list(manifest.open_classes), "auroc": auroc}
