@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-MAX_CONFIGURATIONS = 4096
+MAX_CONFIGURATIONS = 2048
 """Label configurations of the batch so far that are enumerated or, where more, sampled."""
 SATURATED = 0.01
-"""Nats. Below this an item's gain is lost in the sampling error of the joint entropy."""
-_CHUNK_ELEMENTS = 2**25
+"""Nats. Below this an item's gain is lost in the sampling error of the conditional entropy."""
+_BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Choice:
 
 
 class Batch:
-    """The items chosen so far, and the joint distribution of their labels.
+    """The items chosen so far: what their possible labels would tell of the networks.
 
     Args:
         probabilities: `[S, V, K]`, float64, of every network for every item.
@@ -52,44 +52,58 @@ class Batch:
     def __init__(self, probabilities: Tensor, generator: torch.Generator) -> None:
         self._p = probabilities
         self._generator = generator
-        # Configurations of labels so far: probability under each network, and 1 / (how often a
-        # sampled one stands for itself), which is 1 where all are enumerated.
-        self._joint = torch.ones(1, probabilities.shape[0], dtype=torch.float64)  # [M, S]
-        self._weight = torch.ones(1, dtype=torch.float64)
-        self._expected = 0.0
+        networks = probabilities.shape[0]
+        # One configuration of no labels: its probability, and that of each network given it.
+        self._mass = torch.ones(1, dtype=torch.float64)  # [M], sums to 1
+        self._posterior = torch.full((1, networks), 1 / networks, dtype=torch.float64)  # [M, S]
         self.expected_entropy = torch.special.entr(probabilities).sum(2).mean(0)  # [V]
 
-    def information(self) -> Tensor:
-        """I(labels of the batch and of one item more; weights) for every item, `[V]` (eq. 8).
+    def gains(self, items: Tensor) -> Tensor:
+        """I(label of an item; network | labels of the batch) for some items, one value each.
 
-        H(batch, y) - sum of expected entropies: labels are independent given the weights.
+        H(y | batch) - E H(y | network), as labels are independent given the network: the difference
+        of two values of eq. 8, by the chain rule.
+
+        Args:
+            items: Their indices.
         """
-        networks, items, classes = self._p.shape
-        entropies = torch.empty(items, dtype=torch.float64)
-        step = max(1, _CHUNK_ELEMENTS // (len(self._joint) * classes))
-        for start in range(0, items, step):
-            part = self._p[:, start : start + step]
-            # p(configuration, y) = mean over networks of the product (eq. 11 and 12)
-            p = torch.einsum("ms,svk->mvk", self._joint, part) / networks
-            surprise = torch.special.entr(p).sum(2)
-            entropies[start : start + step] = self._weight @ surprise
-        return entropies - self._expected - self.expected_entropy
+        p = torch.einsum("ms,svk->mvk", self._posterior, self._p[:, items])
+        return self._mass @ torch.special.entr(p).sum(2) - self.expected_entropy[items]
+
+    def best(self, items: Tensor, bounds: Tensor) -> tuple[int, float]:
+        """The item of the largest gain, and that gain.
+
+        No item's gain grows with the batch, so what it was before bounds what it is now: items are
+        looked at from the largest bound down, until none can be better (Minoux 1978).
+
+        Args:
+            items: Candidates.
+            bounds: `[V]`, at least each item's gain; brought up to date for those looked at.
+        """
+        index, gain = int(items[0]), -1.0
+        for block in items[bounds[items].argsort(descending=True)].split(_BLOCK):
+            if float(bounds[block[0]]) <= gain:
+                break
+            bounds[block] = self.gains(block)
+            leader = block[bounds[block].argmax()]
+            if float(bounds[leader]) > gain:
+                index, gain = int(leader), float(bounds[leader])
+        return index, gain
 
     def add(self, index: int) -> None:
         """Put an item into the batch."""
-        p = self._p[:, index]  # [S, K]
-        joint = torch.einsum("ms,sk->mks", self._joint, p).flatten(0, 1)  # [M K, S]
-        weight = self._weight.repeat_interleave(p.shape[1])
-        self._expected += float(self.expected_entropy[index])
-        if len(joint) > MAX_CONFIGURATIONS:
-            # Drawn from their distribution, each stands for 1 / (M p): an importance weight.
-            mass = weight * joint.mean(1)
+        joint = torch.einsum("ms,sk->mks", self._posterior, self._p[:, index]).flatten(0, 1)
+        of_label = joint.sum(1)  # [M K], given the configuration before it
+        mass = self._mass.repeat_interleave(self._p.shape[2]) * of_label
+        possible = mass > 0
+        mass, posterior = mass[possible], joint[possible] / of_label[possible, None]
+        if len(mass) > MAX_CONFIGURATIONS:
             drawn = torch.multinomial(
                 mass, MAX_CONFIGURATIONS, replacement=True, generator=self._generator
             )
-            weight = weight[drawn] * mass.sum() / (mass[drawn] * MAX_CONFIGURATIONS)
-            joint = joint[drawn]
-        self._joint, self._weight = joint, weight
+            mass = torch.full((MAX_CONFIGURATIONS,), 1 / MAX_CONFIGURATIONS, dtype=torch.float64)
+            posterior = posterior[drawn]
+        self._mass, self._posterior = mass, posterior
 
 
 def suggest(
@@ -110,22 +124,17 @@ def suggest(
     taken: Counter[str] = Counter()
     left = set(range(len(groups)))
     chosen: list[Choice] = []
-    told, saturated = 0.0, False
+    bounds, saturated = own.clone(), False
     while left and len(chosen) < budget:
         turn = min(taken[groups[i]] for i in left)
         candidates = torch.tensor(sorted(i for i in left if taken[groups[i]] == turn))
-        gain = None
-        score = own[candidates]
+        index, gain = int(candidates[own[candidates].argmax()]), None
         if not saturated:
-            gains = batch.information()[candidates] - told
-            best = int(gains.argmax())
-            saturated = bool(gains[best] < SATURATED)
+            leader, most = batch.best(candidates, bounds)
+            saturated = most < SATURATED
             if not saturated:
-                score, gain = gains, float(gains[best])
-                told += gain
-        index = int(candidates[score.argmax()])
-        if gain is not None:
-            batch.add(index)
+                index, gain = leader, most
+                batch.add(index)
         chosen.append(Choice(index, gain, float(own[index]), float(total[index])))
         taken[groups[index]] += 1
         left.remove(index)
