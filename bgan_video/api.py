@@ -25,7 +25,7 @@ class Result:
     report: Path
 
     def __str__(self) -> str:
-        figures = comparison(self.models) if self.models else "no test videos in this fold"
+        figures = comparison(self.models) if self.models else "nothing to classify: no test figures"
         return f"{figures}\nreport: {self.report}"
 
 
@@ -64,5 +64,6 @@ def comparison(models: dict[str, Any]) -> str:
 
 def _finish(folder: Path) -> Result:
     run = load(folder)
-    models = run.evaluate("test") if run.manifest.part("test") else None
+    has_figures = run.manifest.part("test") and not run.config.is_unsupervised
+    models = run.evaluate("test") if has_figures else None
     return Result(folder, models, write_report(folder))

@@ -33,9 +33,18 @@ def log_fake(logits: Tensor) -> Tensor:
     return logits[:, FAKE] - logits.logsumexp(dim=1)
 
 
-def real(logits: Tensor) -> Tensor:
-    """`E_real = mean(-log(1 - p_0))`: the complement cross-entropy of real items."""
-    return -log_real(logits).mean()
+def real(logits: Tensor, clamp: float = 0.0) -> Tensor:
+    """`E_real = mean(-log(1 - p_0))`: the complement cross-entropy of real items.
+
+    Args:
+        logits: `[B, K+1]`.
+        clamp: c of the published codes' `-log(1 - p_0 + c)`, which ends at `-log c` and whose
+            gradient dies on the way there; 0 is the stable form.
+    """
+    if clamp == 0:
+        return -log_real(logits).mean()
+    p_fake = _at_least_float32(logits).softmax(dim=1)[:, FAKE]
+    return -(1 - p_fake + clamp).log().mean()
 
 
 def fake(logits: Tensor) -> Tensor:
@@ -53,9 +62,9 @@ def labelled(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(_at_least_float32(logits), targets + 1)
 
 
-def generator(logits: Tensor) -> Tensor:
-    """`E_gen = mean(-log(1 - p_0))` of generated items: the generator's non-saturating loss."""
-    return real(logits)
+def generator(logits: Tensor, clamp: float = 0.0) -> Tensor:
+    """`E_gen = mean(-log(1 - p_0))` of generated items; `clamp` as in `real`."""
+    return real(logits, clamp)
 
 
 def class_probabilities(logits: Tensor) -> Tensor:
@@ -118,6 +127,19 @@ def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
     return F.mse_loss(
         _at_least_float32(fake_features).mean(dim=0), _at_least_float32(real_features).mean(dim=0)
     )
+
+
+def samplewise_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
+    """Huber loss (δ = 1) between the features of a fake and of a real item, pair by pair.
+
+    What the later TensorFlow code adds to every generator's loss, in place of the distance of means
+    that Salimans et al. propose: it asks each fake to be like one real item picked by chance.
+
+    Args:
+        real_features: `[B, F]` of real items, without gradient.
+        fake_features: `[B, F]` of generated items.
+    """
+    return F.huber_loss(_at_least_float32(fake_features), _at_least_float32(real_features))
 
 
 def mask_sparsity(mask: Tensor) -> Tensor:

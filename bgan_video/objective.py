@@ -42,40 +42,41 @@ class RealLogits:
     """One chain's logits of real items.
 
     Attributes:
-        labelled: `[B_lb, K+1]`.
-        targets: `[B_lb]`, classes 0..K-1.
         unlabelled: `[B_ulb, K+1]`, of the weak views.
+        labelled: `[B_lb, K+1]`; None where no label is used.
+        targets: `[B_lb]`, classes 0..K-1; None with `labelled`.
     """
 
-    labelled: Tensor
-    targets: Tensor
     unlabelled: Tensor
+    labelled: Tensor | None = None
+    targets: Tensor | None = None
 
     @staticmethod
-    def of(network: Classifier, labelled: LabelledBatch, weak: Tensor) -> RealLogits:
+    def of(network: Classifier, labelled: LabelledBatch | None, weak: Tensor) -> RealLogits:
         """Labelled and unlabelled items through one network, each normalised among themselves.
 
         Running statistics are those of the labelled batches, under which the class logits are
-        learned, as the supervised network's are.
+        learned, as the supervised network's are; without labels, those of the unlabelled ones.
         """
+        if labelled is None:
+            return RealLogits(network(weak))
         with frozen_statistics(network):
             unlabelled = network(weak)
-        return RealLogits(network(labelled.x), labelled.y, unlabelled)
+        return RealLogits(unlabelled, network(labelled.x), labelled.y)
 
 
 class Objective:
     """The potentials of a run.
 
     Args:
-        settings: Weights of the terms.
-        posterior: Prior and N_g.
+        settings: Weights of the terms, prior and N_g, and what the published codes do otherwise.
         num_data: N, the number of unlabelled training items.
     """
 
-    def __init__(
-        self, settings: config.Objective, posterior: config.Posterior, num_data: int
-    ) -> None:
-        self.settings = settings
+    def __init__(self, settings: config.Config, num_data: int) -> None:
+        posterior = settings.posterior
+        self.settings = settings.objective
+        self.compat = settings.compat
         self.num_data = num_data
         self.num_data_generator = posterior.num_data_generator or num_data
         self._prior: Prior | None = None
@@ -106,15 +107,17 @@ class Objective:
             step: Of the run from 0, for the warm-up of the consistency term.
         """
         s = self.settings
-        terms = {"labelled": s.labelled_weight * losses.labelled(real.labelled, real.targets)}
-        report = {
-            "d_real": losses.log_real(real.unlabelled.detach()).exp().mean(),
-            "train_top1": (real.labelled[:, 1:].argmax(dim=1) == real.targets).float().mean(),
-        }
+        terms: dict[str, Tensor] = {}
+        report = {"d_real": losses.log_real(real.unlabelled.detach()).exp().mean()}
+        if real.labelled is not None and real.targets is not None:
+            terms["labelled"] = s.labelled_weight * losses.labelled(real.labelled, real.targets)
+            right = real.labelled[:, 1:].argmax(dim=1) == real.targets
+            report["train_top1"] = right.float().mean()
         if s.adversarial_weight > 0:
             with frozen_statistics(network):
                 fake_logits = network(fakes)
-            terms["real"] = s.adversarial_weight * losses.real(real.unlabelled)
+            clamp = self.compat.complement_clamp
+            terms["real"] = s.adversarial_weight * losses.real(real.unlabelled, clamp)
             terms["fake"] = s.adversarial_weight * losses.fake(fake_logits)
             report["d_fake_before"] = losses.log_real(fake_logits.detach()).exp().mean()
         if teacher is not None and s.consistency_weight > 0:
@@ -163,7 +166,8 @@ class Objective:
                         real_features = network.features(real)
                     matching.append(self._match(real_features, features, num_chains))
             # All chains have as many fakes, so the mean over fakes is the mean of chains' means.
-            adversarial.append(losses.generator(logits) * num_chains)
+            loss = losses.generator(logits, self.compat.complement_clamp)
+            adversarial.append(loss * num_chains)
             seen_real.append(losses.log_real(logits.detach()).exp().mean())
         terms = {"generator": torch.stack(adversarial).mean()}
         if matching:
@@ -176,10 +180,11 @@ class Objective:
             terms["prior_g"] = torch.stack(priors).sum()
         return _potential(terms, {"d_fake_after": torch.stack(seen_real).mean()})
 
-    @staticmethod
-    def _match(real_features: Tensor, fake_features: Tensor, num_chains: int) -> Tensor:
+    def _match(self, real_features: Tensor, fake_features: Tensor, num_chains: int) -> Tensor:
+        is_huber = self.compat.feature_matching == "huber"
+        distance = losses.samplewise_matching if is_huber else losses.feature_matching
         chains = rearrange(fake_features, "(j b) f -> j b f", j=num_chains)
-        return torch.stack([losses.feature_matching(real_features, f) for f in chains]).sum()
+        return torch.stack([distance(real_features, f) for f in chains]).sum()
 
     def _prior_term(self, network: nn.Module, prior: Prior, num_data: int) -> Tensor:
         weights = named_prior_parameters(network, exempt_bias_and_norm=self._prior_exempt)

@@ -66,7 +66,8 @@ def objective(bayes: bool = True, num_data_generator: int | None = N_G, **weight
     posterior = config.Posterior(
         bayes=bayes, prior_std=STD, num_data_generator=num_data_generator, burn_in=0
     )
-    return Objective(dataclasses.replace(config.Objective(), **weights), posterior, N)
+    settings = dataclasses.replace(config.Objective(), **weights)
+    return Objective(config.Config(objective=settings, posterior=posterior), N)
 
 
 LABELLED = LabelledBatch(draw(1, 3, 1, 2, 2), torch.tensor([0, 2, 1]))

@@ -1,20 +1,25 @@
-"""Frames of a run's videos: every file is read through once, and kept while memory allows."""
+"""Frames of a run's items: every file is read through once, and kept while memory allows.
+
+An image is a video of one frame; so is a vector, with its length in place of pixels.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from bgan_video.config import Config
-from bgan_video.data import clips, decode
+from bgan_video.data import clips, decode, images
 from bgan_video.data.decode import BrokenVideo, Decoder
 from bgan_video.data.manifest import Item, Manifest, fingerprint
 from bgan_video.errors import UserError
+
+Array = NDArray[Any]
 
 
 class Broken(NamedTuple):
@@ -24,10 +29,82 @@ class Broken(NamedTuple):
     reason: str
 
 
+class Reader(Protocol):
+    """Where the frames of items come from."""
+
+    def read_all(self, path: str) -> Array:
+        """All frames `[T, H, W, C]` of an item.
+
+        Raises:
+            BrokenVideo: It is missing, or not one frame decodes.
+        """
+        ...
+
+    def read(self, path: str, indices: Sequence[int]) -> Array:
+        """Some of its frames, without reading all of it where that can be avoided."""
+        ...
+
+    def fingerprint(self, path: str) -> str:
+        """What changes where the item does; empty where it is not there."""
+        ...
+
+
+class VideoFiles:
+    """Videos under a root, their frames at the training size."""
+
+    def __init__(self, root: Path, decoder: Decoder, short_side: int) -> None:
+        self._root = root
+        self._decoder: Decoder = decoder
+        self._short_side = short_side
+
+    def read_all(self, path: str) -> Array:
+        """See `Reader.read_all`."""
+        return decode.read_all(self._root / path, self._decoder, self._short_side)
+
+    def read(self, path: str, indices: Sequence[int]) -> Array:
+        """See `Reader.read`."""
+        with decode.open_video(self._root / path, self._decoder, self._short_side) as reader:
+            try:
+                return reader.read(indices)
+            except IndexError as error:
+                raise BrokenVideo(self._root / path, str(error)) from None
+
+    def fingerprint(self, path: str) -> str:
+        """See `Reader.fingerprint`."""
+        file = self._root / path
+        return fingerprint(file) if file.is_file() else ""
+
+
+class Images:
+    """Images as videos of one frame."""
+
+    def __init__(self, source: images.Source) -> None:
+        self._source = source
+
+    def read_all(self, path: str) -> Array:
+        """See `Reader.read_all`."""
+        try:
+            return self._source.read(path)[None]
+        except images.ImageError as error:
+            raise BrokenVideo(Path(path), str(error)) from None
+
+    def read(self, path: str, indices: Sequence[int]) -> Array:
+        """See `Reader.read`."""
+        return self.read_all(path)[list(indices)]
+
+    def fingerprint(self, path: str) -> str:
+        """See `Reader.fingerprint`."""
+        try:
+            pixels = self._source.read(path)
+        except images.ImageError:
+            return ""
+        return hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
+
+
 class Frames:
     """Decoded frames by item, at the training size.
 
-    Videos read by `survey` stay in memory in the order they came until the budget is spent; the
+    Items read by `survey` stay in memory in the order they came until the budget is spent; the
     rest is decoded anew for each clip. Processes forked afterwards share that memory.
 
     Args:
@@ -37,39 +114,44 @@ class Frames:
 
     def __init__(self, root: str, config: Config) -> None:
         self.root = Path(root)
-        self._decoder: Decoder = config.data.decoder
-        self._short_side = config.load_size
+        self._reader: Reader
+        if config.spatial_dims == 3:
+            self._reader = VideoFiles(self.root, config.data.decoder, config.load_size)
+        else:
+            source = images.open_source(config.data.layout, root, config.data.download)
+            self._reader = Images(source)
         self._room = config.data.cache_mib * 2**20
-        self._kept: dict[str, NDArray[np.uint8]] = {}
+        self._kept: dict[str, Array] = {}
 
     def survey(self, item: Item) -> Item:
-        """Read a whole video once: count its frames, hash it, keep it if there is room.
+        """Read a whole item once: count its frames, hash it, keep it if there is room.
 
         Raises:
-            BrokenVideo: The file is missing, or not one frame of it decodes.
+            BrokenVideo: It is missing, or not one frame of it decodes.
         """
-        path = self.root / item.path
-        frames = decode.read_all(path, self._decoder, self._short_side)
+        frames = self._reader.read_all(item.path)
         if frames.nbytes <= self._room:
             self._room -= frames.nbytes
             self._kept[item.path] = frames
-        return dataclasses.replace(item, num_frames=len(frames), fingerprint=fingerprint(path))
+        known = self._reader.fingerprint(item.path)
+        return dataclasses.replace(item, num_frames=len(frames), fingerprint=known)
 
-    def read(self, item: Item, indices: Sequence[int]) -> NDArray[np.uint8]:
-        """The frames at `indices`, uint8 `[T, H, W, 3]`.
+    def read(self, item: Item, indices: Sequence[int]) -> Array:
+        """The frames at `indices`, `[T, H, W, C]`.
 
         Raises:
             BrokenVideo: The file no longer reads as it did when it was surveyed.
         """
         kept = self._kept.get(item.path)
-        if kept is not None:
-            return kept[list(indices)]
-        path = self.root / item.path
-        with decode.open_video(path, self._decoder, self._short_side) as reader:
-            try:
-                return reader.read(indices)
-            except IndexError as error:
-                raise BrokenVideo(path, str(error)) from None
+        return self._reader.read(item.path, indices) if kept is None else kept[list(indices)]
+
+    def check(self, item: Item) -> None:
+        """Raises UserError where an item is not what it was when it was surveyed."""
+        if self._reader.fingerprint(item.path) != item.fingerprint:
+            raise UserError(
+                f"{self.root / item.path} is not the file the run was made with; "
+                f"data.root names the folder"
+            )
 
 
 def survey(

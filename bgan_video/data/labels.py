@@ -15,16 +15,27 @@ from bgan_video.errors import UserError
 from bgan_video.rng import shuffled
 
 
-def label(manifest: Manifest, data: Data) -> Manifest:
+def label(manifest: Manifest, data: Data, *, first: bool = False) -> Manifest:
     """Choose the training videos whose label is used.
+
+    Args:
+        manifest: Split already.
+        data: Says how many, or which.
+        first: Label the first `num_labelled` training items whatever their class, as the published
+            notebook does.
 
     Raises:
         UserError: More labels are asked for than there are, or a label list does not fit the data.
     """
-    if data.label_list is None:
-        chosen = _balanced(manifest, data)
-    else:
+    if data.label_list is not None:
         chosen = _listed(manifest, Path(data.label_list))
+    elif data.num_labelled == 0:
+        chosen = {}
+    elif first:
+        training = manifest.part("train")[: data.num_labelled]
+        chosen = {item.path: item.label for item in training}
+    else:
+        chosen = _balanced(manifest, data)
     return manifest.replace(
         tuple(
             dataclasses.replace(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bgan_video.config import Data
-from bgan_video.data import motion_shapes
+from bgan_video.data import images, motion_shapes
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest, Split
 from bgan_video.data.splits import group_folds
 from bgan_video.errors import UserError
@@ -106,11 +106,19 @@ def _videos(root: Path, folder: str) -> list[str]:
     return [p.relative_to(root).as_posix() for p in found]
 
 
+def _images(data: Data) -> Manifest:
+    """Every image is a group of its own."""
+    source = images.open_source(data.layout, data.root, data.download)
+    items = tuple(Item(e.path, e.label, e.path, e.split) for e in source.entries)
+    return Manifest(data.layout, data.root or "", 1, tuple(source.classes), items)
+
+
 LAYOUTS: dict[str, Callable[[Data], Manifest]] = {
     "motion_shapes": _motion_shapes,
     "ucf101": _ucf101,
     "hmdb51": _hmdb51,
     "video_folder": _video_folder,
+    **dict.fromkeys(("mnist", "cifar10", "svhn", "celeba", "image_folder", "synthetic"), _images),
 }
 
 

@@ -14,8 +14,13 @@ from bgan_video.errors import UserError
 from bgan_video.rng import shuffled
 
 
-def split(manifest: Manifest, data: Data) -> Manifest:
+def split(manifest: Manifest, data: Data, *, first_labels: bool = False) -> Manifest:
     """Hold classes out, carve validation out of the training groups, choose whose labels are used.
+
+    Args:
+        manifest: Items of the official split.
+        data: Settings.
+        first_labels: As `labels.label` has it.
 
     Raises:
         UserError: An unknown class is held out, more labels are asked for than there are, or a
@@ -27,7 +32,7 @@ def split(manifest: Manifest, data: Data) -> Manifest:
             f"{manifest.root} has one class only, {manifest.classes[0]!r}; "
             f"is data.root one level too high?"
         )
-    return labels.label(_carve_validation(manifest, data), data)
+    return labels.label(_carve_validation(manifest, data), data, first=first_labels)
 
 
 def group_folds(groups_and_labels: Sequence[tuple[str, int]], num_folds: int) -> dict[str, int]:

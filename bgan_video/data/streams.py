@@ -7,8 +7,9 @@ with another number of workers, get the same samples.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import count
-from typing import NamedTuple, TypeVar
+from functools import lru_cache
+from itertools import count, repeat
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -27,14 +28,14 @@ from bgan_video.errors import UserError
 
 
 class LabelledBatch(NamedTuple):
-    """`x [B, C, T, H, W]` in [-1, 1] and `y [B]` in 0..K-1."""
+    """`x [B, C, (T,) H, W]` in [-1, 1] and `y [B]` in 0..K-1."""
 
     x: Tensor
     y: Tensor
 
 
 class UnlabelledBatch(NamedTuple):
-    """Two views `[B, C, T, H, W]` of the same clips; `strong` is zeros `[B]` if it is not used."""
+    """Two views `[B, C, (T,) H, W]` of the same items; `strong` is zeros `[B]` where not used."""
 
     weak: Tensor
     strong: Tensor
@@ -66,8 +67,8 @@ class ClipStream:
         """The generator of everything random about a sample."""
         return np.random.default_rng(rng.derive_seed(self._seed, self._name, sample))
 
-    def read(self, sample: int, random: np.random.Generator) -> tuple[Item, NDArray[np.uint8]]:
-        """A random clip `uint8 [T, H, W, 3]` of the sample's item."""
+    def read(self, sample: int, random: np.random.Generator) -> tuple[Item, NDArray[Any]]:
+        """A random clip `[T, H, W, C]` of the sample's item, as it is stored."""
         item = self.item(sample)
         clip = self._clip
         indices = clips.random_clip(
@@ -107,8 +108,10 @@ class UnlabelledClips(Dataset[UnlabelledBatch]):
 
 def labelled_batches(
     items: Sequence[Item], frames: Frames, config: Config, first: int
-) -> Iterator[LabelledBatch]:
-    """Batches of labelled clips, from batch number `first` on, without end."""
+) -> Iterator[LabelledBatch | None]:
+    """Batches of labelled clips, from batch number `first` on, without end; None without labels."""
+    if not items:
+        return repeat(None)
     stream = ClipStream("labelled", items, frames, config)
     dataset = LabelledClips(stream, weak_view(config))
     return _batches(dataset, config.train.labelled_batch_size, first, config)
@@ -156,5 +159,6 @@ def _load(dataset: Dataset[Batch], size: int, first: int, config: Config) -> Ite
     return iter(loader)
 
 
+@lru_cache(maxsize=4)
 def _order(seed: int, name: str, epoch: int, length: int) -> NDArray[np.int64]:
     return np.random.default_rng(rng.derive_seed(seed, name, "order", epoch)).permutation(length)

@@ -1,4 +1,6 @@
-"""Views of a clip: from decoded frames `uint8 [T, H, W, 3]` to a network's input in [-1, 1].
+"""Views of a clip: from decoded frames `uint8 [T, H, W, C]` to a network's input in [-1, 1].
+
+An image is a clip of one frame, and its view has no time axis; a vector is its own view.
 
 Every random choice is drawn once a clip (never frame by frame, which would be motion of its own)
 from the generator that is handed in, so a view is a pure function of frames, settings and seed.
@@ -7,7 +9,7 @@ from the generator that is handed in, so a view is a pure function of frames, se
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,9 +18,9 @@ from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bgan_video.config import Augment, Config
+from bgan_video.config import Augment, Config, SpatialDims
 
-Frames = NDArray[np.uint8]
+Frames = NDArray[Any]
 Crop = Literal["left", "centre", "right"]
 CROPS: dict[int, tuple[Crop, ...]] = {1: ("centre",), 3: ("left", "centre", "right")}
 
@@ -35,9 +37,12 @@ class View:
     color: float
     erase: float
     flip: bool
+    spatial_dims: SpatialDims = 3
 
     def __call__(self, frames: Frames, random: np.random.Generator) -> Tensor:
-        """A view `[3, T, size, size]` of frames `[T, H, W, 3]`, float32 in [-1, 1]."""
+        """A view `[C, (T,) size, size]` of frames `[T, H, W, C]`, float32 in [-1, 1]."""
+        if self.spatial_dims == 0:
+            return _vector(frames)
         clip = _random_crop(frames, self.size, self.min_scale, random)
         if self.flip and random.random() < 0.5:
             clip = clip.flip(-1)
@@ -45,31 +50,36 @@ class View:
             clip = _jitter_color(clip, self.color, random)
         if self.erase > 0:
             clip = _erase_square(clip, self.erase, random)
-        return _to_network(clip)
+        return _to_network(clip, self.spatial_dims)
 
 
 def weak_view(config: Config) -> View:
     """What every network trains on."""
     a: Augment = config.augment
-    return View(config.clip.size, a.min_scale, a.color, erase=0.0, flip=a.flip)
+    return View(config.clip.size, a.min_scale, a.color, 0.0, a.flip, config.spatial_dims)
 
 
 def strong_view(config: Config) -> View:
     """What the consistency term asks the same answer for."""
     a: Augment = config.augment
-    return View(config.clip.size, a.strong_min_scale, a.strong_color, a.strong_erase, a.flip)
+    size, dims = config.clip.size, config.spatial_dims
+    return View(size, a.strong_min_scale, a.strong_color, a.strong_erase, a.flip, dims)
 
 
-def test_view(frames: Frames, size: int, load_size: int, crop: Crop) -> Tensor:
-    """A fixed crop of `size/load_size` of the short side, `[3, T, size, size]` in [-1, 1].
+def test_view(
+    frames: Frames, size: int, load_size: int, crop: Crop, spatial_dims: SpatialDims
+) -> Tensor:
+    """A fixed crop of `size/load_size` of the short side, `[C, (T,) size, size]` in [-1, 1].
 
     Three crops lie side by side along the longer axis, as SlowFast's do.
     """
+    if spatial_dims == 0:
+        return _vector(frames)
     height, width = frames.shape[1:3]
     side = min(height, width) * size / load_size
     at = {"left": 0.0, "centre": 0.5, "right": 1.0}[crop]
     along_x, along_y = (at, 0.5) if width >= height else (0.5, at)
-    return _to_network(_crop(frames, side, along_y, along_x, size))
+    return _to_network(_crop(frames, side, along_y, along_x, size), spatial_dims)
 
 
 def _random_crop(
@@ -81,7 +91,7 @@ def _random_crop(
 
 
 def _crop(frames: Frames, side: float, along_y: float, along_x: float, size: int) -> Tensor:
-    """A square of `side` pixels at `along` (0..1) of its way, as `[T, 3, size, size]` in 0..1."""
+    """A square of `side` pixels at `along` (0..1) of its way, as `[T, C, size, size]` in 0..1."""
     height, width = frames.shape[1:3]
     pixels = max(1, round(side))
     top = round((height - pixels) * along_y)
@@ -100,6 +110,8 @@ def _jitter_color(clip: Tensor, strength: float, random: np.random.Generator) ->
     brightness, contrast, saturation = 1 + random.uniform(-strength, strength, size=3)
     clip = clip * brightness
     clip = torch.lerp(clip.mean(), clip, contrast)
+    if clip.shape[1] == 1:
+        return clip.clamp_(0, 1)
     grey = (clip * clip.new_tensor(_LUMA)[:, None, None]).sum(dim=1, keepdim=True)
     return torch.lerp(grey, clip, saturation).clamp_(0, 1)
 
@@ -114,5 +126,10 @@ def _erase_square(clip: Tensor, part: float, random: np.random.Generator) -> Ten
     return clip
 
 
-def _to_network(clip: Tensor) -> Tensor:
-    return rearrange(clip, "t c h w -> c t h w") * 2 - 1
+def _to_network(clip: Tensor, spatial_dims: SpatialDims) -> Tensor:
+    pattern = "1 c h w -> c h w" if spatial_dims == 2 else "t c h w -> c t h w"
+    return rearrange(clip, pattern) * 2 - 1
+
+
+def _vector(frames: Frames) -> Tensor:
+    return torch.from_numpy(frames[0])  # pyright: ignore[reportUnknownMemberType] - torch's stub

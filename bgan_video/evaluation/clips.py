@@ -45,7 +45,8 @@ def test_chunks(items: Sequence[Item], frames: Frames, config: Config) -> Iterat
 def videos_a_chunk(config: Config) -> int:
     """How many videos' test clips memory is meant for at once, at least one."""
     c = config.clip
-    return max(1, _CHUNK_BYTES // (c.test_clips * c.test_crops * 3 * c.num_frames * c.size**2 * 4))
+    pixels = config.channels * c.num_frames * c.size**2
+    return max(1, _CHUNK_BYTES // (c.test_clips * c.test_crops * pixels * 4))
 
 
 def video_views(item: Item, frames: Frames, config: Config) -> list[Tensor]:
@@ -68,7 +69,9 @@ def clip_views(
 ) -> list[Tensor]:
     """The views `[C, T, H, W]` of clips given as rows of frames: clip by clip, every crop."""
     return [
-        test_view(decoded[list(rows)], config.clip.size, config.load_size, crop)
+        test_view(
+            decoded[list(rows)], config.clip.size, config.load_size, crop, config.spatial_dims
+        )
         for rows in clip_rows
         for crop in CROPS[config.clip.test_crops]
     ]

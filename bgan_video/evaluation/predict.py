@@ -221,10 +221,17 @@ def _concatenate(parts: Sequence[Prediction]) -> Prediction:
     )
 
 
-def figures(prediction: Prediction, labels: Tensor) -> dict[str, Metrics]:
-    """Metrics at clip and at video level; every clip carries its video's label `[V]`."""
+def figures(prediction: Prediction, labels: Tensor, level: str) -> dict[str, Metrics]:
+    """Metrics of the items `[V]`, and of a video's clips, each of which carries its label.
+
+    Args:
+        prediction: Of the items.
+        labels: `[V]`.
+        level: What an item is: `video`, `image` or `point`.
+    """
+    whole = {level: metrics(prediction.video_probabilities, labels)}
+    if level != "video":
+        return whole
     per_video = len(prediction.clip_probabilities) // len(labels)
-    return {
-        "clip": metrics(prediction.clip_probabilities, labels.repeat_interleave(per_video)),
-        "video": metrics(prediction.video_probabilities, labels),
-    }
+    of_clips = labels.repeat_interleave(per_video)
+    return {"clip": metrics(prediction.clip_probabilities, of_clips), **whole}

@@ -16,7 +16,7 @@ from bgan_video import config as config_module
 from bgan_video import precision, rng
 from bgan_video.config import Config
 from bgan_video.data.frames import Frames
-from bgan_video.data.manifest import Item, Manifest, Split, fingerprint
+from bgan_video.data.manifest import Item, Manifest, Split
 from bgan_video.data.streams import labelled_batches
 from bgan_video.errors import UserError
 from bgan_video.evaluation import diagnosis, suggestions, uncertainty
@@ -138,8 +138,11 @@ class TrainedRun:
         Raises:
             UserError: The split is empty, or a video changed.
         """
+        kind = self.config.items
+        if self.config.is_unsupervised:
+            raise UserError(f"{self.folder} used no labels: its discriminators know no classes")
         if not self.manifest.part(split):
-            raise UserError(f"{self.folder}: fold {self.manifest.fold} has no {split} videos")
+            raise UserError(f"{self.folder}: fold {self.manifest.fold} has no {split} {kind}")
         wanted: list[Split] = ["test", "validation", "open"] if split == "test" else [split]
         items: dict[Split, tuple[Item, ...]] = {part: self.manifest.part(part) for part in wanted}
         batches = self._labelled_clips() if renormalise else ()
@@ -147,11 +150,13 @@ class TrainedRun:
         labels: dict[Split, Tensor] = {
             part: torch.tensor([i.label for i in found]) for part, found in items.items()
         }
-        models = {m: figures(p, labels[split]) for m, p in predictions[split].items()}
+        level = self.config.item_level
+        models = {m: figures(p, labels[split], level) for m, p in predictions[split].items()}
         if split == "test":
-            self._write_metrics(models, uncertainty.figures(predictions, labels, self.manifest))
+            more = uncertainty.figures(predictions, labels, self.manifest, level)
+            self._write_metrics(models, more)
             path = self.folder / "predictions" / "test.safetensors"
-            _write_predictions(path, predictions["test"], labels["test"])
+            _write_predictions(path, predictions["test"], labels["test"], level)
         record: dict[str, Any] = {
             "step": self.config.train.steps,
             "split": split,
@@ -161,7 +166,7 @@ class TrainedRun:
             "renormalised": renormalise,
             "models": models,
         }
-        if self.config.posterior.bayes:
+        if self.config.samples_posterior:
             posterior = predictions[split]["bayesian"]
             record["diagnostics"] = diagnosis.diagnose(
                 self.folder, self.config, posterior, labels[split]
@@ -210,7 +215,7 @@ class TrainedRun:
         """The first batches of labelled clips that training saw."""
         items = self.manifest.labelled
         stream = labelled_batches(items, self._frames(items), self.config, first=0)
-        return [batch.x for batch in islice(stream, _RENORMALISING_BATCHES)]
+        return [batch.x for batch in islice(stream, _RENORMALISING_BATCHES) if batch is not None]
 
     def _predict_parts(
         self, parts: dict[Split, tuple[Item, ...]], batches: Sequence[Tensor]
@@ -230,7 +235,7 @@ class TrainedRun:
         """The frames of items whose files are still those of the run."""
         frames = Frames(self.config.data.root or self.manifest.root, self.config)
         for item in items:
-            _check_same(frames.root / item.path, item)
+            frames.check(item)
         return frames
 
     def _write_metrics(self, models: dict[str, dict[str, Metrics]], more: dict[str, Any]) -> None:
@@ -262,7 +267,9 @@ def load(folder: Path | str, overrides: Sequence[str] = ()) -> TrainedRun:
 def empty_discriminator(config: Config, manifest: Manifest) -> nn.Module:
     """A discriminator to load stored weights into; draws no random number anyone else uses."""
     with torch.random.fork_rng(devices=[]):
-        return build_discriminator(config.without_weights(), manifest.num_classes)
+        return build_discriminator(
+            config.without_weights(), config.num_classes(manifest.num_classes)
+        )
 
 
 def _adjusted(folder: Path, overrides: Sequence[str]) -> Config:
@@ -275,26 +282,23 @@ def _adjusted(folder: Path, overrides: Sequence[str]) -> Config:
     return config_module.load_run(folder, overrides)
 
 
-def _check_same(path: Path, item: Item) -> None:
-    if not path.is_file() or fingerprint(path) != item.fingerprint:
-        raise UserError(f"{path} is not the file the run was made with; data.root names the folder")
-
-
 def _training_seconds(log: Path) -> float:
     lines = log.read_text(encoding="utf-8").splitlines()
     return sum(json.loads(line)["seconds"] for line in lines)
 
 
-def _write_predictions(path: Path, predictions: dict[str, Prediction], labels: Tensor) -> None:
+def _write_predictions(
+    path: Path, predictions: dict[str, Prediction], labels: Tensor, level: str
+) -> None:
     some = next(iter(predictions.values()))
-    per_video = len(some.clip_probabilities) // len(labels)
-    tensors = {
-        "video_labels": labels,
-        "clip_labels": labels.repeat_interleave(per_video),
-    }
+    tensors = {f"{level}_labels": labels}
+    if level == "video":
+        per_video = len(some.clip_probabilities) // len(labels)
+        tensors["clip_labels"] = labels.repeat_interleave(per_video)
     for model, p in predictions.items():
-        tensors[f"{model}/clip_probs"] = p.clip_probabilities.float()
-        tensors[f"{model}/video_probs"] = p.video_probabilities.float()
+        if level == "video":
+            tensors[f"{model}/clip_probs"] = p.clip_probabilities.float()
+        tensors[f"{model}/{level}_probs"] = p.video_probabilities.float()
         tensors[f"{model}/p_fake"] = p.p_fake.float()
         tensors[f"{model}/total_entropy"] = p.total_entropy.float()
         tensors[f"{model}/expected_entropy"] = p.expected_entropy.float()

@@ -18,7 +18,7 @@ Predictions = Mapping[Split, Mapping[str, Prediction]]
 
 
 def figures(
-    predictions: Predictions, labels: Mapping[Split, Tensor], manifest: Manifest
+    predictions: Predictions, labels: Mapping[Split, Tensor], manifest: Manifest, level: str
 ) -> dict[str, Any]:
     """Calibration on test, raw and scaled on validation; what is unfamiliar; the open set.
 
@@ -26,6 +26,7 @@ def figures(
         predictions: By split (`test`, `validation`, `open`) and model.
         labels: By split; none where it is empty.
         manifest: Names the classes that were held out.
+        level: What an item is: `video`, `image` or `point`.
 
     Returns:
         `calibration`; with validation `unfamiliar`; with an open set `open_set`.
@@ -38,7 +39,7 @@ def figures(
             held = predictions["validation"][model].video_probabilities
             temperature = calibration.fit_temperature(held, labels["validation"])
         detail = calibration.detail(p.video_probabilities, labels["test"], temperature)
-        calibrated[model] = {"video": detail}
+        calibrated[model] = {level: detail}
     found: dict[str, Any] = {"calibration": calibrated}
     if has_validation:
         known = predictions["validation"]["bayesian"].total_entropy

@@ -22,6 +22,7 @@ class Classifier(nn.Module):
         appearance: Where it is given, the body sees what changes from frame to frame, and this
             module, from items to `[B, 1]`, adds what the frames themselves say to the fake logit.
             What stands still may tell real from fake, but not one class from another.
+        head_bias: Whether the head has a bias.
     """
 
     def __init__(
@@ -32,12 +33,13 @@ class Classifier(nn.Module):
         dropout: float,
         *,
         appearance: nn.Module | None = None,
+        head_bias: bool = True,
     ) -> None:
         super().__init__()
         self.appearance = appearance
         self.body = body
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(num_features, num_logits)
+        self.head = nn.Linear(num_features, num_logits, bias=head_bias)
 
     def features(self, x: Tensor) -> Tensor:
         """The penultimate features `[B, F]`."""

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from torch import nn
 
-from bgan_video.config import Config
+from bgan_video.config import Config, SpatialDims
 from bgan_video.errors import UserError
+from bgan_video.models import published
 from bgan_video.models.backbones import (
     TIMM_PREFIX,
     VIDEO_BACKBONES,
@@ -18,89 +19,123 @@ from bgan_video.models.backbones import (
 )
 from bgan_video.models.discriminators import Classifier, dcgan_body
 from bgan_video.models.generators import DCGANGenerator, TwoStreamGenerator
-from bgan_video.models.shapes import Plan, SpatialDims, plan_clip, plan_image
+from bgan_video.models.shapes import Plan, plan_clip, plan_image
 
-RGB = 3
+_PUBLISHED_BODIES = {
+    "notebook": published.notebook_body,
+    "tensorflow": published.tensorflow_body,
+}
 
 
-def _plan(config: Config, spatial_dims: SpatialDims) -> Plan:
-    if spatial_dims == 2:
+def _plan(config: Config) -> Plan:
+    if config.spatial_dims == 2:
         return plan_image(config.clip.size)
     return plan_clip(config.clip.num_frames, config.clip.size)
 
 
-def _dcgan(config: Config, spatial_dims: SpatialDims) -> nn.Module:
+def _dcgan(config: Config) -> nn.Module:
     g = config.generator
-    return DCGANGenerator(_plan(config, spatial_dims), g.latent_dim, g.width, g.norm, RGB)
+    return DCGANGenerator(_plan(config), g.latent_dim, g.width, g.norm, config.channels)
 
 
-def _two_stream(config: Config, spatial_dims: SpatialDims) -> nn.Module:
-    if spatial_dims == 2:
-        raise UserError(
-            "generator.name=two_stream makes clips; for images use generator.name=dcgan"
-        )
+def _two_stream(config: Config) -> nn.Module:
     g = config.generator
     background = plan_image(config.clip.size)
     return TwoStreamGenerator(
-        _plan(config, spatial_dims), background, g.latent_dim, g.width, g.norm, RGB
+        _plan(config), background, g.latent_dim, g.width, g.norm, config.channels
     )
 
 
-GENERATORS: dict[str, Callable[[Config, SpatialDims], nn.Module]] = {
-    "dcgan": _dcgan,
-    "two_stream": _two_stream,
+def _notebook(config: Config) -> nn.Module:
+    g = config.generator
+    return published.notebook_generator(g.latent_dim, g.width, config.clip.size, config.channels)
+
+
+def _tensorflow(config: Config) -> nn.Module:
+    g = config.generator
+    return published.tensorflow_generator(g.latent_dim, g.width, config.clip.size, config.channels)
+
+
+def _mlp(config: Config) -> nn.Module:
+    g = config.generator
+    return published.mlp_generator(g.latent_dim, g.width, config.channels)
+
+
+GENERATORS: dict[SpatialDims, dict[str, Callable[[Config], nn.Module]]] = {
+    3: {"two_stream": _two_stream, "dcgan": _dcgan},
+    2: {"dcgan": _dcgan, "notebook": _notebook, "tensorflow": _tensorflow},
+    0: {"mlp": _mlp},
 }
+"""By what they make: clips, images or vectors."""
 
 
-def build_generator(config: Config, spatial_dims: SpatialDims = 3) -> nn.Module:
+def build_generator(config: Config) -> nn.Module:
     """The generator the config names.
 
     Raises:
         UserError: Unknown name, or sizes its strides do not allow.
     """
-    name = config.generator.name
-    if name not in GENERATORS:
-        raise UserError(_unknown("generator.name", name, list(GENERATORS)))
-    return GENERATORS[name](config, spatial_dims)
+    name, known = config.generator.name, GENERATORS[config.spatial_dims]
+    if name not in known:
+        raise UserError(_unknown("generator.name", name, list(known), config))
+    return known[name](config)
 
 
-def build_discriminator(
-    config: Config, num_classes: int, spatial_dims: SpatialDims = 3
-) -> Classifier:
+def build_discriminator(config: Config, num_classes: int) -> Classifier:
     """The K+1-class discriminator the config names; the supervised network is one as well.
 
     Raises:
         UserError: Unknown name, or sizes its strides do not allow.
     """
     d = config.discriminator
-    if d.name == "dcgan":
-        body, features = dcgan_body(_plan(config, spatial_dims), RGB, d.width, d.norm, d.head)
-        load_weights(body, d.weights, classifier=("head.",))
-    elif d.name in VIDEO_BACKBONES and spatial_dims == 3:
-        body, features = video_body(d.name, d.weights)
-    elif d.name.startswith(TIMM_PREFIX):
-        model = d.name.removeprefix(TIMM_PREFIX)
-        body, features = timm_body(model, config.clip.size, spatial_dims, d.temporal, d.weights)
-    else:
-        known = ["dcgan", *(VIDEO_BACKBONES if spatial_dims == 3 else ()), "timm:<model>"]
-        raise UserError(_unknown("discriminator.name", d.name, known))
+    body, features = _body(config)
     appearance = None
     if d.input == "difference":
-        if spatial_dims == 2:
-            raise UserError("discriminator.input=difference needs clips; allowed for images: rgb")
+        if config.spatial_dims != 3:
+            raise UserError(
+                f"discriminator.input=difference needs clips; allowed for {config.items}: rgb"
+            )
         appearance = _appearance(config)
-    return Classifier(body, features, num_classes + 1, d.dropout, appearance=appearance)
+    # The notebook's last layer is a convolution without bias.
+    bias = d.name != "notebook"
+    return Classifier(
+        body, features, num_classes + 1, d.dropout, appearance=appearance, head_bias=bias
+    )
+
+
+def _body(config: Config) -> tuple[nn.Module, int]:
+    d, size, dims = config.discriminator, config.clip.size, config.spatial_dims
+    if d.name == "mlp" and dims == 0:
+        return published.mlp_body(d.width, config.channels)
+    if d.name == "dcgan" and dims != 0:
+        body, features = dcgan_body(_plan(config), config.channels, d.width, d.norm, d.head)
+        load_weights(body, d.weights, classifier=("head.",))
+        return body, features
+    if d.name in _PUBLISHED_BODIES and dims == 2:
+        return _PUBLISHED_BODIES[d.name](d.width, size, config.channels)
+    if d.name in VIDEO_BACKBONES and dims == 3:
+        return video_body(d.name, d.weights)
+    if d.name.startswith(TIMM_PREFIX) and dims != 0:
+        model = d.name.removeprefix(TIMM_PREFIX)
+        return timm_body(model, size, dims, d.temporal, d.weights)
+    known = {
+        0: ["mlp"],
+        2: ["dcgan", *_PUBLISHED_BODIES, "timm:<model>"],
+        3: ["dcgan", *VIDEO_BACKBONES, "timm:<model>"],
+    }
+    raise UserError(_unknown("discriminator.name", d.name, known[dims], config))
 
 
 def _appearance(config: Config) -> nn.Module:
     """From clips to one logit: half as wide as the body, since textures are easier than motion."""
     d = config.discriminator
-    plan = _plan(config, spatial_dims=3)
-    body, features = dcgan_body(plan, RGB, max(1, d.width // 2), d.norm, d.head)
+    body, features = dcgan_body(
+        _plan(config), config.channels, max(1, d.width // 2), d.norm, d.head
+    )
     return nn.Sequential(body, nn.Linear(features, 1))
 
 
-def _unknown(key: str, name: str, known: list[str]) -> str:
+def _unknown(key: str, name: str, known: list[str], config: Config) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     advice = f"; did you mean {near[0]}?" if near else ""
-    return f"{key}={name} is not known; allowed: {', '.join(known)}{advice}"
+    return f"{key}={name} is not known for {config.items}; allowed: {', '.join(known)}{advice}"

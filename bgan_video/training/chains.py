@@ -15,6 +15,7 @@ from bgan_video.errors import UserError
 from bgan_video.inference import SGHMC, SGLD, AdaptiveSGHMC, StepSize, kinetic_temperature
 from bgan_video.inference.sampler import Sampler
 from bgan_video.precision import Backend
+from bgan_video.training import compat
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -47,11 +48,13 @@ class Chain(Generic[N]):
     """One set of weights being sampled: Adam through burn-in, the sampler after it.
 
     Its weights *and* its normalisation statistics are its own. With `posterior.bayes=false` it is
-    an ordinary network under Adam to the end.
+    an ordinary network under Adam to the end; with `compat.adam` it is one as well, but for the
+    noise that the published codes add to its gradients.
 
     Args:
         network: On its device.
-        config: Its `posterior` section.
+        config: Its `posterior` and `compat` sections.
+        role: Discriminator or generator.
         burn_in_lr: Step size of Adam.
         num_data: N of the chain's mean-loss potential.
         noise: Generator of the sampler's noise, on the network's device.
@@ -61,23 +64,30 @@ class Chain(Generic[N]):
         self,
         network: N,
         config: Config,
+        role: compat.Role,
         burn_in_lr: float,
         num_data: int,
         noise: torch.Generator,
     ) -> None:
         self.network = network.train()
         self._posterior = config.posterior
-        self._step_sizes = step_sizes(config) if config.posterior.bayes else None
+        self._step_sizes = step_sizes(config) if config.samples_posterior else None
         self._num_data = num_data
         self._noise = noise
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             network.parameters(), lr=burn_in_lr, betas=ADAM_BETAS
         )
-        self._sampler = self._make_sampler() if config.posterior.bayes else None
+        lr = config.posterior.lr if config.samples_posterior else burn_in_lr
+        self._temperature = compat.temperature(config, role, lr, num_data)
+        self._sampler = self._make_sampler() if config.samples_posterior else None
+        # Before a step gradients are unscaled, and a step that overflowed is not made at all.
         if isinstance(self._sampler, AdaptiveSGHMC):
             learn = self._sampler.observe
-            # Before a step gradients are unscaled, and a step that overflowed is not made at all.
             self.optimizer.register_step_pre_hook(lambda *_: learn())
+        elif config.posterior.bayes and config.compat.adam:
+            friction = config.posterior.friction
+            std = compat.noise_coefficient(friction, self._temperature, lr, num_data)
+            self.optimizer.register_step_pre_hook(lambda *_: self._add_noise(std))
 
     @property
     def is_sampling(self) -> bool:
@@ -93,7 +103,7 @@ class Chain(Generic[N]):
         for group in self.optimizer.param_groups:
             group["lr"] = self._step_sizes.lr_at(step)
             exploring = self._step_sizes.is_exploring(step)
-            group["temperature"] = 0.0 if exploring else self._posterior.temperature
+            group["temperature"] = 0.0 if exploring else self._temperature
 
     def temperatures(self) -> dict[str, float]:
         """Kinetic temperature of each parameter tensor by name.
@@ -132,6 +142,15 @@ class Chain(Generic[N]):
         elif not self.is_sampling:
             self._start_sampling()
 
+    def _add_noise(self, std: float) -> None:
+        """The gradient of the published codes' noise loss, fresh for every weight."""
+        for param in self.network.parameters():
+            if std > 0 and param.grad is not None:
+                noise = torch.randn(
+                    param.shape, generator=self._noise, dtype=param.dtype, device=param.device
+                )
+                param.grad.add_(noise, alpha=std)
+
     def _start_sampling(self) -> None:
         assert self._sampler is not None, "a chain without a posterior does not sample"
         if isinstance(self._sampler, AdaptiveSGHMC):
@@ -142,7 +161,7 @@ class Chain(Generic[N]):
         p, params = self._posterior, self.network.parameters()
         common: dict[str, Any] = {
             "lr": p.lr,
-            "temperature": p.temperature,
+            "temperature": self._temperature,
             "num_data": self._num_data,
             "generator": self._noise,
         }

@@ -58,11 +58,11 @@ def console_line(record: Mapping[str, Any], epochs: int, batches: int) -> str:
     )
 
 
-def evaluation_line(record: Mapping[str, Any]) -> str:
-    """Video-level figures of an evaluation, for the console."""
+def evaluation_line(record: Mapping[str, Any], level: str) -> str:
+    """Figures of an evaluation at one level, for the console."""
     figures = "; ".join(
-        f"{name} top-1 {100 * levels['video']['top1']:.1f} % (NLL {levels['video']['nll']:.3f}, "
-        f"ECE {levels['video']['ece']:.3f})"
+        f"{name} top-1 {100 * levels[level]['top1']:.1f} % (NLL {levels[level]['nll']:.3f}, "
+        f"ECE {levels[level]['ece']:.3f})"
         for name, levels in record["models"].items()
     )
-    return f"step {record['step']}, {record['split']} videos: {figures}"
+    return f"step {record['step']}, {record['split']} {level}s: {figures}"

@@ -46,10 +46,10 @@ def train(config: Config, resume: Path | None = None) -> Path:
         UserError: Data, device or settings do not go together.
     """
     backend = precision.resolve(config.run)
-    network_sizes(config, num_classes=2)  # a mistake shows before the videos are read
+    network_sizes(config, num_classes=2)  # a mistake shows before the data are read
     manifest, broken, frames = run_folder.prepare_data(config)
     unlabelled_items, labelled_items = manifest.part("train"), manifest.labelled
-    size = DataSize(manifest.num_classes, len(unlabelled_items))
+    size = DataSize(config.num_classes(manifest.num_classes), len(unlabelled_items))
     models = rivals.build(config, size, backend)
     if resume is None:
         folder = run_folder.create(config, backend, manifest, broken)
@@ -62,9 +62,10 @@ def train(config: Config, resume: Path | None = None) -> Path:
     t = config.train
     labelled = labelled_batches(labelled_items, frames, config, first)
     unlabelled = unlabelled_batches(unlabelled_items, frames, config, first)
-    schedule = step_sizes(config) if config.posterior.bayes else None
+    schedule = step_sizes(config) if config.samples_posterior else None
     batches_per_epoch = math.ceil(len(unlabelled_items) / t.batch_size)
     epochs = math.ceil(t.steps / batches_per_epoch)
+    probe = manifest.part(t.evaluate_on)
     bar = console.Console(first, t.steps)
     console.say(_describe(config, manifest, models.chains))
     clock = Clock()
@@ -74,10 +75,10 @@ def train(config: Config, resume: Path | None = None) -> Path:
         with clock.waiting():
             batch_lb, batch_ulb = next(labelled), next(unlabelled)
         if step == 1:
-            samples.write_real(folder / "samples", batch_ulb.weak)
+            samples.write_real(folder / "samples", batch_ulb.weak, config)
 
         terms = models.step(step - 1, batch_lb, batch_ulb)
-        clock.count(len(batch_lb.y) + len(batch_ulb.weak))
+        clock.count(len(batch_ulb.weak) + (len(batch_lb.y) if batch_lb else 0))
 
         if schedule is not None and schedule.takes_sample(step - 1):
             _store_samples(step, models, bank, schedule.cycle(step - 1))
@@ -88,10 +89,10 @@ def train(config: Config, resume: Path | None = None) -> Path:
             console.say(console.console_line(record, epochs, batches_per_epoch))
         if step % t.sample_every == 0 or step == t.steps:
             samples.write_fake(folder / "samples", models.chains, epoch)
-        if step % t.evaluate_every == 0 and manifest.part("validation"):
-            evaluation = _validate(step, models, bank, manifest, frames, folder)
+        if step % t.evaluate_every == 0 and probe and not config.is_unsupervised:
+            evaluation = _evaluate(step, models, bank, manifest, frames, folder)
             append_line(folder / "evaluations.jsonl", evaluation)
-            console.say(console.evaluation_line(evaluation))
+            console.say(console.evaluation_line(evaluation, config.item_level))
         if step % t.checkpoint_every == 0 or step == t.steps:
             checkpoints.save(folder / "checkpoints", step, models.state_dict())
             bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
@@ -156,7 +157,7 @@ def _check_finite(record: dict[str, Any]) -> None:
         )
 
 
-def _validate(
+def _evaluate(
     step: int,
     models: Models,
     bank: SampleBank,
@@ -164,10 +165,11 @@ def _validate(
     frames: Frames,
     folder: Path,
 ) -> dict[str, Any]:
-    """The posterior so far and the supervised network on the validation groups."""
+    """The posterior so far and the supervised network on the probe items."""
     started = time.perf_counter()
     config, backend = models.chains.config, models.chains.backend
-    items = manifest.part("validation")
+    split, level = config.train.evaluate_on, config.item_level
+    items = manifest.part(split)
     labels = torch.tensor([item.label for item in items])
     networks: dict[str, Networks] = {
         "bayesian": Current([chain.network for chain in models.chains.discriminators])
@@ -181,9 +183,9 @@ def _validate(
     predictions = predict_all(networks, test_chunks(items, frames, config), backend)
     record: dict[str, Any] = {
         "step": step,
-        "split": "validation",
+        "split": split,
         "samples": len(steps),
-        "models": {name: figures(prediction, labels) for name, prediction in predictions.items()},
+        "models": {name: figures(p, labels, level) for name, p in predictions.items()},
     }
     if steps:
         record["diagnostics"] = diagnosis.diagnose(folder, config, predictions["bayesian"], labels)
@@ -212,7 +214,7 @@ def _store_final(models: Models, bank: SampleBank) -> None:
         "ensemble": baselines.networks("ensemble"),
         "dropout": baselines.networks("mc_dropout"),
     }
-    if not chains.config.posterior.bayes:
+    if not chains.config.samples_posterior:
         last["discriminator"] = [chain.network for chain in chains.discriminators]
     for kind, networks in last.items():
         for j, network in enumerate(networks):
@@ -222,7 +224,7 @@ def _store_final(models: Models, bank: SampleBank) -> None:
 def _describe(config: Config, manifest: Manifest, trainer: Trainer) -> str:
     return (
         f"{manifest.name}, fold {manifest.fold}: {len(manifest.labelled)} labelled of "
-        f"{len(manifest.part('train'))} training videos, "
+        f"{len(manifest.part('train'))} training {config.items}, "
         f"{len(manifest.part('validation'))} for validation, "
         f"{len(manifest.part('test'))} for test, {manifest.num_classes} classes\n"
         f"{len(trainer.generators)} generators, {len(trainer.discriminators)} discriminators, "

@@ -24,7 +24,7 @@ def network_sizes(config: Config, num_classes: int) -> tuple[int, int]:
     Raises:
         UserError: The settings name networks, sizes or a schedule that cannot be.
     """
-    if config.posterior.bayes:
+    if config.samples_posterior:
         step_sizes(config)
     with torch.device("meta"):
         discriminator = build_discriminator(config.without_weights(), num_classes)
@@ -38,33 +38,36 @@ def plan(config: Config) -> str:
         UserError: Whatever would stop the run, as far as it shows without reading a video.
     """
     backend = precision.resolve(config.run)
-    manifest = splits.split(layouts.read(config.data), config.data)
+    listed = layouts.read(config.data)
+    manifest = splits.split(listed, config.data, first_labels=config.compat.first_labels)
     p, t, c = config.posterior, config.train, config.clip
-    discriminator, generator = network_sizes(config, manifest.num_classes)
+    discriminator, generator = network_sizes(config, config.num_classes(manifest.num_classes))
     num_d = p.num_discriminators * p.num_mcmc
     num_g = p.num_z * p.num_mcmc if config.objective.adversarial_weight > 0 else 0
     b = config.baseline
     num_baselines = max(b.supervised, b.ensemble) + (b.mc_dropout > 0)
     copies = 1 + b.cold
     weights = (copies * num_d + num_baselines) * discriminator + copies * num_g * generator
-    bank = (p.max_samples if p.bayes else 1) * copies * num_d * discriminator * 4
+    bank = (p.max_samples if config.samples_posterior else 1) * copies * num_d * discriminator * 4
     splits_count = Counter(item.split for item in manifest.items)
-    clip_mib = 3 * c.num_frames * c.size**2 * 4 / 2**20
+    pixels = c.num_frames * c.size**2 if config.spatial_dims else 1
+    item_mib = config.channels * pixels * 4 / 2**20
     lines = [
         config_module.to_yaml(config).rstrip(),
         "",
         f"data: {manifest.name}, fold {manifest.fold}, {manifest.num_classes} classes; "
-        f"{splits_count['train']} training videos, {len(manifest.labelled)} of them labelled, "
-        f"{splits_count['validation']} for validation, {splits_count['test']} for test",
+        f"{splits_count['train']} training {config.items}, "
+        f"{len(manifest.labelled)} of them labelled, {splits_count['validation']} for validation, "
+        f"{splits_count['test']} for test",
         f"networks: {num_d} discriminators of {discriminator:,} parameters, "
         f"{num_g} generators of {generator:,}"
         + (" (all of them again at temperature 0)" if b.cold else "")
         + (f", {num_baselines} on the labels alone" if num_baselines else ""),
         f"memory: {weights * _BYTES_PER_WEIGHT / 2**20:.0f} MiB for weights and optimisers, "
-        f"{clip_mib:.2f} MiB a clip, up to {config.data.cache_mib} MiB of decoded video, "
-        f"{bank / 2**20:.0f} MiB of posterior samples on disk",
+        f"{item_mib:.2f} MiB a sample, up to {config.data.cache_mib} MiB of decoded "
+        f"{config.items}, {bank / 2**20:.0f} MiB of posterior samples on disk",
         f"compute: {t.steps} steps of {t.labelled_batch_size} labelled and {t.batch_size} "
-        f"unlabelled clips, {backend.precision} on {backend.hardware}",
+        f"unlabelled samples, {backend.precision} on {backend.hardware}",
     ]
     return "\n".join(lines)
 

@@ -66,8 +66,8 @@ class Baselines:
         models = ("supervised", "ensemble") if model == "ensemble" else (model,)
         return [member.network for member in self._members if member.model in models]
 
-    def step(self, index: int, labelled: LabelledBatch) -> Terms:
-        """One step of every network.
+    def step(self, index: int, labelled: LabelledBatch | None) -> Terms:
+        """One step of every network; none without labels.
 
         Args:
             index: Step number from 0.
@@ -76,8 +76,10 @@ class Baselines:
         Returns:
             Loss and training accuracy of the supervised network, still on the device.
         """
-        x, y = (t.to(self._backend.device, non_blocking=True) for t in labelled)
         terms: Terms = {}
+        if labelled is None:
+            return terms
+        x, y = (t.to(self._backend.device, non_blocking=True) for t in labelled)
         for member in self._members:
             # Dropout of its own, so that a network is the same beside any number of others.
             with own_randomness(self._backend, self._config.run.seed, member.name, index):
@@ -148,14 +150,18 @@ class ColdTwin:
         return [c.network for c in self._trainer.discriminators] if self._trainer else []
 
     def step(
-        self, index: int, warm: Trainer, labelled: LabelledBatch, unlabelled: UnlabelledBatch
+        self,
+        index: int,
+        warm: Trainer,
+        labelled: LabelledBatch | None,
+        unlabelled: UnlabelledBatch,
     ) -> None:
         """Follow the warm chains through burn-in by waiting, then take a step of its own.
 
         Args:
             index: Step number from 0.
             warm: The chains, before they take this step.
-            labelled: On the CPU.
+            labelled: On the CPU; None where no label is used.
             unlabelled: On the CPU.
         """
         if self._trainer is None or index < self._burn_in:
@@ -183,12 +189,14 @@ class Models:
     baselines: Baselines
     cold: ColdTwin
 
-    def step(self, index: int, labelled: LabelledBatch, unlabelled: UnlabelledBatch) -> Terms:
+    def step(
+        self, index: int, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
+    ) -> Terms:
         """One step of every network; the terms to log, still on the device.
 
         Args:
             index: Step number from 0.
-            labelled: On the CPU.
+            labelled: On the CPU; None where no label is used.
             unlabelled: On the CPU.
         """
         self.cold.step(index, self.chains, labelled, unlabelled)

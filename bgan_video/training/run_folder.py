@@ -117,16 +117,16 @@ def prepare_data(config: Config) -> tuple[Manifest, list[Broken], Frames]:
     """
     listed = layouts.read(config.data)
     frames = Frames(listed.root, config)
-    items = console.progress(listed.items, "reading videos", len(listed.items))
+    items = console.progress(listed.items, f"reading {config.items}", len(listed.items))
     readable, broken = survey(listed, frames, config, items)
-    manifest = splits.split(readable, config.data)
-    if not manifest.labelled:
+    manifest = splits.split(readable, config.data, first_labels=config.compat.first_labels)
+    if not manifest.labelled and not config.is_unsupervised:
         raise UserError(
-            f"no training video of {listed.root} is labelled and readable in fold "
-            f"{config.data.fold} ({len(broken)} broken of {len(listed.items)} listed)"
+            f"none of the training {config.items} of {listed.root} is labelled and readable in "
+            f"fold {config.data.fold} ({len(broken)} broken of {len(listed.items)} listed)"
         )
     if broken:
-        console.say(f"left out {len(broken)} broken videos; broken.jsonl lists them")
+        console.say(f"left out {len(broken)} broken {config.items}; broken.jsonl lists them")
     return manifest, broken, frames
 
 
@@ -144,7 +144,7 @@ def check_unchanged(folder: Path, manifest: Manifest, backend: Backend) -> None:
     path = folder / "manifest.json"
     if Manifest.from_json(path.read_text(encoding="utf-8")).items != manifest.items:
         raise UserError(
-            f"the videos of {manifest.root} are not those {path} was written for; "
+            f"the data in {manifest.root} are not those {path} was written for; "
             f"start a new run, or bring the old files back"
         )
 

@@ -27,6 +27,7 @@ class DataSize:
     """What the networks need to know of the data."""
 
     num_classes: int
+    """K, or 1 without labels: the discriminators then know real and fake only."""
     num_unlabelled: int
 
 
@@ -45,28 +46,31 @@ class Trainer:
         self.backend = backend
         self.random = Generators(seed, backend.device)
         torch.manual_seed(seed)  # dropout draws from torch's own generator
-        self.objective = Objective(config.objective, p, size.num_unlabelled)
+        self.objective = Objective(config, size.num_unlabelled)
 
         def discriminator() -> Classifier:
             return build_discriminator(config, size.num_classes)
 
-        def make_chain(network: nn.Module, lr: float, num_data: int) -> Chain[Any]:
-            return Chain(network, config, lr, num_data, self.random["noise"])
-
-        device = backend.device
+        device, noise = backend.device, self.random["noise"]
         self.discriminators: list[Chain[Classifier]] = [
-            make_chain(
+            Chain(
                 initialised(discriminator, device, seed, "discriminator", j),
+                config,
+                "discriminator",
                 p.burn_in_lr,
                 self.objective.num_data,
+                noise,
             )
             for j in range(p.num_discriminators * p.num_mcmc)
         ]
         self.generators: list[Chain[nn.Module]] = [
-            make_chain(
+            Chain(
                 initialised(lambda: build_generator(config), device, seed, "generator", j),
+                config,
+                "generator",
                 p.generator_burn_in_lr,
                 self.objective.num_data_generator,
+                noise,
             )
             for j in range(p.num_z * p.num_mcmc if config.objective.adversarial_weight > 0 else 0)
         ]
@@ -79,12 +83,14 @@ class Trainer:
         """All chains, discriminators first."""
         return joined(self.discriminators, self.generators)
 
-    def step(self, index: int, labelled: LabelledBatch, unlabelled: UnlabelledBatch) -> Terms:
+    def step(
+        self, index: int, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
+    ) -> Terms:
         """One step of every discriminator and every generator.
 
         Args:
             index: Step number from 0.
-            labelled: On the CPU.
+            labelled: On the CPU; None where no label is used.
             unlabelled: On the CPU.
 
         Returns:
@@ -92,7 +98,8 @@ class Trainer:
         """
         for chain in self.chains:
             chain.begin_step(index)
-        labelled = LabelledBatch(*map(self._to_device, labelled))
+        if labelled is not None:
+            labelled = LabelledBatch(*map(self._to_device, labelled))
         unlabelled = UnlabelledBatch(*map(self._to_device, unlabelled))
         generated = self._generate()
         terms = self._step_discriminators(index, labelled, unlabelled, generated)
@@ -102,10 +109,8 @@ class Trainer:
         return terms
 
     def latents(self, count: int) -> Tensor:
-        """Standard normal latents `[count, Z]`."""
-        shape = (count, self.config.generator.latent_dim)
-        device = self.backend.device
-        return torch.randn(shape, generator=self.random["latent"], device=device)
+        """Latents `[count, Z]`."""
+        return draw_latents(self.config, count, self.random["latent"])
 
     def _to_device(self, x: Tensor) -> Tensor:
         return x.to(self.backend.device, non_blocking=True)
@@ -118,11 +123,15 @@ class Trainer:
     def _step_discriminators(
         self,
         index: int,
-        labelled: LabelledBatch,
+        labelled: LabelledBatch | None,
         unlabelled: UnlabelledBatch,
         generated: list[Generated],
     ) -> Terms:
-        fakes = torch.cat([g.items for g in generated]).detach() if generated else labelled.x[:0]
+        fakes = [g.items.detach() for g in generated]
+        together = torch.cat(fakes) if fakes else unlabelled.weak[:0]
+        faced = (
+            fakes if self.config.posterior.independent else [together] * len(self.discriminators)
+        )
         real: Iterable[RealLogits] = (
             self._look(chain.network, labelled, unlabelled) for chain in self.discriminators
         )
@@ -133,17 +142,17 @@ class Trainer:
             weak = [losses.class_probabilities(r.unlabelled.detach()) for r in real]
             teacher = torch.stack(weak).mean(dim=0)
         logged: list[Terms] = []
-        for chain, logits in zip(self.discriminators, real, strict=True):
+        for chain, logits, items in zip(self.discriminators, real, faced, strict=True):
             with self.backend.autocast():
                 potential = self.objective.discriminator(
-                    chain.network, logits, teacher, unlabelled.strong, fakes, index
+                    chain.network, logits, teacher, unlabelled.strong, items, index
                 )
             self._descend(potential.total, chain.optimizer)
             logged.append({"loss_d": potential.total.detach(), **potential.terms})
         return {name: torch.stack([t[name] for t in logged]).mean() for name in logged[0]}
 
     def _look(
-        self, network: Classifier, labelled: LabelledBatch, unlabelled: UnlabelledBatch
+        self, network: Classifier, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
     ) -> RealLogits:
         with self.backend.autocast():
             return RealLogits.of(network, labelled, unlabelled.weak)
@@ -151,12 +160,17 @@ class Trainer:
     def _step_generators(self, generated: list[Generated], real: Tensor) -> Terms:
         networks = [chain.network for chain in self.generators]
         discriminators = [chain.network for chain in self.discriminators]
+        games = [(networks, generated, discriminators)]
+        if self.config.posterior.independent:
+            pairs = zip(networks, generated, discriminators, strict=True)
+            games = [([network], [made], [judge]) for network, made, judge in pairs]
         with without_gradients(discriminators), self.backend.autocast():
-            potential = self.objective.generators(networks, generated, discriminators, real)
+            potentials = [self.objective.generators(*game, real) for game in games]
         optimizers = [chain.optimizer for chain in self.generators]
-        self._descend(potential.total, *optimizers)
-        d_fake_after = potential.terms.pop("d_fake_after")
-        sums = {"loss_g": potential.total.detach(), **potential.terms}
+        self._descend(torch.stack([p.total for p in potentials]).sum(), *optimizers)
+        logged = [{"loss_g": p.total.detach(), **p.terms} for p in potentials]
+        sums = {name: torch.stack([t[name] for t in logged]).sum() for name in logged[0]}
+        d_fake_after = sums.pop("d_fake_after") / len(games)
         return {k: v / len(networks) for k, v in sums.items()} | {"d_fake_after": d_fake_after}
 
     def _descend(self, loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
@@ -179,3 +193,11 @@ class Trainer:
             chain.load_state_dict(saved)
         self.backend.scaler.load_state_dict(state["scaler"])
         self.random.load_state_dict(state["random"])
+
+
+def draw_latents(config: Config, count: int, random: torch.Generator) -> Tensor:
+    """Latents `[count, Z]` of a generator's prior, on the device of `random`."""
+    shape = (count, config.generator.latent_dim)
+    if config.generator.latent == "uniform":
+        return torch.rand(shape, generator=random, device=random.device) * 2 - 1
+    return torch.randn(shape, generator=random, device=random.device)

@@ -1,23 +1,13 @@
-"""The settings of a run: frozen dataclasses, read from YAML and `key=value`.
-
-`load` is the one way in. Whatever it returns is valid in itself; whether the data and the device
-can serve it is found out by the layers that use it.
-"""
+"""The settings: frozen dataclasses. What contradicts itself is refused when one is made."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from bgan_video import parsing
-from bgan_video.errors import UserError
+from bgan_video.config import checks
 from bgan_video.parsing import Range
 
 Count = Annotated[int, Range(1)]
@@ -26,6 +16,13 @@ Positive = Annotated[float, Range(0, exclusive=True)]
 NonNegative = Annotated[float, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]
 Norm = Literal["batch", "group", "none"]
+SpatialDims = Literal[0, 2, 3]
+"""Axes behind batch and channels: none for vectors, two for images, three for clips."""
+
+_IMAGES = ("mnist", "cifar10", "svhn", "celeba", "image_folder")
+_GREY = ("mnist",)
+_VECTORS = "synthetic"
+VECTOR_LENGTH = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +42,30 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Which videos, which split, and how many labels are used."""
+    """Which videos or images, which split, and how many labels are used."""
 
-    layout: Literal["motion_shapes", "ucf101", "hmdb51", "video_folder"] = "motion_shapes"
+    layout: Literal[
+        "motion_shapes",
+        "ucf101",
+        "hmdb51",
+        "video_folder",
+        "mnist",
+        "cifar10",
+        "svhn",
+        "celeba",
+        "image_folder",
+        "synthetic",
+    ] = "motion_shapes"
     root: str | None = None
     """`motion_shapes` renders itself into a cache folder where no root is given."""
+    download: bool = False
+    """Let torchvision fetch `mnist`, `cifar10`, `svhn` or `celeba` into the root."""
     lists: str | None = None
     """Folder of the split lists; by default where the layout keeps them."""
     fold: Count = 1
     labels_per_class: Count | None = None
-    num_labelled: Count | None = None
+    num_labelled: CountOrZero | None = None
+    """0 trains without any label: the discriminators then know real and fake only."""
     label_list: str | None = None
     """The labelled training videos: a CSV `path,label,…` as `bgan-video suggest` writes it (a row
     without a label is passed over), or a published list, one path a line."""
@@ -83,7 +94,8 @@ class Clip:
     stride: Count = 2
     size: Annotated[int, Range(8)] = 64
     load_size: Annotated[int, Range(8)] | None = None
-    """Short side after decoding; by default 8/7 of `size`, as 128 is to 112."""
+    """Short side after decoding; by default 8/7 of `size`, as 128 is to 112, and all of an
+    image."""
     short_clip: Literal["loop", "repeat_last", "error"] = "loop"
     test_clips: Count = 5
     test_crops: Literal[1, 3] = 1
@@ -110,8 +122,12 @@ class Generator:
     """A generator's architecture."""
 
     name: str = "two_stream"
+    """`two_stream` (clips), `dcgan`, `notebook` or `tensorflow` (images, the published codes' own),
+    or `mlp` (vectors)."""
     width: Count = 64
     latent_dim: Count = 100
+    latent: Literal["normal", "uniform"] = "normal"
+    """Distribution of a latent's entries: standard normal, or uniform on (-1, 1)."""
     norm: Norm = "batch"
 
 
@@ -123,7 +139,8 @@ class Discriminator:
     """`difference`: the classes see every frame minus the one before it, which leaves what moves;
     only the fake logit sees the frames as well."""
     name: str = "dcgan"
-    """`dcgan`, a video network of torchvision (`r3d_18`, …) or `timm:<model>`."""
+    """`dcgan`, a video network of torchvision (`r3d_18`, …), `timm:<model>`, `notebook` or
+    `tensorflow` (images, the published codes' own), or `mlp` (vectors)."""
     width: Count = 64
     norm: Norm = "batch"
     dropout: Annotated[float, Range(0, 0.95)] = 0.0
@@ -164,6 +181,9 @@ class Posterior:
     num_z: Count = 2
     num_discriminators: Count = 2
     num_mcmc: Count = 1
+    independent: bool = False
+    """Generator j and discriminator j see each other only: with `bayes=false` the original's
+    ensemble of maximum-likelihood GANs."""
     prior: Literal["gaussian", "laplace", "student_t", "hierarchical"] = "gaussian"
     """`hierarchical`: a Gaussian whose scale, one for each tensor, has a prior of its own."""
     prior_std: Positive = 1.0
@@ -209,6 +229,8 @@ class Train:
     max_grad_norm: Positive | None = None
     log_every: Count = 10
     evaluate_every: Count = 200
+    evaluate_on: Literal["validation", "test"] = "validation"
+    """`test` draws the original's accuracy curves; nothing is ever chosen by them."""
     checkpoint_every: Count = 200
     sample_every: Count = 200
 
@@ -229,6 +251,28 @@ class Baseline:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Compat:
+    """What the published codes do otherwise, one by one; off where a result should be right.
+
+    `notebook` is the PyTorch code, `tensorflow` the first one; docs/image_mode.md has the formulas.
+    """
+
+    adam: bool = False
+    """Adam to the end, as both codes run: no sampler, the last weights are the only sample."""
+    noise_scale: Literal["posterior", "notebook", "tensorflow"] = "posterior"
+    """How hot the chains are: the notebook's generators are N times too cold, its discriminators
+    and the TensorFlow code about 10^12 times."""
+    complement_clamp: NonNegative = 0.0
+    """Added inside `-log(1 - p_0 + c)`: 1e-4 in the notebook, 1e-8 in the first TensorFlow commit;
+    0 is the stable form, which has no bound."""
+    feature_matching: Literal["mean", "huber"] = "mean"
+    """What `objective.feature_matching_weight` weighs: distance of mean features, or the later
+    TensorFlow code's Huber loss of features, sample by sample."""
+    first_labels: bool = False
+    """Label the first `data.num_labelled` training images, whatever their classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything that defines a run."""
 
@@ -242,57 +286,54 @@ class Config:
     posterior: Posterior = field(default_factory=Posterior)
     train: Train = field(default_factory=Train)
     baseline: Baseline = field(default_factory=Baseline)
+    compat: Compat = field(default_factory=Compat)
 
     def __post_init__(self) -> None:
-        chosen = [
-            key
-            for key in ("labels_per_class", "num_labelled", "label_list")
-            if getattr(self.data, key) is not None
-        ]
-        if len(chosen) > 1:
-            raise UserError(
-                f"data.{chosen[0]} and data.{chosen[1]} both choose the labels; set one to null"
-            )
-        if self.posterior.bayes and self.posterior.burn_in >= self.train.steps:
-            raise UserError(
-                f"posterior.burn_in={self.posterior.burn_in} leaves no step to sample in; "
-                f"allowed: below train.steps={self.train.steps}"
-            )
-        p, sampling = self.posterior, self.train.steps - self.posterior.burn_in
-        if p.bayes and p.schedule != "cyclical" and sampling < p.thinning:
-            raise UserError(
-                f"posterior.thinning={p.thinning} takes no sample in the {sampling} steps after "
-                f"burn-in; allowed: 1..{sampling}"
-            )
-        # A cycle explores for four fifths of its steps, and has to keep one step for sampling.
-        if p.bayes and p.schedule == "cyclical" and sampling < 5 * p.num_cycles:
-            raise UserError(
-                f"posterior.schedule=cyclical: posterior.num_cycles={p.num_cycles} does not fit "
-                f"into the {sampling} steps after burn-in; allowed: 1..{sampling // 5}"
-            )
-        most = 0.0 if p.integrator == "baoa" else p.friction
-        if p.gradient_noise > most:
-            raise UserError(
-                f"posterior.gradient_noise={p.gradient_noise} with posterior.integrator="
-                f"{p.integrator}; allowed: 0..{most:g} (posterior.friction; 0 for baoa)"
-            )
-        if self.baseline.ensemble == 1 or (self.baseline.ensemble and not self.baseline.supervised):
-            raise UserError(
-                f"baseline.ensemble={self.baseline.ensemble}: an ensemble has the supervised "
-                f"network and others; allowed: 0, or 2 and more with baseline.supervised=true"
-            )
-        if self.baseline.cold and not self.posterior.bayes:
-            raise UserError("baseline.cold=true needs posterior.bayes=true: it follows its chains")
-        if self.clip.load_size is not None and self.clip.load_size < self.clip.size:
-            raise UserError(
-                f"clip.load_size={self.clip.load_size} is below clip.size={self.clip.size}; "
-                f"allowed: at least clip.size, or null"
-            )
+        checks.check(self)
+
+    @property
+    def spatial_dims(self) -> SpatialDims:
+        """2 for images, 3 for clips, 0 for vectors: the layout says which."""
+        if self.data.layout == _VECTORS:
+            return 0
+        return 2 if self.data.layout in _IMAGES else 3
+
+    @property
+    def channels(self) -> int:
+        """Of an item: 3 colours, 1 of grey images, or a vector's length."""
+        if self.data.layout == _VECTORS:
+            return VECTOR_LENGTH
+        return 1 if self.data.layout in _GREY else 3
+
+    @property
+    def items(self) -> str:
+        """What a person calls the items."""
+        return {0: "points", 2: "images", 3: "videos"}[self.spatial_dims]
+
+    @property
+    def item_level(self) -> str:
+        """Where one test item is one prediction; clips have a level of their own below it."""
+        return self.items.removesuffix("s")
+
+    @property
+    def is_unsupervised(self) -> bool:
+        """Whether no label is used."""
+        return self.data.num_labelled == 0
+
+    def num_classes(self, of_data: int) -> int:
+        """K of the discriminators: that of the data, or 1 ('real') where no label is used."""
+        return 1 if self.is_unsupervised else of_data
+
+    @property
+    def samples_posterior(self) -> bool:
+        """Whether chains sample after burn-in; else the last weights are the only sample."""
+        return self.posterior.bayes and not self.compat.adam
 
     @property
     def load_size(self) -> int:
         """Short side of a decoded frame in pixels."""
-        return self.clip.load_size or round(self.clip.size * 8 / 7)
+        whole = self.clip.size if self.spatial_dims == 2 else round(self.clip.size * 8 / 7)
+        return self.clip.load_size or whole
 
     @property
     def run_dir(self) -> Path:
@@ -313,70 +354,3 @@ class Config:
         """The same networks, without reading pretrained weights into them."""
         discriminator = dataclasses.replace(self.discriminator, weights=None)
         return dataclasses.replace(self, discriminator=discriminator)
-
-
-def load(file: Path | str | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file (or the defaults) and apply `key=value` overrides.
-
-    Raises:
-        UserError: No such file, not YAML, an unknown key, a bad value, or settings that contradict
-            each other.
-    """
-    try:
-        merged = OmegaConf.merge(_read(file), OmegaConf.from_dotlist(_check_dotted(overrides)))
-        mapping: Any = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"the settings do not read: {reason}") from None
-    return from_mapping(mapping)
-
-
-def load_run(folder: Path, overrides: Sequence[str] = ()) -> Config:
-    """The settings stored in a run's folder.
-
-    Raises:
-        UserError: The folder is not a run's, or an override does not serve.
-    """
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder} is not a run folder: it holds no config.yaml")
-    return load(folder / "config.yaml", overrides)
-
-
-def from_mapping(mapping: dict[str, Any]) -> Config:
-    """The config a (possibly partial) nested mapping describes."""
-    return parsing.build(Config, mapping)
-
-
-def to_mapping(config: Config) -> dict[str, Any]:
-    """The config as plain nested dicts."""
-    return dataclasses.asdict(config)
-
-
-def to_yaml(config: Config) -> str:
-    """The resolved config as YAML; `load` gives it back."""
-    return OmegaConf.to_yaml(OmegaConf.create(to_mapping(config)))
-
-
-def _read(file: Path | str | None) -> Any:
-    if file is None:
-        return OmegaConf.create()
-    path = Path(file)
-    if not path.is_file():
-        found = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        there = ", ".join(found) if found else "no YAML file"
-        raise UserError(f"no config file {path}; in its folder: {there}")
-    try:
-        loaded = OmegaConf.load(path)
-    except (OSError, UnicodeError) as error:
-        raise UserError(f"{path} does not read as YAML: {' '.join(str(error).split())}") from None
-    if not OmegaConf.is_dict(loaded):
-        raise UserError(f"{path} is not a mapping of sections such as 'train:'")
-    return loaded
-
-
-def _check_dotted(overrides: Sequence[str]) -> list[str]:
-    for override in overrides:
-        key, equals, _ = override.partition("=")
-        if not equals or not key:
-            raise UserError(f"cannot read {override!r}; write key=value, such as train.steps=500")
-    return list(overrides)

@@ -1,0 +1,43 @@
+"""The settings of a run: frozen dataclasses, read from YAML and `key=value`.
+
+`load` is the one way in. Whatever it returns is valid in itself; whether the data and the device
+can serve it is found out by the layers that use it.
+"""
+
+from bgan_video.config.files import from_mapping, load, load_run, to_mapping, to_yaml
+from bgan_video.config.schema import (
+    Augment,
+    Baseline,
+    Clip,
+    Compat,
+    Config,
+    Data,
+    Discriminator,
+    Generator,
+    Objective,
+    Posterior,
+    Run,
+    SpatialDims,
+    Train,
+)
+
+__all__ = [
+    "Augment",
+    "Baseline",
+    "Clip",
+    "Compat",
+    "Config",
+    "Data",
+    "Discriminator",
+    "Generator",
+    "Objective",
+    "Posterior",
+    "Run",
+    "SpatialDims",
+    "Train",
+    "from_mapping",
+    "load",
+    "load_run",
+    "to_mapping",
+    "to_yaml",
+]

@@ -1,0 +1,114 @@
+"""Settings that contradict each other, each refused in one line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bgan_video.errors import UserError
+
+if TYPE_CHECKING:
+    from bgan_video.config.schema import Config
+
+
+def check(config: Config) -> None:
+    """Refuse what cannot be meant.
+
+    Raises:
+        UserError: Says which settings, what is allowed, and what to do.
+    """
+    for part in (_labels, _sampling, _baselines, _items, _pairs, _compat):
+        part(config)
+
+
+def _labels(config: Config) -> None:
+    keys = ("labels_per_class", "num_labelled", "label_list")
+    chosen = [key for key in keys if getattr(config.data, key) is not None]
+    if len(chosen) > 1:
+        raise UserError(
+            f"data.{chosen[0]} and data.{chosen[1]} both choose the labels; set one to null"
+        )
+    if config.is_unsupervised and config.objective.consistency_weight > 0:
+        raise UserError(
+            "objective.consistency_weight needs classes, and data.num_labelled=0 has none; "
+            "set it to 0"
+        )
+
+
+def _sampling(config: Config) -> None:
+    p, steps = config.posterior, config.train.steps
+    if not config.samples_posterior:
+        return
+    if p.burn_in >= steps:
+        raise UserError(
+            f"posterior.burn_in={p.burn_in} leaves no step to sample in; "
+            f"allowed: below train.steps={steps}"
+        )
+    sampling = steps - p.burn_in
+    if p.schedule != "cyclical" and sampling < p.thinning:
+        raise UserError(
+            f"posterior.thinning={p.thinning} takes no sample in the {sampling} steps after "
+            f"burn-in; allowed: 1..{sampling}"
+        )
+    # A cycle explores for four fifths of its steps, and has to keep one step for sampling.
+    if p.schedule == "cyclical" and sampling < 5 * p.num_cycles:
+        raise UserError(
+            f"posterior.schedule=cyclical: posterior.num_cycles={p.num_cycles} does not fit "
+            f"into the {sampling} steps after burn-in; allowed: 1..{sampling // 5}"
+        )
+    most = 0.0 if p.integrator == "baoa" else p.friction
+    if p.gradient_noise > most:
+        raise UserError(
+            f"posterior.gradient_noise={p.gradient_noise} with posterior.integrator="
+            f"{p.integrator}; allowed: 0..{most:g} (posterior.friction; 0 for baoa)"
+        )
+
+
+def _baselines(config: Config) -> None:
+    b = config.baseline
+    if b.ensemble == 1 or (b.ensemble and not b.supervised):
+        raise UserError(
+            f"baseline.ensemble={b.ensemble}: an ensemble has the supervised "
+            f"network and others; allowed: 0, or 2 and more with baseline.supervised=true"
+        )
+    if b.cold and not config.samples_posterior:
+        raise UserError(
+            "baseline.cold=true follows chains that sample; it needs posterior.bayes=true and "
+            "compat.adam=false"
+        )
+    if config.is_unsupervised and (b.supervised or b.mc_dropout):
+        raise UserError(
+            "data.num_labelled=0 leaves nothing to supervise; set baseline.supervised=false and "
+            "baseline.mc_dropout=0"
+        )
+
+
+def _items(config: Config) -> None:
+    c = config.clip
+    if c.load_size is not None and c.load_size < c.size:
+        raise UserError(
+            f"clip.load_size={c.load_size} is below clip.size={c.size}; "
+            f"allowed: at least clip.size, or null"
+        )
+    if config.spatial_dims == 3:
+        return
+    for key in ("num_frames", "stride", "test_clips", "test_crops"):
+        if getattr(c, key) != 1:
+            raise UserError(
+                f"clip.{key}={getattr(c, key)}, but data.layout={config.data.layout} has "
+                f"{config.items}; allowed: 1"
+            )
+
+
+def _pairs(config: Config) -> None:
+    p = config.posterior
+    if p.independent and p.num_z != p.num_discriminators:
+        raise UserError(
+            f"posterior.independent pairs each generator with a discriminator, but "
+            f"posterior.num_z={p.num_z} and posterior.num_discriminators={p.num_discriminators}; "
+            f"make them equal"
+        )
+
+
+def _compat(config: Config) -> None:
+    if config.compat.first_labels and not config.data.num_labelled:
+        raise UserError("compat.first_labels needs data.num_labelled: how many?")

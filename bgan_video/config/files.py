@@ -1,0 +1,83 @@
+"""Settings from YAML files and `key=value`, and back to YAML."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from bgan_video import parsing
+from bgan_video.config.schema import Config
+from bgan_video.errors import UserError
+
+
+def load(file: Path | str | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file (or the defaults) and apply `key=value` overrides.
+
+    Raises:
+        UserError: No such file, not YAML, an unknown key, a bad value, or settings that contradict
+            each other.
+    """
+    try:
+        merged = OmegaConf.merge(_read(file), OmegaConf.from_dotlist(_check_dotted(overrides)))
+        mapping: Any = OmegaConf.to_container(merged, resolve=True)
+    except (OmegaConfBaseException, YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"the settings do not read: {reason}") from None
+    return from_mapping(mapping)
+
+
+def load_run(folder: Path, overrides: Sequence[str] = ()) -> Config:
+    """The settings stored in a run's folder.
+
+    Raises:
+        UserError: The folder is not a run's, or an override does not serve.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder} is not a run folder: it holds no config.yaml")
+    return load(folder / "config.yaml", overrides)
+
+
+def from_mapping(mapping: dict[str, Any]) -> Config:
+    """The config a (possibly partial) nested mapping describes."""
+    return parsing.build(Config, mapping)
+
+
+def to_mapping(config: Config) -> dict[str, Any]:
+    """The config as plain nested dicts."""
+    return dataclasses.asdict(config)
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved config as YAML; `load` gives it back."""
+    return OmegaConf.to_yaml(OmegaConf.create(to_mapping(config)))
+
+
+def _read(file: Path | str | None) -> Any:
+    if file is None:
+        return OmegaConf.create()
+    path = Path(file)
+    if not path.is_file():
+        found = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        there = ", ".join(found) if found else "no YAML file"
+        raise UserError(f"no config file {path}; in its folder: {there}")
+    try:
+        loaded = OmegaConf.load(path)
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"{path} does not read as YAML: {' '.join(str(error).split())}") from None
+    if not OmegaConf.is_dict(loaded):
+        raise UserError(f"{path} is not a mapping of sections such as 'train:'")
+    return loaded
+
+
+def _check_dotted(overrides: Sequence[str]) -> list[str]:
+    for override in overrides:
+        key, equals, _ = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"cannot read {override!r}; write key=value, such as train.steps=500")
+    return list(overrides)

@@ -1,0 +1,313 @@
+"""Image data sets, and the original's synthetic one: names, classes, splits and pixels.
+
+Every source is read from a local folder or tar. Where torchvision can fetch the set,
+`data.download=true` lets it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Protocol
+
+import numpy as np
+import torchvision  # pyright: ignore[reportMissingTypeStubs]
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from bgan_video import rng
+from bgan_video.data.manifest import Split
+from bgan_video.errors import UserError
+
+Array = NDArray[Any]
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+SPLITS: tuple[Split, Split] = ("train", "test")
+
+_DIGITS = tuple("0123456789")
+_CIFAR10 = [
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+]
+# The four attributes whose combinations are the original's 16 classes of faces.
+_FACES = ("Blond_Hair", "Eyeglasses", "Male", "Young")
+_FACES_SIZE = (75_000, 10_000)
+_FACE_SIDE = 108
+
+
+class Entry(NamedTuple):
+    """An image: its path in the set, its class and its part of the official split."""
+
+    path: str
+    label: int
+    split: Split
+
+
+class ImageError(Exception):
+    """An image that does not decode; the message is the reason."""
+
+
+class Source(Protocol):
+    """An image data set."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names in label order."""
+        ...
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """All images, in a fixed order."""
+        ...
+
+    def read(self, path: str) -> Array:
+        """The image of an entry's path: uint8 `[H, W, C]`, or a float32 vector `[D]`.
+
+        Raises:
+            ImageError: It is not there, or does not decode.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A set that is read whole: one array and one label array for each split."""
+
+    classes: Sequence[str]
+    train: tuple[Array, Array]
+    test: tuple[Array, Array]
+    entries: list[Entry] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self,
+            "entries",
+            [
+                Entry(f"{split}/{index:06d}", int(label), split)
+                for split in SPLITS
+                for index, label in enumerate(self._part(split)[1])
+            ],
+        )
+
+    def read(self, path: str) -> Array:
+        """See `Source.read`."""
+        split, _, index = path.partition("/")
+        items = self._part(split)[0]
+        if not index.isdecimal() or int(index) >= len(items):
+            raise ImageError("no such image")
+        item = np.asarray(items[int(index)])
+        return item[..., None] if item.ndim == 2 else item
+
+    def _part(self, split: str) -> tuple[Array, Array]:
+        return self.train if split == "train" else self.test
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files by path, in a folder or in memory out of a tar."""
+
+    classes: Sequence[str]
+    entries: Sequence[Entry]
+    open: Callable[[str], IO[bytes]]
+
+    def read(self, path: str) -> Array:
+        """See `Source.read`."""
+        try:
+            with self.open(path) as file, Image.open(file) as image:
+                return np.asarray(image.convert("RGB"))
+        except (OSError, KeyError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            raise ImageError(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+@lru_cache(maxsize=1)
+def open_source(layout: str, root: str | None, download: bool) -> Source:
+    """The image data set of a layout.
+
+    Raises:
+        UserError: Root or files are missing; says what was looked for and how to get it.
+    """
+    if layout == "synthetic":
+        return synthetic()
+    card = f"see datasets/{layout}.md"
+    if root is None:
+        raise UserError(f"data.root is not set: where are the images of {layout}? {card}")
+    folder = Path(root)
+    if download:
+        folder.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        raise UserError(f"data.root={root} does not exist; {card}")
+    return _OPENERS[layout](folder, download)
+
+
+def synthetic(num_points: int = 10_000, num_clusters: int = 10, length: int = 100) -> Arrays:
+    """The original's mixture: clusters in two dimensions, mapped linearly to `length`.
+
+    Saatchi & Wilson 2017, section 4.1: D = 100, d = 2, N = 10 000 points of 10 clusters. Cluster
+    centres are N(0, 5² I), points lie N(0, I) around them; the map's entries are N(0, 1).
+    """
+    random = np.random.default_rng(rng.derive_seed("synthetic"))
+    centres = 5 * random.standard_normal((num_clusters, 2))
+    matrix = random.standard_normal((2, length))
+
+    def draw(count: int) -> tuple[Array, Array]:
+        labels = random.integers(num_clusters, size=count)
+        points = centres[labels] + random.standard_normal((count, 2))
+        return (points @ matrix).astype(np.float32), labels
+
+    return Arrays([str(k) for k in range(num_clusters)], draw(num_points), draw(num_points // 10))
+
+
+def _mnist(root: Path, download: bool) -> Source:
+    if download:
+        _fetch(lambda: torchvision.datasets.MNIST(root, download=True), root, "mnist")
+    folders = (root / "MNIST" / "raw", root / "raw", root)
+    folder = next((f for f in folders if any(f.glob("train-images-idx3-ubyte*"))), None)
+    if folder is None:
+        raise UserError(
+            f"no train-images-idx3-ubyte or .gz in {' or '.join(map(str, folders))}; "
+            f"see datasets/mnist.md, or set data.download=true"
+        )
+    train, test = (
+        (_idx(folder, f"{part}-images-idx3-ubyte"), _idx(folder, f"{part}-labels-idx1-ubyte"))
+        for part in ("train", "t10k")
+    )
+    return Arrays(_DIGITS, train, test)
+
+
+def _idx(folder: Path, name: str) -> Array:
+    """An array in LeCun's IDX format: two zeros, type, number of axes, big-endian sizes, bytes."""
+    packed = folder / f"{name}.gz"
+    path = packed if packed.is_file() else folder / name
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path == packed else path.read_bytes()
+        axes = raw[3]
+        shape = np.frombuffer(raw, ">u4", count=axes, offset=4)
+        return np.frombuffer(raw, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    except (OSError, EOFError, ValueError, IndexError) as error:
+        raise UserError(f"{path} does not read as an IDX file: {error}") from None
+
+
+def _cifar10(root: Path, download: bool) -> Source:
+    def part(train: bool) -> tuple[Array, Array]:
+        found: Any = _fetch(
+            lambda: torchvision.datasets.CIFAR10(root, train, download=download), root, "cifar10"
+        )
+        return np.asarray(found.data), np.asarray(found.targets)
+
+    return Arrays(_CIFAR10, part(True), part(False))
+
+
+def _svhn(root: Path, download: bool) -> Source:
+    def part(split: str) -> tuple[Array, Array]:
+        found: Any = _fetch(
+            lambda: torchvision.datasets.SVHN(root, split, download=download), root, "svhn"
+        )
+        return np.asarray(found.data).transpose(0, 2, 3, 1), np.asarray(found.labels)
+
+    return Arrays(_DIGITS, part("train"), part("test"))
+
+
+def _celeba(root: Path, download: bool) -> Source:
+    """Faces at 32×32 in the 16 classes of four attributes: 75 000 to train, 10 000 to test."""
+    found: Any = _fetch(
+        lambda: torchvision.datasets.CelebA(root, "all", "attr", download=download), root, "celeba"
+    )
+    columns = [found.attr_names.index(name) for name in _FACES]
+    attributes = np.asarray(found.attr)[:, columns]
+    labels = attributes @ (1 << np.arange(len(_FACES)))
+    folder = root / found.base_folder / "img_align_celeba"
+    ends = np.cumsum(_FACES_SIZE)
+    names = found.filename[: ends[1]]
+    entries = [
+        Entry(name, int(labels[i]), "train" if i < ends[0] else "test")
+        for i, name in enumerate(names)
+    ]
+    classes = [
+        "+".join(n for bit, n in enumerate(_FACES) if k >> bit & 1) or "none"
+        for k in range(1 << len(_FACES))
+    ]
+    return _Faces(classes, entries, lambda path: (folder / path).open("rb"))
+
+
+class _Faces(Files):
+    """The middle of each picture, where the aligned face is."""
+
+    def read(self, path: str) -> Array:
+        face = super().read(path)
+        top, left = ((side - _FACE_SIDE) // 2 for side in face.shape[:2])
+        middle = face[max(0, top) :, max(0, left) :][:_FACE_SIDE, :_FACE_SIDE]
+        return np.asarray(Image.fromarray(middle).resize((32, 32), Image.Resampling.BOX))
+
+
+def _image_folder(root: Path, _download: bool) -> Source:
+    """`train/<class>/*` and `test/<class>/*`, in a folder or a tar, at any depth."""
+    if root.is_dir():
+        found = {p.relative_to(root).as_posix(): p for p in sorted(root.rglob("*")) if p.is_file()}
+        return _by_folder(root, sorted(found), lambda path: found[path].open("rb"))
+    try:
+        with tarfile.open(root) as tar:
+            # A compressed tar has no random access, and images are small.
+            packed = {m.name: _bytes(tar, m) for m in tar if m.isfile() and _is_image(m.name)}
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise UserError(
+            f"data.root={root} is no folder and does not read as a tar: {error}"
+        ) from None
+    return _by_folder(root, sorted(packed), lambda path: io.BytesIO(packed[path]))
+
+
+def _by_folder(root: Path, paths: Sequence[str], open_file: Callable[[str], IO[bytes]]) -> Source:
+    pattern = re.compile(r"(?:^|/)(train|test)/([^/]+)/[^/]+$")
+    matches = [(p, m) for p in paths if _is_image(p) and (m := pattern.search(p))]
+    classes = sorted({m[2] for _, m in matches})
+    if not matches:
+        raise UserError(
+            f"data.root={root} holds no train/<class>/* or test/<class>/* with a suffix of "
+            f"{' '.join(SUFFIXES)}; see datasets/image_folder.md"
+        )
+    number = {name: k for k, name in enumerate(classes)}
+    entries = [Entry(p, number[m[2]], "train" if m[1] == "train" else "test") for p, m in matches]
+    return Files(classes, entries, open_file)
+
+
+def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    assert file is not None, "a plain file has content"
+    return file.read()
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(SUFFIXES)
+
+
+def _fetch(make: Callable[[], Any], root: Path, layout: str) -> Any:
+    """What torchvision makes of a root, its complaints in one line."""
+    try:
+        return make()
+    except (RuntimeError, OSError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"data.root={root} does not serve {layout}: {reason}; see datasets/{layout}.md, "
+            f"or set data.download=true where there is a network"
+        ) from None
+
+
+_OPENERS: dict[str, Callable[[Path, bool], Source]] = {
+    "mnist": _mnist,
+    "cifar10": _cifar10,
+    "svhn": _svhn,
+    "celeba": _celeba,
+    "image_folder": _image_folder,
+}

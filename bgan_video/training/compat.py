@@ -1,0 +1,44 @@
+"""The noise of the two published codes, as the temperature it amounts to and as the loss it was.
+
+Both add a linear term `c Σ θ ξ` to a mean loss, ξ ~ N(0, 1), where the posterior at temperature T
+asks for `c = √(2αT / (lr N))` (α friction, lr step size, N items): SGD with momentum 1 - α then
+moves as SGHMC does. What they take for c is a temperature far below 1:
+
+    notebook, generators       √(2α / lr) / N       T = 1 / N
+    notebook, discriminators   √(2α lr) / N         T = lr² / N
+    TensorFlow, all            √(2α 2e-4) / N       T = 2e-4 lr / N
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from bgan_video.config import Config
+
+Role = Literal["discriminator", "generator"]
+
+_TENSORFLOW_ETA = 2e-4
+
+
+def temperature(config: Config, role: Role, lr: float, num_data: int) -> float:
+    """The temperature of a chain: the posterior's, times what `compat.noise_scale` makes of 1.
+
+    Args:
+        config: Its `posterior` and `compat` sections.
+        role: Of the chain.
+        lr: Step size of whatever moves it with noise.
+        num_data: N of its mean-loss potential.
+    """
+    scale = config.compat.noise_scale
+    factor = 1.0
+    if scale == "tensorflow":
+        factor = _TENSORFLOW_ETA * lr / num_data
+    elif scale == "notebook":
+        factor = (1.0 if role == "generator" else lr**2) / num_data
+    return config.posterior.temperature * factor
+
+
+def noise_coefficient(friction: float, temperature: float, lr: float, num_data: int) -> float:
+    """C of the noise loss `c Σ θ ξ`: the standard deviation of what it adds to a gradient."""
+    return math.sqrt(2 * friction * temperature / (lr * num_data))

@@ -1,0 +1,113 @@
+"""The notebook's loop that ours is timed against: that it trains, and what it computes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks import notebook_loop
+from benchmarks.notebook_loop import NotebookLoop
+from bgan_video.data.streams import LabelledBatch
+
+K, BATCH, WIDTH = 3, 4, 2
+
+
+def loop(num_generators: int = 2, **settings: int) -> NotebookLoop:
+    torch.manual_seed(0)
+    return NotebookLoop(num_generators, BATCH, K, width=WIDTH, **settings)
+
+
+def images(seed: int) -> Tensor:
+    return torch.rand(BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def run(of: NotebookLoop, steps: int = 2) -> list[dict[str, Tensor]]:
+    labels = torch.arange(BATCH) % K
+    return [of.step(LabelledBatch(images(10 + i), labels), images(i)) for i in range(steps)]
+
+
+def flat(network: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def test_every_network_moves_and_every_loss_is_finite() -> None:
+    trained = loop()
+    networks = [trained.netD, trained.baseline, *trained.netGs]
+    before = [flat(n) for n in networks]
+    for terms in run(trained):
+        assert {"loss_d", "loss_g", "supervised"} <= terms.keys()
+        assert all(term.isfinite() and not term.requires_grad for term in terms.values())
+    assert not any(torch.equal(flat(n), b) for n, b in zip(networks, before, strict=True))
+
+
+def test_totals_are_sums_of_their_terms() -> None:
+    (terms,) = run(loop(), steps=1)
+    d = ("real", "fake", "labelled", "prior_d", "noise_d")
+    torch.testing.assert_close(terms["loss_d"], sum(terms[name] for name in d))
+    g = ("generator", "prior_g", "noise_g")
+    torch.testing.assert_close(terms["loss_g"], sum(terms[name] for name in g))
+
+
+def test_losses_are_the_published_formulas() -> None:
+    random = torch.Generator().manual_seed(0)
+    logits = 5 * torch.randn(8, K + 1, generator=random, dtype=torch.float64)
+    classes = torch.arange(8) % K
+    p = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
+    expected = {
+        "complement": -(1 - p[:, 0] + 1e-4).log().mean(),
+        "fake": -p[:, 0].log().mean(),
+        "labelled": -torch.stack([p[i, y + 1] for i, y in enumerate(classes)]).log().mean(),
+    }
+    found = {
+        "complement": notebook_loop.complement_cross_entropy(logits),
+        "fake": notebook_loop.fake_cross_entropy(logits),
+        "labelled": notebook_loop.labelled_cross_entropy(logits, classes),
+    }
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+
+
+def test_the_prior_at_the_start_is_the_notebooks() -> None:
+    """Its log begins at 22.75 for ten generators: weights of N(0, 0.02²), norm scales of 1."""
+    torch.manual_seed(0)
+    generator = NotebookLoop(1).netGs[0]
+    found = notebook_loop.prior_loss(generator, notebook_loop.NUM_DATA_GENERATOR)
+    assert found.item() == pytest.approx(2.275, abs=0.01)
+
+
+def test_the_gradient_of_the_noise_loss_is_fresh_noise() -> None:
+    torch.manual_seed(0)
+    network = nn.Linear(100, 100)
+    draws = []
+    for _ in range(2):
+        network.zero_grad()
+        notebook_loop.noise_loss(network, std=3.0, num_data=10).backward()
+        draws.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
+    assert draws[0].std().item() == pytest.approx(0.3, rel=0.03)
+    assert draws[0].dot(draws[1]) / draws[0].norm() / draws[1].norm() < 0.05
+
+
+def test_the_discriminator_makes_four_forwards_a_step() -> None:
+    """One of them over the fakes of all generators, and once more for the generators."""
+    trained = loop()
+    sizes: list[int] = []
+    trained.netD.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    run(trained, steps=1)
+    assert sizes == [BATCH, 2 * BATCH, BATCH, 2 * BATCH]
+
+
+def test_the_generators_leave_useless_gradients_in_the_discriminator() -> None:
+    trained = loop()
+    trained.netD.zero_grad()
+    trained._step_generators(trained._fakes())
+    assert all(p.grad is not None and p.grad.any() for p in trained.netD.parameters())
+
+
+def test_chains_of_one_group_share_their_latents() -> None:
+    trained = loop(4, num_z=2)
+    for netG in trained.netGs[1:]:
+        netG.load_state_dict(trained.netGs[0].state_dict())
+    a, b, c, d = trained._fakes().chunk(4)
+    assert torch.equal(a, b)
+    assert torch.equal(c, d)
+    assert not torch.equal(a, c)
