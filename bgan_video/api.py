@@ -7,13 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from bgan_video.config import Config
+from bgan_video.errors import UserError
+from bgan_video.evaluation import pictures
+from bgan_video.evaluation.generated import generate, measure
 from bgan_video.evaluation.trained import TrainedRun, load
 from bgan_video.reports import write_report
 from bgan_video.reports.figures import label_of
 from bgan_video.training import loop, run_folder
 from bgan_video.training.plan import plan
 
-__all__ = ["Result", "TrainedRun", "comparison", "load", "plan", "resume", "train"]
+__all__ = [
+    "Result",
+    "TrainedRun",
+    "comparison",
+    "generate",
+    "load",
+    "measure",
+    "plan",
+    "resume",
+    "sample",
+    "train",
+]
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,25 @@ def resume(folder: Path | str) -> Result:
     """Continue a run from its last checkpoint, to the same end it would have had."""
     folder = Path(folder)
     return _finish(loop.train(run_folder.open_config(folder), resume=folder))
+
+
+def sample(run: TrainedRun, count: int, out: Path) -> list[Path]:
+    """Write pictures (and films of clips) of what each generator makes; the files' paths.
+
+    Args:
+        run: Whose generators.
+        count: Items of each.
+        out: An existing folder.
+
+    Raises:
+        UserError: The run has no generator, or makes vectors.
+    """
+    if run.config.spatial_dims == 0:
+        raise UserError(f"{run.folder} makes points, of which there is no picture")
+    files: list[Path] = []
+    for name, items in generate(run, count):
+        files += pictures.write(out / f"samples_{name}", items, run.config.spatial_dims)
+    return files
 
 
 def comparison(models: dict[str, Any]) -> str:

@@ -113,6 +113,27 @@ def _suggest(options: argparse.Namespace) -> None:
     _say(f"fill in the labels in {file}, then train with data.label_list={file}")
 
 
+def _sample(options: argparse.Namespace) -> None:
+    from bgan_video import api
+    from bgan_video.reports import write_report
+
+    if options.count < 1:
+        raise UserError(f"--count={options.count}; allowed: 1 and more")
+    if options.extractor and not options.quality:
+        raise UserError("--extractor names the features of --quality; give both")
+    run = api.load(options.run, options.overrides)
+    if options.quality:
+        found = api.measure(run, api.load(options.extractor) if options.extractor else None)
+        write_report(run.folder)
+        _say(json.dumps(dataclasses.asdict(found), indent=2))
+        return
+    out = options.out or run.folder / "samples"
+    if not out.is_dir():
+        raise UserError(f"--out={out} is not a folder")
+    for file in api.sample(run, options.count, out):
+        _say(str(file))
+
+
 def _report(options: argparse.Namespace) -> None:
     from bgan_video.reports import write_report
 
@@ -209,6 +230,29 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--budget", type=int, default=20, help="how many videos (default: 20)")
     sub.add_argument("--out", type=Path, help="the CSV (default: suggestions.csv in the run)")
     sub.add_argument("--json", action="store_true", help="print the suggestions as JSON")
+    _add_overrides(sub)
+
+    sub = add(
+        "sample",
+        _sample,
+        "Pictures of what each generator makes, or its distance from real items.",
+        "  bgan-video sample runs/demo --count 16\n"
+        "  bgan-video sample runs/demo --quality --extractor runs/all_labels",
+    )
+    sub.add_argument("run", type=Path, help="the run's folder")
+    sub.add_argument("--count", type=int, default=16, help="items of each generator (default: 16)")
+    sub.add_argument("--out", type=Path, help="a folder (default: samples in the run)")
+    sub.add_argument(
+        "--quality",
+        action="store_true",
+        help="Fréchet and kernel distance from the test items, as JSON, with their floors",
+    )
+    sub.add_argument(
+        "--extractor",
+        type=Path,
+        metavar="RUN",
+        help="the run whose supervised network makes the features (default: the run itself)",
+    )
     _add_overrides(sub)
 
     sub = add(

@@ -36,8 +36,15 @@ GENERATORS: list[tuple[str, SpatialDims]] = [("dcgan", 2), ("dcgan", 3), ("two_s
 K = 5
 
 
-def settings(*overrides: str, size: int = 16, frames: int = 4, width: int = 4) -> config.Config:
+# An image is a clip of one frame to everything but the networks.
+IMAGES = ["data.layout=cifar10", "clip.num_frames=1", "clip.stride=1", "clip.test_clips=1"]
+
+
+def settings(
+    *overrides: str, size: int = 16, frames: int = 4, width: int = 4, dims: SpatialDims = 3
+) -> config.Config:
     small = [f"clip.size={size}", f"clip.num_frames={frames}", "generator.latent_dim=6"]
+    small += IMAGES if dims == 2 else []
     widths = [f"generator.width={width}", f"discriminator.width={width}"]
     return config.load(None, [*small, *widths, *overrides])
 
@@ -163,9 +170,8 @@ def test_a_size_that_does_not_fit_names_its_key() -> None:
 @pytest.mark.parametrize(("name", "spatial_dims"), GENERATORS)
 @pytest.mark.parametrize("size", SIZES)
 def test_generators_paint_every_size(name: str, spatial_dims: SpatialDims, size: int) -> None:
-    made = build_generator(settings(f"generator.name={name}", size=size), spatial_dims)(
-        torch.randn(3, 6)
-    )
+    chosen = settings(f"generator.name={name}", size=size, dims=spatial_dims)
+    made = build_generator(chosen)(torch.randn(3, 6))
     shape = (3, 3, size, size) if spatial_dims == 2 else (3, 3, 4, size, size)
     assert made.items.shape == shape
     assert made.items.abs().max() <= 1
@@ -183,8 +189,8 @@ def test_generators_paint_every_length(name: str, frames: int) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("head", ["pool", "flatten"])
 def test_discriminators_read_every_size(spatial_dims: SpatialDims, size: int, head: str) -> None:
-    chosen = settings(f"discriminator.head={head}", size=size)
-    logits = build_discriminator(chosen, K, spatial_dims)(items(size, 4, spatial_dims))
+    chosen = settings(f"discriminator.head={head}", size=size, dims=spatial_dims)
+    logits = build_discriminator(chosen, K)(items(size, 4, spatial_dims))
     assert logits.shape == (3, K + 1)
 
 
@@ -199,8 +205,8 @@ def test_discriminators_read_every_length(frames: int) -> None:
 def test_every_weight_of_a_generator_learns(
     name: str, spatial_dims: SpatialDims, norm_: str
 ) -> None:
-    chosen = settings(f"generator.name={name}", f"generator.norm={norm_}")
-    generator = build_generator(chosen, spatial_dims)
+    names = [f"generator.name={name}", f"generator.norm={norm_}"]
+    generator = build_generator(settings(*names, dims=spatial_dims))
     made = generator(torch.randn(4, 6, generator=torch.Generator().manual_seed(0)))
     assert_learns_everywhere(generator, made.items)
 
@@ -211,8 +217,8 @@ def test_every_weight_of_a_generator_learns(
 def test_every_weight_of_a_discriminator_learns(
     spatial_dims: SpatialDims, head: str, norm_: str
 ) -> None:
-    chosen = settings(f"discriminator.head={head}", f"discriminator.norm={norm_}")
-    network = build_discriminator(chosen, K, spatial_dims)
+    names = [f"discriminator.head={head}", f"discriminator.norm={norm_}"]
+    network = build_discriminator(settings(*names, dims=spatial_dims), K)
     assert_learns_everywhere(network, network(items(16, 4, spatial_dims)))
 
 
@@ -230,8 +236,8 @@ def test_every_weight_of_a_backbone_learns(
     name: str, overrides: list[str], spatial_dims: SpatialDims
 ) -> None:
     size = 32 if name != "timm:test_vit" else 64
-    chosen = settings(f"discriminator.name={name}", *overrides, size=size)
-    network = with_scales_of_one(build_discriminator(chosen, K, spatial_dims))
+    chosen = settings(f"discriminator.name={name}", *overrides, size=size, dims=spatial_dims)
+    network = with_scales_of_one(build_discriminator(chosen, K))
     logits = network(items(size, 4, spatial_dims))
     assert logits.shape == (3, K + 1)
     assert_learns_everywhere(network, logits)
@@ -264,7 +270,7 @@ def test_networks_share_no_statistics_and_no_weights() -> None:
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_frozen_statistics_still_normalise_by_the_batch(spatial_dims: SpatialDims) -> None:
-    network, other = (build_discriminator(settings(), K, spatial_dims) for _ in range(2))
+    network, other = (build_discriminator(settings(dims=spatial_dims), K) for _ in range(2))
     other.load_state_dict(network.state_dict())
     x = items(16, 4, spatial_dims) * 3
     with frozen_statistics(network):
@@ -363,8 +369,8 @@ def test_differences_reach_features_and_class_logits_alike() -> None:
 
 @pytest.mark.parametrize("name", ["dcgan", "timm:test_resnet"])
 def test_images_have_no_differences(name: str) -> None:
-    chosen = settings(f"discriminator.name={name}", "discriminator.input=difference", size=32)
-    message = refusal(lambda: build_discriminator(chosen, K, 2))
+    names = [f"discriminator.name={name}", "discriminator.input=difference"]
+    message = refusal(lambda: build_discriminator(settings(*names, size=32, dims=2), K))
     assert "discriminator.input=difference" in message
     assert "allowed for images: rgb" in message
 
@@ -455,8 +461,10 @@ def test_both_streams_follow_one_latent() -> None:
 
 
 def test_images_have_no_two_streams() -> None:
-    chosen = settings("generator.name=two_stream")
-    assert "generator.name=dcgan" in refusal(lambda: build_generator(chosen, 2))
+    chosen = settings("generator.name=two_stream", dims=2)
+    message = refusal(lambda: build_generator(chosen))
+    assert "generator.name=two_stream is not known for images" in message
+    assert "allowed: dcgan, notebook, tensorflow" in message
 
 
 @pytest.mark.parametrize(
@@ -464,21 +472,22 @@ def test_images_have_no_two_streams() -> None:
     [
         ("dcgna", 3, "did you mean dcgan?"),
         ("r3d18", 3, "did you mean r3d_18?"),
-        ("r3d_18", 2, "allowed: dcgan, timm:<model>"),
+        ("r3d_18", 2, "not known for images; allowed: dcgan, notebook, tensorflow, timm:<model>"),
+        ("notebook", 3, "not known for videos; allowed: dcgan, "),
         ("timm:resent18", 3, "did you mean timm:resnet18?"),
     ],
 )
 def test_an_unknown_discriminator_is_refused(
     name: str, spatial_dims: SpatialDims, said: str
 ) -> None:
-    chosen = settings(f"discriminator.name={name}")
-    assert said in refusal(lambda: build_discriminator(chosen, K, spatial_dims))
+    chosen = settings(f"discriminator.name={name}", dims=spatial_dims)
+    assert said in refusal(lambda: build_discriminator(chosen, K))
 
 
 def test_an_unknown_generator_is_refused() -> None:
     chosen = settings("generator.name=twostream")
     message = refusal(lambda: build_generator(chosen))
-    assert "generator.name=twostream" in message
+    assert "generator.name=twostream is not known for videos" in message
     assert "did you mean two_stream?" in message
 
 
@@ -553,8 +562,8 @@ def test_what_cannot_be_inflated_is_refused_when_it_is_built(model: str) -> None
 
 
 def test_a_body_gets_the_range_it_was_made_for() -> None:
-    chosen = settings("discriminator.name=timm:test_resnet", size=32)
-    network = build_discriminator(chosen, K, 2).eval()
+    chosen = settings("discriminator.name=timm:test_resnet", size=32, dims=2)
+    network = build_discriminator(chosen, K).eval()
     x = items(32, 1, 2)
     standardise, body = network.body
     cfg = body.default_cfg

@@ -197,7 +197,7 @@ class TrainedRun:
         items = [item for item in self.manifest.part("train") if not item.labelled]
         if not items:
             raise UserError(f"{self.folder}: every training video is labelled already")
-        frames = self._frames(items)
+        frames = self.frames(items)
         chunks = test_chunks(items, frames, self.config)
         prediction = predict(self.networks("bayesian"), chunks, self.backend)
         random = rng.generator(self.config.run.seed, "suggest")
@@ -214,7 +214,7 @@ class TrainedRun:
     def _labelled_clips(self) -> list[Tensor]:
         """The first batches of labelled clips that training saw."""
         items = self.manifest.labelled
-        stream = labelled_batches(items, self._frames(items), self.config, first=0)
+        stream = labelled_batches(items, self.frames(items), self.config, first=0)
         return [batch.x for batch in islice(stream, _RENORMALISING_BATCHES) if batch is not None]
 
     def _predict_parts(
@@ -222,7 +222,7 @@ class TrainedRun:
     ) -> dict[Split, dict[str, Prediction]]:
         """Every model's prediction of some items, part by part, each video decoded once."""
         items = [item for part in parts.values() for item in part]
-        predictions = self.predict_items(items, self._frames(items), batches)
+        predictions = self.predict_items(items, self.frames(items), batches)
         found: dict[Split, dict[str, Prediction]] = {}
         start = 0
         for name, part in parts.items():
@@ -231,7 +231,7 @@ class TrainedRun:
             start = stop
         return found
 
-    def _frames(self, items: Sequence[Item]) -> Frames:
+    def frames(self, items: Sequence[Item]) -> Frames:
         """The frames of items whose files are still those of the run."""
         frames = Frames(self.config.data.root or self.manifest.root, self.config)
         for item in items:

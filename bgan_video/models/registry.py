@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from bgan_video.config import Config, SpatialDims
 from bgan_video.errors import UserError
@@ -79,6 +80,14 @@ def build_generator(config: Config) -> nn.Module:
     if name not in known:
         raise UserError(_unknown("generator.name", name, list(known), config))
     return known[name](config)
+
+
+def draw_latents(config: Config, count: int, random: torch.Generator) -> Tensor:
+    """Latents `[count, Z]` of the distribution the config names, on the device of `random`."""
+    shape = (count, config.generator.latent_dim)
+    if config.generator.latent == "uniform":
+        return torch.rand(shape, generator=random, device=random.device) * 2 - 1
+    return torch.randn(shape, generator=random, device=random.device)
 
 
 def build_discriminator(config: Config, num_classes: int) -> Classifier:

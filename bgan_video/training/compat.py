@@ -6,7 +6,9 @@ moves as SGHMC does. What they take for c is a temperature far below 1:
 
     notebook, generators       √(2α / lr) / N       T = 1 / N
     notebook, discriminators   √(2α lr) / N         T = lr² / N
-    TensorFlow, all            √(2α 2e-4) / N       T = 2e-4 lr / N
+    TensorFlow, all            √(2·0.01·2e-4) / N   T = 2e-4 lr (0.01 / α) / N
+
+The TensorFlow code's noise is that of a friction of 0.01, whatever the friction of its optimiser.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from bgan_video.config import Config
 Role = Literal["discriminator", "generator"]
 
 _TENSORFLOW_ETA = 2e-4
+_TENSORFLOW_ALPHA = 0.01
 
 
 def temperature(config: Config, role: Role, lr: float, num_data: int) -> float:
@@ -33,7 +36,8 @@ def temperature(config: Config, role: Role, lr: float, num_data: int) -> float:
     scale = config.compat.noise_scale
     factor = 1.0
     if scale == "tensorflow":
-        factor = _TENSORFLOW_ETA * lr / num_data
+        relative_friction = _TENSORFLOW_ALPHA / config.posterior.friction
+        factor = _TENSORFLOW_ETA * lr * relative_friction / num_data
     elif scale == "notebook":
         factor = (1.0 if role == "generator" else lr**2) / num_data
     return config.posterior.temperature * factor

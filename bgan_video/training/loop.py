@@ -29,6 +29,7 @@ from bgan_video.training.chains import Chain, step_sizes
 from bgan_video.training.clock import Clock
 from bgan_video.training.plan import network_sizes
 from bgan_video.training.rivals import Models
+from bgan_video.training.scalars import Scalars
 from bgan_video.training.trainer import DataSize, Terms, Trainer
 
 
@@ -67,6 +68,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
     epochs = math.ceil(t.steps / batches_per_epoch)
     probe = manifest.part(t.evaluate_on)
     bar = console.Console(first, t.steps)
+    scalars = Scalars(folder)
     console.say(_describe(config, manifest, models.chains))
     clock = Clock()
 
@@ -86,12 +88,14 @@ def train(config: Config, resume: Path | None = None) -> Path:
             record = _record(step, epoch, terms, models.chains, clock)
             _check_finite(record)
             append_line(folder / "log.jsonl", record)
+            scalars.logged(record)
             console.say(console.console_line(record, epochs, batches_per_epoch))
         if step % t.sample_every == 0 or step == t.steps:
             samples.write_fake(folder / "samples", models.chains, epoch)
         if step % t.evaluate_every == 0 and probe and not config.is_unsupervised:
             evaluation = _evaluate(step, models, bank, manifest, frames, folder)
             append_line(folder / "evaluations.jsonl", evaluation)
+            scalars.evaluated(evaluation, config.item_level)
             console.say(console.evaluation_line(evaluation, config.item_level))
         if step % t.checkpoint_every == 0 or step == t.steps:
             checkpoints.save(folder / "checkpoints", step, models.state_dict())
@@ -99,6 +103,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
         bar.advance()
 
     bar.close()
+    scalars.close()
     _store_final(models, bank)
     write_atomically(folder / FINISHED, json.dumps({"step": t.steps}) + "\n")
     return folder

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from bgan_video import losses
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
-from bgan_video.models import Classifier, Generated, build_discriminator, build_generator
+from bgan_video.models import (
+    Classifier,
+    Generated,
+    build_discriminator,
+    build_generator,
+    draw_latents,
+)
 from bgan_video.objective import Objective, RealLogits
 from bgan_video.precision import Backend
 from bgan_video.rng import Generators
@@ -193,11 +199,3 @@ class Trainer:
             chain.load_state_dict(saved)
         self.backend.scaler.load_state_dict(state["scaler"])
         self.random.load_state_dict(state["random"])
-
-
-def draw_latents(config: Config, count: int, random: torch.Generator) -> Tensor:
-    """Latents `[count, Z]` of a generator's prior, on the device of `random`."""
-    shape = (count, config.generator.latent_dim)
-    if config.generator.latent == "uniform":
-        return torch.rand(shape, generator=random, device=random.device) * 2 - 1
-    return torch.randn(shape, generator=random, device=random.device)

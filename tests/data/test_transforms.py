@@ -214,14 +214,14 @@ CROPS: list[Crop] = ["left", "centre", "right"]
 
 @pytest.mark.parametrize(("crop", "start"), [("left", 0), ("centre", 10), ("right", 20)])
 def test_three_crops_lie_side_by_side_along_the_longer_axis(crop: Crop, start: int) -> None:
-    wide = pixels(transforms.test_view(coordinates(16, 36), 16, 16, crop))
+    wide = pixels(transforms.test_view(coordinates(16, 36), 16, 16, crop, 3))
     assert (wide[0, 0] == start + np.arange(16)).all()
-    tall = pixels(transforms.test_view(coordinates(36, 16), 16, 16, crop))
+    tall = pixels(transforms.test_view(coordinates(36, 16), 16, 16, crop, 3))
     assert (tall[1, 0] == start + np.arange(16)[:, None]).all()
 
 
 def test_a_test_crop_is_the_middle_of_the_short_side() -> None:
-    x = pixels(transforms.test_view(coordinates(128, 128), 112, 128, "centre"))
+    x = pixels(transforms.test_view(coordinates(128, 128), 112, 128, "centre", 3))
     assert (x[0, 0] == 8 + np.arange(112)).all()
     assert (x[1, 0] == 8 + np.arange(112)[:, None]).all()
 
@@ -232,7 +232,7 @@ def test_a_test_crop_shows_only_what_is_in_the_frame(
     crop: Crop, height: int, width: int, size: int
 ) -> None:
     white = np.full((2, height, width, 3), 255, np.uint8)
-    x = transforms.test_view(white, size, size + 2, crop)
+    x = transforms.test_view(white, size, size + 2, crop, 3)
     assert x.shape == (3, 2, size, size)
     torch.testing.assert_close(x, torch.ones_like(x))
 

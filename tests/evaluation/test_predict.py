@@ -247,7 +247,7 @@ def test_networks_are_asked_in_evaluation_mode_and_without_a_graph() -> None:
 def test_figures_give_every_clip_its_videos_label() -> None:
     given_ = chunk(videos=4, per_video=3)
     prediction = of(networks(), given_)
-    both = figures(prediction, given_.labels)
+    both = figures(prediction, given_.labels, "video")
     repeated = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 0, 0])
     assert both["clip"] == metrics(prediction.clip_probabilities, repeated)
     assert both["video"] == metrics(prediction.video_probabilities, given_.labels)

@@ -80,7 +80,8 @@ def test_a_window_is_judged_by_its_own_frames(video: Path) -> None:
     for window in found.windows:
         placed = clips.uniform_clips(window.end - window.start, 4, 2, 2, "loop")
         part = frames[window.start : window.end]
-        x = torch.stack([view_of(part[rows], 16, c.load_size, "centre") for rows in placed])
+        views = [view_of(part[rows], 16, c.load_size, "centre", 3) for rows in placed]
+        x = torch.stack(views)
         with torch.no_grad():
             p = torch.stack([network(x)[:, 1:].softmax(1).mean(0) for network in NETWORKS]).mean(0)
         torch.testing.assert_close(torch.tensor(window.probabilities), p, rtol=1e-4, atol=1e-5)

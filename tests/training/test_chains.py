@@ -38,7 +38,7 @@ def small() -> nn.Module:
 def chain(*overrides: str, seed: int = 0, noise: int = 1) -> Chain[nn.Module]:
     generator = torch.Generator().manual_seed(noise)
     network = initialised(small, CPU, "test", seed)
-    return Chain(network, settings(*overrides), 0.02, NUM_DATA, generator)
+    return Chain(network, settings(*overrides), "discriminator", 0.02, NUM_DATA, generator)
 
 
 def advance(of: Chain[nn.Module], *steps: int) -> None:
@@ -209,7 +209,7 @@ def test_a_saved_chain_goes_on_bit_for_bit(saved_after: int, sampler: str) -> No
 
     noise = torch.Generator().manual_seed(1)
     network = initialised(small, CPU, "test", 0)
-    first = Chain(network, settings(*overrides), 0.02, NUM_DATA, noise)
+    first = Chain(network, settings(*overrides), "discriminator", 0.02, NUM_DATA, noise)
     advance(first, *range(saved_after))
     file = io.BytesIO()
     torch.save((first.state_dict(), noise.get_state()), file)
@@ -218,7 +218,7 @@ def test_a_saved_chain_goes_on_bit_for_bit(saved_after: int, sampler: str) -> No
 
     other = torch.Generator().manual_seed(99)
     network = initialised(small, CPU, "test", 7)
-    second = Chain(network, settings(*overrides), 0.02, NUM_DATA, other)
+    second = Chain(network, settings(*overrides), "discriminator", 0.02, NUM_DATA, other)
     other.set_state(noise_state)
     second.load_state_dict(state)
     assert second.is_sampling == (saved_after > BURN_IN)
