@@ -6,6 +6,7 @@ can serve it is found out by the layers that use it.
 
 from bgan_video.config.files import from_mapping, load, load_run, to_mapping, to_yaml
 from bgan_video.config.schema import (
+    ITEMS,
     Augment,
     Baseline,
     Clip,
@@ -19,9 +20,11 @@ from bgan_video.config.schema import (
     Run,
     SpatialDims,
     Train,
+    spatial_dims_of,
 )
 
 __all__ = [
+    "ITEMS",
     "Augment",
     "Baseline",
     "Clip",
@@ -38,6 +41,7 @@ __all__ = [
     "from_mapping",
     "load",
     "load_run",
+    "spatial_dims_of",
     "to_mapping",
     "to_yaml",
 ]

@@ -25,6 +25,17 @@ _VECTORS = "synthetic"
 VECTOR_LENGTH = 100
 
 
+ITEMS: dict[SpatialDims, str] = {0: "points", 2: "images", 3: "videos"}
+"""What a person calls them."""
+
+
+def spatial_dims_of(layout: str) -> SpatialDims:
+    """The axes of a layout's items behind batch and channels."""
+    if layout == _VECTORS:
+        return 0
+    return 2 if layout in _IMAGES else 3
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """Where a run lives and what it runs on."""
@@ -294,9 +305,7 @@ class Config:
     @property
     def spatial_dims(self) -> SpatialDims:
         """2 for images, 3 for clips, 0 for vectors: the layout says which."""
-        if self.data.layout == _VECTORS:
-            return 0
-        return 2 if self.data.layout in _IMAGES else 3
+        return spatial_dims_of(self.data.layout)
 
     @property
     def channels(self) -> int:
@@ -308,7 +317,7 @@ class Config:
     @property
     def items(self) -> str:
         """What a person calls the items."""
-        return {0: "points", 2: "images", 3: "videos"}[self.spatial_dims]
+        return ITEMS[self.spatial_dims]
 
     @property
     def item_level(self) -> str:

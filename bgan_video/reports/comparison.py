@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from bgan_video.reports.figures import label_of
-from bgan_video.reports.run_folder import FIRST_MODELS, Predictions, model_order, section
+from bgan_video.reports.run_folder import (
+    FIRST_MODELS,
+    WHOLE_LEVELS,
+    Predictions,
+    model_order,
+    section,
+)
 from bgan_video.reports.statistics import PairedDifference, paired_difference
 
-LEVELS = ("video", "image", "clip")
+LEVELS = (*WHOLE_LEVELS, "clip")
 SIGNIFICANT = 0.05
 
 

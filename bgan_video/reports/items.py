@@ -52,7 +52,7 @@ def samples(folder: RunFolder) -> Samples:
     last = [versions[-1] for versions in folder.fakes.values()]
     first = next(iter(folder.fakes.values()), [])
     return Samples(
-        real=_film(folder.real, "real clips") if folder.real else None,
+        real=_film(folder.real, "real") if folder.real else None,
         last=[_film(sample, f"{sample.name}, epoch {sample.epoch}") for sample in last],
         progress=[_sheet(sample, f"epoch {sample.epoch}") for sample in _spread(first)],
     )

@@ -68,6 +68,7 @@ def collect(folder: RunFolder) -> dict[str, Any]:
         "chains": trust.chains(folder),
         "suggestions": trust.suggestions(folder),
         "samples": items.samples(folder),
+        "quality": trust.quality(folder),
         "wrong": items.most_wrong(folder),
         "uncertain": items.most_uncertain(folder),
         "broken": folder.broken,

@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 FIRST_MODELS = ("bayesian", "supervised")
 MODELS = (*FIRST_MODELS, "ensemble", "mc_dropout", "cold")
-WHOLE_LEVELS = ("video", "image")
+WHOLE_LEVELS = ("video", "image", "point")
 """Names of the level at which one test item is one prediction."""
 UNCERTAINTIES = ("p_fake", "total_entropy", "expected_entropy", "mutual_information")
 FAKE_NAME = re.compile(r"fake_samples_epoch_(\d+)_G_z(\d+)_m(\d+)\.(png|mp4)")
@@ -83,6 +83,7 @@ class RunFolder:
     log: list[Row]
     evaluations: list[Row]
     metrics: Row
+    quality: Row
     predictions: Predictions | None
     broken: list[Row]
     real: Sample | None
@@ -125,6 +126,7 @@ def read_run(run_dir: Path) -> RunFolder:
         log=_read_lines(run_dir / "log.jsonl"),
         evaluations=_read_lines(run_dir / "evaluations.jsonl"),
         metrics=_read_json(run_dir / "metrics.json"),
+        quality=_read_json(run_dir / "quality.json"),
         predictions=_read_predictions(run_dir / "predictions" / "test.safetensors"),
         broken=_read_lines(run_dir / "broken.jsonl"),
         real=real,
@@ -234,7 +236,7 @@ def _read_samples(folder: Path) -> tuple[Sample | None, dict[str, list[Sample]]]
     for (name, epoch), files in sorted(found.items()):
         fakes.setdefault(name, []).append(Sample(name, epoch, files.get("png"), files.get("mp4")))
     png, mp4 = (_existing(folder / f"real_samples.{kind}") for kind in ("png", "mp4"))
-    real = Sample("real clips", png=png, mp4=mp4) if png or mp4 else None
+    real = Sample("real", png=png, mp4=mp4) if png or mp4 else None
     return real, fakes
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bgan_video.config import ITEMS, spatial_dims_of
 from bgan_video.reports import figures, statistics
 from bgan_video.reports.comparison import number
 from bgan_video.reports.figures import Picture, Series, label_of
@@ -30,10 +31,12 @@ SAME_ECE = 1e-3
 
 
 def item_kind(folder: RunFolder) -> str:
-    """What the items are called: `images` or `videos`."""
-    models = section(folder.metrics, "models").values()
-    images = any(isinstance(model, dict) and "image" in model for model in models)
-    return "images" if images else "videos"
+    """What the items are called: by the level of the figures, or by the layout."""
+    for model in section(folder.metrics, "models").values():
+        for level in WHOLE_LEVELS:
+            if isinstance(model, dict) and level in model:
+                return f"{level}s"
+    return ITEMS[spatial_dims_of(str(section(folder.config, "data").get("layout")))]
 
 
 def facts(folder: RunFolder) -> list[tuple[str, str]]:

@@ -77,6 +77,21 @@ def open_set(folder: RunFolder) -> dict[str, Any] | None:
     return {"classes": classes, "count": found.get("count"), "table": table, "flagged": flagged}
 
 
+def quality(folder: RunFolder) -> dict[str, Any] | None:
+    """How far generated items are from real ones, where that was measured."""
+    found = folder.quality
+    keys = {"Fréchet distance, squared": "frechet", "kernel distance, squared": "kernel"}
+    rows = [
+        (title, f"{distance:.4g}", f"{floor:.4g}")
+        for title, key in keys.items()
+        if (distance := number(found.get(key))) is not None
+        and (floor := number(found.get(f"{key}_floor"))) is not None
+    ]
+    if not rows:
+        return None
+    return {"extractor": found.get("extractor"), "count": found.get("count"), "rows": rows}
+
+
 def chains(folder: RunFolder) -> Chains | None:
     """Whether the chains sampled: the last evaluation that has diagnostics."""
     found = [section(row, "diagnostics") for row in folder.evaluations]
@@ -113,13 +128,13 @@ def _facts(functions: Mapping[str, Any]) -> list[tuple[str, str]]:
     titles = {
         "chains": ("chains", "{:.0f}"),
         "draws": ("draws of each", "{:.0f}"),
-        "probe": ("probe videos", "{:.0f}"),
+        "probe": ("probe items", "{:.0f}"),
         "r_hat_median": ("R-hat of log p(label), median", "{:.2f}"),
         "r_hat_max": ("R-hat, largest", "{:.2f}"),
         "ess_median": ("effective draws, median", "{:.1f}"),
         "ess_min": ("effective draws, least", "{:.1f}"),
         "disagreement": ("disagreement of chains (nats)", "{:.3f}"),
-        "chains_differ": ("videos the chains differ on", "{:.0%}"),
+        "chains_differ": ("probe items the chains differ on", "{:.0%}"),
     }
     known = ((title, form, number(functions.get(key))) for key, (title, form) in titles.items())
     return [(title, form.format(value)) for title, form, value in known if value is not None]

@@ -8,6 +8,7 @@ import pickle
 import sys
 import tarfile
 import types
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,18 @@ from bgan_video.data.manifest import Manifest
 from bgan_video.errors import UserError
 
 CARDS = Path(__file__).parents[2] / "datasets"
+# Known faults of the package: each mark goes with the fault.
+ZLIB = pytest.mark.xfail(strict=True, raises=zlib.error, reason="images.py: zlib.error escapes")
+PILLOW = pytest.mark.xfail(
+    strict=True,
+    raises=(SyntaxError, ValueError),
+    reason="images.Files.read: Pillow's SyntaxError and ValueError escape",
+)
+TAR_LINES = pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="images._image_folder: tarfile's reason has several lines",
+)
 ON_DISK = ("mnist", "cifar10", "svhn", "celeba", "image_folder")
 RANDOM = np.random.default_rng(0)
 
@@ -134,16 +147,18 @@ def test_an_idx_file_that_does_not_read_is_named(
     assert "IDX" in message
 
 
-def break_deflate(raw: bytes) -> bytes:
-    """A gzip file whose first block, behind the header, is of no known type."""
-    has_name = raw[3] & 0x08
-    start = raw.index(b"\0", 10) + 1 if has_name else 10
-    return raw[:start] + b"\xff" + raw[start + 1 :]
+def broken_in_the_middle(raw: bytes) -> bytes:
+    """A gzip file whose second half begins with a block of no known type."""
+    content = gzip.decompress(raw)
+    packer = zlib.compressobj(wbits=31)  # with gzip's header
+    whole = packer.compress(content[: len(content) // 2]) + packer.flush(zlib.Z_FULL_FLUSH)
+    return whole + b"\xff" * 64
 
 
+@ZLIB
 def test_a_gzip_file_broken_in_the_middle_is_named(tmp_path: Path) -> None:
     file = write_mnist(tmp_path, packed=True) / "train-images-idx3-ubyte.gz"
-    file.write_bytes(break_deflate(file.read_bytes()))
+    file.write_bytes(broken_in_the_middle(file.read_bytes()))
     assert file.name in refusal("mnist", tmp_path)
 
 
@@ -401,10 +416,20 @@ def without_half_of_its_header(raw: bytes) -> bytes:
     return raw[: at - 4] + (5).to_bytes(4, "big") + raw[at : at + 9] + bytes(4) + raw[at + 17 :]
 
 
-SPOILERS = [truncated, of_text, with_a_wrong_length, without_half_of_its_header]
+def nothing(_: bytes) -> bytes:
+    return b""
 
 
-@pytest.mark.parametrize("spoil", [*SPOILERS, lambda _: b""])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        nothing,
+        of_text,
+        truncated,
+        pytest.param(with_a_wrong_length, marks=PILLOW),
+        pytest.param(without_half_of_its_header, marks=PILLOW),
+    ],
+)
 def test_an_unreadable_image_is_left_out_by_name(
     tmp_path: Path, spoil: Callable[[bytes], bytes]
 ) -> None:
@@ -484,17 +509,21 @@ def test_an_empty_root_says_what_was_looked_for(
     assert f"datasets/{layout}.md" in message
 
 
-def test_a_root_that_is_no_tar_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.tar").write_text("not a tar")
-    assert "does not read as a tar" in refusal("image_folder", tmp_path / "x.tar")
-
-
-@pytest.mark.parametrize("spoil", [truncated, break_deflate])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        truncated,
+        pytest.param(broken_in_the_middle, marks=ZLIB),
+        pytest.param(of_text, marks=TAR_LINES),
+    ],
+)
 def test_a_tar_that_is_broken_is_refused(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
     write_files(tmp_path / "set")
     file = as_tar_gz(tmp_path / "set")
     file.write_bytes(spoil(file.read_bytes()))
-    assert "does not read as a tar" in refusal("image_folder", file)
+    message = refusal("image_folder", file)
+    assert str(file) in message
+    assert "does not read as a tar" in message
 
 
 def test_a_path_that_is_not_in_the_set_is_an_error_of_that_image(tmp_path: Path) -> None:
