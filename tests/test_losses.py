@@ -269,3 +269,94 @@ def test_terms_are_means_over_the_batch() -> None:
     for name in ("real", "fake", "generator"):
         alone = torch.stack([TERMS[name](row[None]) for row in x])
         torch.testing.assert_close(TERMS[name](x), alone.mean())
+
+
+# --- what the published codes compute ----------------------------------------------------------
+
+
+def nll_of_the_complement(x: Tensor, c: float) -> Tensor:
+    """The notebook's criterion: `nll_loss(log(1 - softmax + c), 0)`."""
+    log_probabilities = torch.log(1 - torch.softmax(x, dim=1) + c)
+    return torch.nn.functional.nll_loss(log_probabilities, torch.zeros(len(x), dtype=torch.long))
+
+
+CLAMPS = [1e-4, 1e-8]  # of the notebook and of TensorFlow's first commit
+clamps = pytest.mark.parametrize("c", CLAMPS)
+
+
+@clamps
+@given(x=logits())
+def test_with_a_clamp_real_and_generator_are_the_published_criterion(c: float, x: Tensor) -> None:
+    expected = nll_of_the_complement(x, c)
+    torch.testing.assert_close(losses.real(x, c), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(losses.generator(x, c), expected, rtol=1e-12, atol=1e-12)
+
+
+@clamps
+@given(x=logits(size=3.0))
+def test_a_clamp_is_all_that_tells_the_published_criterion_from_ours(c: float, x: Tensor) -> None:
+    """`-log(1 - p + c) = -log(1 - p) - log(1 + c / (1 - p))`."""
+    p_real = 1 - softmax(x)[:, 0]
+    difference = (1 + c / p_real).log().mean()
+    torch.testing.assert_close(losses.real(x) - losses.real(x, c), difference, rtol=1e-6, atol=1e-9)
+    assert losses.real(x, c) < losses.real(x)
+
+
+@given(logits())
+def test_k_logits_are_ours_with_a_fake_logit_of_zero(x: Tensor) -> None:
+    """The later TensorFlow code: s = lse(l), real softplus(s) - s, fake softplus(s)."""
+    of_classes = x[:, 1:]
+    ours = torch.cat([torch.zeros_like(x[:, :1]), of_classes], dim=1)
+    s = of_classes.exp().sum(dim=1).log()
+    softplus = (1 + s.exp()).log()
+    torch.testing.assert_close(losses.real(ours), (softplus - s).mean(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(losses.generator(ours), (softplus - s).mean(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(losses.fake(ours), softplus.mean(), rtol=1e-9, atol=1e-9)
+
+
+def of_confidence(difference: float) -> Tensor:
+    """One item whose fake logit stands that far above ten equal others."""
+    x = torch.zeros(1, 11, dtype=torch.float64)
+    x[0, 0] = difference
+    return x.requires_grad_()
+
+
+def slope(loss: Tensor, x: Tensor) -> float:
+    """Of the fake logit: 1 where the generator is pushed as hard as can be."""
+    return torch.autograd.grad(loss, x)[0][0, 0].item()
+
+
+@pytest.mark.parametrize(("difference", "left"), [(9, 0.92), (12, 0.38), (20, 2e-4)])
+def test_a_clamp_lets_go_of_a_generator_the_discriminator_is_sure_of(
+    difference: float, left: float
+) -> None:
+    x = of_confidence(difference)
+    p_fake = softmax(x)[0, 0].item()
+    assert slope(losses.generator(x), x) == pytest.approx(p_fake, rel=1e-9)
+    assert p_fake > 0.998
+    clamped = slope(losses.generator(x, 1e-4), x)
+    assert clamped == pytest.approx(p_fake * (1 - p_fake) / (1 - p_fake + 1e-4), rel=1e-9)
+    assert clamped == pytest.approx(left, rel=0.05)
+
+
+def test_a_clamp_is_the_end_of_the_loss() -> None:
+    x = of_confidence(100)
+    assert losses.real(x, 1e-4).item() == pytest.approx(9.21, abs=5e-3)
+    assert losses.real(x).item() == pytest.approx(100 - math.log(10))
+
+
+def test_samplewise_matching_is_hubers_loss_pair_by_pair() -> None:
+    real = torch.tensor([[0.0, 0.0], [1.0, 5.0]])
+    fake = torch.tensor([[0.5, -1.0], [1.0, 2.0]])
+    # Half the square up to 1, distance less a half beyond.
+    expected = (0.125 + 0.5 + 0.0 + 2.5) / 4
+    assert losses.samplewise_matching(real, fake).item() == pytest.approx(expected)
+    means = ((0.5 - 0.75) ** 2 + (2.5 - 0.5) ** 2) / 2
+    assert losses.feature_matching(real, fake).item() == pytest.approx(means)
+
+
+def test_samplewise_matching_minds_the_pairs_and_means_do_not() -> None:
+    real = torch.tensor([[0.0], [4.0]])
+    assert losses.feature_matching(real, real.flip(0)) == 0
+    assert losses.samplewise_matching(real, real) == 0
+    assert losses.samplewise_matching(real, real.flip(0)).item() == pytest.approx(3.5)

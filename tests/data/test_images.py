@@ -518,7 +518,9 @@ def test_an_empty_root_says_what_was_looked_for(
     ],
 )
 def test_a_tar_that_is_broken_is_refused(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
-    write_files(tmp_path / "set")
+    folder = tmp_path / "set" / "train" / "a"
+    folder.mkdir(parents=True)
+    (folder / "x.png").write_bytes(png(pixels(64, 64, 3)))  # the middle of the tar
     file = as_tar_gz(tmp_path / "set")
     file.write_bytes(spoil(file.read_bytes()))
     message = refusal("image_folder", file)

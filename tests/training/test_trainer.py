@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bgan_video import config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.errors import UserError
 from bgan_video.precision import Backend
 from bgan_video.training.chains import Chain
 from bgan_video.training.trainer import DataSize, Trainer
@@ -197,3 +198,102 @@ def test_scaling_by_a_power_of_two_changes_nothing(limit: str) -> None:
         advance(of, *range(4))
     for left, right in zip(networks_of(scaled), networks_of(plain), strict=True):
         torch.testing.assert_close(flat(left), flat(right), rtol=1e-6, atol=1e-7)
+
+
+# --- pairs that see each other only ------------------------------------------------------------
+
+PAIRS = ["posterior.independent=true", "posterior.bayes=false", "train.fake_batch_size=3"]
+ONE_PAIR = ["posterior.num_z=1", "posterior.num_discriminators=1"]
+
+
+def gradients_of(of: Trainer) -> list[Tensor]:
+    """Of every network, discriminators first."""
+    return [torch.cat([p.grad.flatten() for p in n.parameters()]) for n in networks_of(of)]
+
+
+def gradients_with(changed: int, *overrides: str) -> list[Tensor]:
+    """The gradients of a step before which the weights of one network were other ones."""
+    of = trainer(*overrides)
+    if changed >= 0:
+        with torch.no_grad():
+            for p in networks_of(of)[changed].parameters():
+                p.mul_(1.5)
+    advance(of, 0)
+    return gradients_of(of)
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_a_pair_feels_nothing_of_another(which: int) -> None:
+    """Networks are D0, D1, G0, G1."""
+    plain, changed = gradients_with(-1, *PAIRS), gradients_with(which, *PAIRS)
+    pair = which % 2
+    for j, (one, other) in enumerate(zip(plain, changed, strict=True)):
+        assert torch.equal(one, other) == (j % 2 != pair)
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_chains_of_a_posterior_do_feel_one_another(which: int) -> None:
+    together = [o for o in PAIRS if "independent" not in o]
+    plain, changed = gradients_with(-1, *together), gradients_with(which, *together)
+    alike = [torch.equal(one, other) for one, other in zip(plain, changed, strict=True)]
+    # A discriminator moves its own gradient and that of all generators, a generator everyone's
+    # but that of its like: batch statistics are those of all fakes together.
+    if which < 2:
+        assert alike == [which != 0, which != 1, False, False]
+    else:
+        assert not any(alike)
+
+
+def test_a_discriminator_of_a_pair_sees_the_fakes_of_its_generator_only() -> None:
+    of = trainer(*PAIRS)
+    seen: list[list[Tensor]] = [[], []]
+    made: list[Tensor] = []
+    for j, chain in enumerate(of.discriminators):
+        chain.network.body.register_forward_hook(lambda _, x, __, j=j: seen[j].append(x[0]))
+    for chain in of.generators:
+        chain.network.register_forward_hook(lambda _, __, out: made.append(out.items))
+    advance(of, 0)
+    assert len(made) == 2
+    for j, inputs in enumerate(seen):
+        # Unlabelled, labelled, fakes in its own phase, fakes in its generator's.
+        unlabelled_, labelled_, fakes, fakes_again = inputs
+        assert (len(unlabelled_), len(labelled_)) == (4, 3)
+        assert torch.equal(fakes, made[j])
+        assert torch.equal(fakes_again, made[j])
+
+
+def test_a_pair_is_a_maximum_likelihood_gan_of_its_own() -> None:
+    both, alone = (trainer(*PAIRS, *one) for one in ([], ONE_PAIR))
+    advance(both, 0)
+    advance(alone, 0)
+    assert same(both.discriminators[0].network, alone.discriminators[0].network)
+    assert same(both.generators[0].network, alone.generators[0].network)
+
+
+def test_pairs_log_means_over_pairs() -> None:
+    """As many discriminators and generators as one, with the same weights in every pair."""
+    both, alone = (trainer(*PAIRS, *one) for one in ([], ONE_PAIR))
+    for chains in (both.discriminators, both.generators):
+        chains[1].network.load_state_dict(chains[0].network.state_dict())
+    z = both.latents(3)
+    for of in (both, alone):
+        of.latents = lambda count: z  # type: ignore[method-assign]
+    two, one = (of.step(0, labelled(), unlabelled()) for of in (both, alone))
+    assert set(two) == set(one)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, msg=lambda text, n=name: f"{n}: {text}")
+
+
+def test_pairs_are_made_of_as_many_generators_as_discriminators() -> None:
+    with pytest.raises(UserError, match=r"posterior\.num_z=3 and posterior\.num_discriminators=2"):
+        settings("posterior.independent=true", "posterior.num_z=3")
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=ValueError,
+    reason="trainer._step_discriminators: `faced` is empty where independent pairs have no fakes",
+)
+def test_pairs_without_adversarial_terms_are_supervised_networks() -> None:
+    of = trainer(*PAIRS, "objective.adversarial_weight=0")
+    assert "labelled" in of.step(0, labelled(), unlabelled())

@@ -1,0 +1,87 @@
+"""Every recipe in `configs` loads, names networks that exist, and takes a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from bgan_video import config
+from bgan_video.config import Config
+from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.precision import Backend
+from bgan_video.training import rivals
+from bgan_video.training.plan import network_sizes
+from bgan_video.training.trainer import DataSize
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+RECIPES = sorted(CONFIGS.rglob("*.yaml"))
+IMAGES = sorted((CONFIGS / "image").glob("*.yaml"))
+CLASSES, BATCH = 10, 4
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(CONFIGS).with_suffix("").as_posix()
+
+
+def small(recipe: Path) -> Config:
+    """The recipe with narrow networks and few items a step; all else as it is written."""
+    widths = ["generator.width=4", "discriminator.width=4"]
+    sizes = [f"train.batch_size={BATCH}", f"train.labelled_batch_size={BATCH}"]
+    written = config.load(recipe)
+    if written.train.fake_batch_size is not None:
+        sizes.append(f"train.fake_batch_size={BATCH}")
+    return config.load(recipe, [*widths, *sizes])
+
+
+def items(c: Config, seed: int) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    spatial = [c.clip.num_frames] * (c.spatial_dims == 3) + [c.clip.size] * min(c.spatial_dims, 2)
+    return torch.rand(BATCH, c.channels, *spatial, generator=random) * 2 - 1
+
+
+def test_there_are_recipes_of_all_kinds() -> None:
+    assert {"demo", "ucf101", "image/mnist", "image/cifar10_original"} <= set(map(name_of, RECIPES))
+    assert {config.load(recipe).spatial_dims for recipe in RECIPES} == {0, 2, 3}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
+def test_a_recipe_names_networks_that_exist(recipe: Path) -> None:
+    c = config.load(recipe)
+    discriminator, generator = network_sizes(c, c.num_classes(CLASSES))
+    assert discriminator > 1000
+    assert generator > 1000
+
+
+@pytest.mark.parametrize("recipe", IMAGES, ids=name_of)
+def test_a_recipe_of_images_takes_a_step_in_both_phases(recipe: Path) -> None:
+    c = small(recipe)
+    backend = Backend(torch.device("cpu"), "fp32", torch.amp.GradScaler("cpu", enabled=False))
+    of = rivals.build(c, DataSize(c.num_classes(CLASSES), 1000), backend)
+    x = items(c, 0)
+    labelled = None if c.is_unsupervised else LabelledBatch(x, torch.arange(BATCH))
+    steps = [0, c.posterior.burn_in] if c.samples_posterior else [0]
+    for step in steps:
+        terms = of.step(step, labelled, UnlabelledBatch(items(c, 1), items(c, 2)))
+        assert {"loss_d", "loss_g", "real", "fake"} <= set(terms)
+        assert ("labelled" in terms) != c.is_unsupervised
+        assert ("supervised" in terms) == c.baseline.supervised
+        assert all(term.isfinite() for term in terms.values())
+    assert all(chain.is_sampling == c.samples_posterior for chain in of.chains.chains)
+
+
+@pytest.mark.parametrize(
+    "recipe", [path for path in IMAGES if path.stem.endswith("_original")], ids=name_of
+)
+def test_a_recipe_of_the_original_augments_nothing(recipe: Path) -> None:
+    c = config.load(recipe)
+    assert (c.augment.flip, c.augment.min_scale, c.augment.color) == (False, 1, 0)
+    assert c.data.validation_fraction == 0
+    assert c.objective.consistency_weight == 0
+    assert c.generator.name == c.discriminator.name
+    assert c.compat != config.Compat()
+    latent = {"notebook": "normal", "tensorflow": "uniform"}
+    assert c.generator.latent == latent[c.generator.name]
+    assert c.compat.noise_scale == c.generator.name
