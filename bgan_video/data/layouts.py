@@ -20,7 +20,6 @@ UNLABELLED = "unlabelled"
 """The folder beside those of the classes whose videos are of no known class (`video_folder`)."""
 
 _UCF_GROUP = re.compile(r"_(g\d+)_c\d+$")
-_HMDB_SPLITS: dict[str, Split] = {"1": "train", "2": "test"}
 
 
 def read(data: Data) -> Manifest:
@@ -54,6 +53,9 @@ def _hmdb51(data: Data) -> Manifest:
             f"data.lists: no '*_test_split{data.fold}.txt' in {lists}; "
             f"see datasets/hmdb51.md for the layout"
         )
+    splits: dict[str, Split] = {"1": "train", "2": "test"}
+    if data.train_on_unused:
+        splits["0"] = "train"
     index = _index(root, "hmdb51")
     items: list[Item] = []
     for label, name in enumerate(classes):
@@ -62,10 +64,11 @@ def _hmdb51(data: Data) -> Manifest:
             stem, _, tag = line.rpartition(" ")
             if tag not in ("0", "1", "2"):
                 raise UserError(f"{file}:{number}: {line!r} is not '<file>.avi 0|1|2'")
-            if tag in _HMDB_SPLITS:
+            if tag in splits:
                 path = _find(index, f"{name}/{stem.strip()}")
-                group = f"{name}/{stem.partition(f'_{name}_')[0]}"
-                items.append(Item(path, label, group, _HMDB_SPLITS[tag]))
+                # The last time: a film's own name may hold the class ('How_to_pour_beer_pour_u_…').
+                group = f"{name}/{stem.rpartition(f'_{name}_')[0] or stem}"
+                items.append(Item(path, label, group, splits[tag]))
     return Manifest("hmdb51", str(root), data.fold, tuple(classes), tuple(items))
 
 
