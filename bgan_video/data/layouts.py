@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -29,6 +30,21 @@ def read(data: Data) -> Manifest:
         UserError: Root or lists are missing or do not read; says what was looked for and found.
     """
     return LAYOUTS[data.layout](data)
+
+
+def unlisted(manifest: Manifest, data: Data) -> list[str]:
+    """Videos under the root that no list, and no class folder, has; paths relative to it.
+
+    Args:
+        manifest: What `read` gave, whole.
+        data: What it was read with.
+    """
+    if data.layout == "hmdb51":  # its lists also name videos that neither train nor test
+        manifest = read(dataclasses.replace(data, train_on_unused=True))
+    listed = {item.path for item in manifest.items}
+    if data.layout == "video_folder":  # those recorded with test videos are left out on purpose
+        listed.update(_videos(Path(manifest.root), UNLABELLED))
+    return [path for path in _videos(Path(manifest.root), ".") if path not in listed]
 
 
 def _motion_shapes(data: Data) -> Manifest:
