@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bgan_video.config import Config
+from bgan_video.data.check import DataCheck, inspect
+from bgan_video.data.manifest import Item
 from bgan_video.errors import UserError
 from bgan_video.evaluation import pictures
 from bgan_video.evaluation.generated import generate, measure
 from bgan_video.evaluation.trained import TrainedRun, load
 from bgan_video.reports import write_report
 from bgan_video.reports.figures import label_of
-from bgan_video.training import loop, run_folder
+from bgan_video.training import console, loop, run_folder
 from bgan_video.training.plan import plan
 
 __all__ = [
     "Result",
     "TrainedRun",
+    "check_data",
     "comparison",
     "generate",
     "load",
@@ -93,6 +97,19 @@ def comparison(models: dict[str, Any]) -> str:
         for figures in [levels[level]]
     ]
     return "\n".join([header, *rows])
+
+
+def check_data(config: Config, read: bool = True) -> DataCheck:
+    """What the videos of a config are, and what is wrong with them; `read` decodes every file.
+
+    Raises:
+        UserError: Root, lists or settings do not serve.
+    """
+
+    def progress(items: Sequence[Item]) -> Iterable[Item]:
+        return console.progress(items, "reading videos", len(items))
+
+    return inspect(config, read, progress)
 
 
 def _finish(folder: Path) -> Result:

@@ -52,6 +52,15 @@ def _train(options: argparse.Namespace) -> None:
     _say(api.plan(config) if options.dry_run else str(api.train(config, file.stem)))
 
 
+def _check_data(options: argparse.Namespace) -> None:
+    from bgan_video import api
+    from bgan_video.data import check_text
+
+    config = config_module.load(options.config or _default_config(), options.overrides)
+    found = api.check_data(config, read=not options.no_read)
+    _say(json.dumps(dataclasses.asdict(found)) if options.json else check_text.text(found))
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     from bgan_video import api
     from bgan_video.reports import write_report
@@ -171,8 +180,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def add(name: str, run: Any, text: str, examples: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(
+    def add(
+        name: str, run: Any, text: str, examples: str, to: Any = commands
+    ) -> argparse.ArgumentParser:
+        sub = to.add_parser(
             name, help=text, description=text, epilog=f"examples:\n{examples}", formatter_class=_RAW
         )
         sub.set_defaults(command=run)
@@ -189,6 +200,20 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--config", help="a YAML file of settings (default: configs/demo.yaml)")
     sub.add_argument("--resume", metavar="RUN", help="continue the run in this folder")
     sub.add_argument("--dry-run", action="store_true", help="print settings and plan, and stop")
+    _add_overrides(sub)
+
+    data = commands.add_parser("data", help="Look at a data set before training on it.")
+    sub = add(
+        "check",
+        _check_data,
+        "Counts by split, class and group, lengths, and everything that is wrong with the videos. "
+        "What is found is no failure: the exit code is 0.",
+        "  bgan-video data check --config configs/ucf101.yaml data.root=UCF-101",
+        to=data.add_subparsers(required=True, metavar="action"),
+    )
+    sub.add_argument("--config", help="a YAML file of settings (default: configs/demo.yaml)")
+    sub.add_argument("--no-read", action="store_true", help="do not decode the files")
+    sub.add_argument("--json", action="store_true", help="print everything as JSON")
     _add_overrides(sub)
 
     sub = add(

@@ -21,11 +21,16 @@ def check(config: Config) -> None:
 
 
 def _labels(config: Config) -> None:
-    keys = ("labels_per_class", "num_labelled", "label_list")
+    keys = ("labels_per_class", "num_labelled", "label_fraction", "label_list")
     chosen = [key for key in keys if getattr(config.data, key) is not None]
     if len(chosen) > 1:
         raise UserError(
             f"data.{chosen[0]} and data.{chosen[1]} both choose the labels; set one to null"
+        )
+    if config.data.train_on_unused and config.data.layout != "hmdb51":
+        raise UserError(
+            f"data.train_on_unused is for data.layout=hmdb51, whose lists leave videos unused; "
+            f"data.layout={config.data.layout} has none"
         )
     if config.is_unsupervised and config.objective.consistency_weight > 0:
         raise UserError(

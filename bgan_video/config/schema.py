@@ -77,10 +77,19 @@ class Data:
     labels_per_class: Count | None = None
     num_labelled: CountOrZero | None = None
     """0 trains without any label: the discriminators then know real and fake only."""
+    label_fraction: Annotated[float, Range(0, 1, exclusive=True)] | None = None
+    """Part of the training fold (validation included) that is labelled, balanced over classes and
+    at least one a class; 0.05 of UCF101's fold 1 is 476 of 9,537."""
     label_list: str | None = None
     """The labelled training videos: a CSV `path,label,…` as `bgan-video suggest` writes it (a row
     without a label is passed over), or a published list, one path a line."""
     label_seed: CountOrZero = 0
+    separate_recordings: bool = False
+    """Leave out of training the unlabelled videos that share a recording with a labelled one. A
+    recording is a group; in `ucf101`, which numbers them anew in each class, a class's group."""
+    train_on_unused: bool = False
+    """`hmdb51`: train on the videos the official lists do not use (tag 0) too, as published
+    semi-supervised lists do."""
     validation_fraction: Annotated[float, Range(0, 0.9)] = 0.15
     """Part of the training groups kept for validation."""
     held_out: str | None = None

@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import dataclasses
 import difflib
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bgan_video.config import Data
-from bgan_video.data.manifest import UNKNOWN, Item, Manifest
+from bgan_video.data.manifest import UNKNOWN, Item, Manifest, Split
 from bgan_video.errors import UserError
 from bgan_video.rng import shuffled
+
+_TRAINING_FOLD = ("train", "validation")
+_NUMBERED_BY_CLASS = ("ucf101", "motion_shapes")
+"""Layouts whose groups g01, g02, … are other recordings in every class."""
 
 
 def label(manifest: Manifest, data: Data, *, first: bool = False) -> Manifest:
@@ -25,10 +29,17 @@ def label(manifest: Manifest, data: Data, *, first: bool = False) -> Manifest:
             notebook does.
 
     Raises:
-        UserError: More labels are asked for than there are, or a label list does not fit the data.
+        UserError: More labels are asked for than there are, a label list does not fit the data, or
+            `separate_recordings` leaves no unlabelled video.
     """
     if data.label_list is not None:
-        chosen = _listed(manifest, Path(data.label_list))
+        chosen, problems = read_list(manifest, data)
+        if problems:
+            others = len(problems) - 1
+            more = f" (and {others} more such line{'s' * (others > 1)})" if others else ""
+            raise UserError(f"{problems[0]}{more}")
+        if not chosen:
+            raise UserError(f"data.label_list={data.label_list} labels no training video")
     elif data.num_labelled == 0:
         chosen = {}
     elif first:
@@ -36,7 +47,16 @@ def label(manifest: Manifest, data: Data, *, first: bool = False) -> Manifest:
         chosen = {item.path: item.label for item in training}
     else:
         chosen = _balanced(manifest, data)
-    return manifest.replace(
+    return use(manifest, chosen, data)
+
+
+def use(manifest: Manifest, chosen: Mapping[str, int], data: Data) -> Manifest:
+    """The manifest with the chosen videos labelled (class by path).
+
+    Raises:
+        UserError: `data.separate_recordings` leaves no unlabelled video.
+    """
+    manifest = manifest.replace(
         tuple(
             dataclasses.replace(
                 item, label=chosen.get(item.path, item.label), labelled=item.path in chosen
@@ -44,10 +64,50 @@ def label(manifest: Manifest, data: Data, *, first: bool = False) -> Manifest:
             for item in manifest.items
         )
     )
+    if not data.separate_recordings:
+        return manifest
+    shared = {item.path for item in beside_labelled(manifest, data)}
+    kept = manifest.replace(tuple(item for item in manifest.items if item.path not in shared))
+    if shared and len(kept.part("train")) == len(kept.labelled):
+        raise UserError(
+            "data.separate_recordings=true leaves no unlabelled video: every recording of the "
+            "training fold has a labelled one; ask for fewer labels, or set it to false"
+        )
+    return kept
+
+
+def beside_labelled(manifest: Manifest, data: Data) -> list[Item]:
+    """The unlabelled training videos that share a recording with a labelled one."""
+    by_class = data.layout in _NUMBERED_BY_CLASS
+
+    def recording(item: Item) -> tuple[int, str]:
+        return (item.label if by_class else 0, item.group)
+
+    labelled = {recording(item) for item in manifest.labelled}
+    training = manifest.part("train")
+    return [item for item in training if not item.labelled and recording(item) in labelled]
+
+
+def remarks(manifest: Manifest, data: Data) -> list[str]:
+    """What a person should know of the labels a run uses, one line each."""
+    lines: list[str] = []
+    counts = Counter(item.label for item in manifest.labelled)
+    bare = [name for label, name in enumerate(manifest.classes) if not counts[label]]
+    if counts and bare:
+        known = f"{len(bare)} of {manifest.num_classes} classes have no label"
+        lines.append(f"{known}, and cannot be learnt: {', '.join(bare)}")
+    if data.label_list is not None:
+        listed, _ = read_list(manifest, data, "validation")
+        if listed:
+            lines.append(
+                f"{len(listed)} videos of data.label_list are in validation groups, and their "
+                f"labels not trained on; data.validation_fraction=0 trains on all of the list"
+            )
+    return lines
 
 
 def _balanced(manifest: Manifest, data: Data) -> dict[str, int]:
-    """Path and class of a subset: `labels_per_class`, `num_labelled`, or all."""
+    """Path and class: `labels_per_class`, `label_fraction`, `num_labelled`, or all."""
     order = [label_order(manifest.part("train"), k, data.label_seed) for k in _classes(manifest)]
     if data.labels_per_class is not None:
         for name, items in zip(manifest.classes, order, strict=True):
@@ -60,6 +120,11 @@ def _balanced(manifest: Manifest, data: Data) -> dict[str, int]:
     # Rank by rank through the classes, so that any number is as balanced as it can be and nested.
     ranks = max(map(len, order))
     turns = [items[rank] for rank in range(ranks) for items in order if rank < len(items)]
+    if data.label_fraction is not None:
+        fold = [i for i in manifest.items if i.split in _TRAINING_FOLD and i.label != UNKNOWN]
+        # Rounded down, as the published subsets are; 0.29 · 100 is a little below 29.
+        number = int(data.label_fraction * len(fold) + 1e-6)
+        return {i.path: i.label for i in turns[: max(number, manifest.num_classes)]}
     if data.num_labelled is None:
         return {item.path: item.label for item in turns}
     if not manifest.num_classes <= data.num_labelled <= len(turns):
@@ -85,29 +150,37 @@ def label_order(training: Sequence[Item], label: int, seed: int) -> list[Item]:
     return [queue[turn] for turn in range(turns) for queue in queues if turn < len(queue)]
 
 
-def _listed(manifest: Manifest, file: Path) -> dict[str, int]:
-    """Path and class of the training videos a file names.
+def read_list(
+    manifest: Manifest, data: Data, part: Split = "train"
+) -> tuple[dict[str, int], list[str]]:
+    """Path and class of the videos of one part that `data.label_list` names, and its wrong lines.
 
     Videos of groups that were carved out for validation stay there, unlabelled.
+
+    Raises:
+        UserError: No such file, or its header is not that of a table of labels.
     """
+    assert data.label_list is not None
+    file = Path(data.label_list)
     if not file.is_file():
         raise UserError(f"data.label_list={file}: no such file")
-    find = _finder(manifest)
+    find = _finder(manifest, data)
     rows = _csv_rows(file) if file.suffix.lower() == ".csv" else _list_rows(file)
     chosen: dict[str, int] = {}
+    problems: list[str] = []
     for number, path, name in rows:
         where = f"{file}:{number}"
-        item = find(where, path)
-        known = item.label if name is None else _class(where, name, item, manifest)
-        if known == UNKNOWN:
-            raise UserError(f"{where}: {path} is of no known class; name it in a CSV path,label")
+        try:
+            item = find(where, path)
+            known = _class(where, name, item, manifest)
+        except UserError as error:
+            problems.append(str(error))
+            continue
         if chosen.get(item.path, known) != known:
-            raise UserError(f"{where}: {path} has another label further up")
-        if item.split == "train":
+            problems.append(f"{where}: {path} has another label further up")
+        elif item.split == part:
             chosen[item.path] = known
-    if not chosen:
-        raise UserError(f"data.label_list={file} labels no training video")
-    return chosen
+    return chosen, problems
 
 
 def _list_rows(file: Path) -> Iterator[tuple[int, str, None]]:
@@ -134,7 +207,7 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, str, str]]:
                 yield table.line_num, path, name
 
 
-def _finder(manifest: Manifest) -> Callable[[str, str], Item]:
+def _finder(manifest: Manifest, data: Data) -> Callable[[str, str], Item]:
     """A function that finds an item by its path, or by as much of it as tells it from others."""
     by_path = {item.path: item for item in manifest.items}
     by_name: dict[str, list[Item]] = defaultdict(list)
@@ -145,18 +218,26 @@ def _finder(manifest: Manifest) -> Callable[[str, str], Item]:
     def find(where: str, path: str) -> Item:
         found = [by_path[path]] if path in by_path else []
         found = found or by_name[_with_class(path)] or by_name[_stem(path)]
-        if len(found) == 1 and found[0].split in ("train", "validation"):
+        if len(found) == 1 and found[0].split in _TRAINING_FOLD:
             return found[0]
         what = "is not in this data set"
         if found:
             what = "means several videos" if len(found) > 1 else "is a test video"
+        elif data.layout == "hmdb51" and not data.train_on_unused:
+            what += " without data.train_on_unused=true"
         raise UserError(f"{where}: {path!r} {what} (fold {manifest.fold})")
 
     return find
 
 
-def _class(where: str, name: str, item: Item, manifest: Manifest) -> int:
-    """The class a table names for an item."""
+def _class(where: str, name: str | None, item: Item, manifest: Manifest) -> int:
+    """The class a table names for an item, or the item's own."""
+    if name is None:
+        if item.label == UNKNOWN:
+            raise UserError(
+                f"{where}: {item.path} is of no known class; name it in a CSV path,label"
+            )
+        return item.label
     if name not in manifest.classes:
         near = difflib.get_close_matches(name, manifest.classes, n=1)
         known = f"did you mean {near[0]}?" if near else f"known: {', '.join(manifest.classes[:9])}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -20,7 +21,6 @@ UNLABELLED = "unlabelled"
 """The folder beside those of the classes whose videos are of no known class (`video_folder`)."""
 
 _UCF_GROUP = re.compile(r"_(g\d+)_c\d+$")
-_HMDB_SPLITS: dict[str, Split] = {"1": "train", "2": "test"}
 
 
 def read(data: Data) -> Manifest:
@@ -30,6 +30,21 @@ def read(data: Data) -> Manifest:
         UserError: Root or lists are missing or do not read; says what was looked for and found.
     """
     return LAYOUTS[data.layout](data)
+
+
+def unlisted(manifest: Manifest, data: Data) -> list[str]:
+    """Videos under the root that no list, and no class folder, has; paths relative to it.
+
+    Args:
+        manifest: What `read` gave, whole.
+        data: What it was read with.
+    """
+    if data.layout == "hmdb51":  # its lists also name videos that neither train nor test
+        manifest = read(dataclasses.replace(data, train_on_unused=True))
+    listed = {item.path for item in manifest.items}
+    if data.layout == "video_folder":  # those recorded with test videos are left out on purpose
+        listed.update(_videos(Path(manifest.root), UNLABELLED))
+    return [path for path in _videos(Path(manifest.root), ".") if path not in listed]
 
 
 def _motion_shapes(data: Data) -> Manifest:
@@ -54,6 +69,9 @@ def _hmdb51(data: Data) -> Manifest:
             f"data.lists: no '*_test_split{data.fold}.txt' in {lists}; "
             f"see datasets/hmdb51.md for the layout"
         )
+    splits: dict[str, Split] = {"1": "train", "2": "test"}
+    if data.train_on_unused:
+        splits["0"] = "train"
     index = _index(root, "hmdb51")
     items: list[Item] = []
     for label, name in enumerate(classes):
@@ -62,10 +80,11 @@ def _hmdb51(data: Data) -> Manifest:
             stem, _, tag = line.rpartition(" ")
             if tag not in ("0", "1", "2"):
                 raise UserError(f"{file}:{number}: {line!r} is not '<file>.avi 0|1|2'")
-            if tag in _HMDB_SPLITS:
+            if tag in splits:
                 path = _find(index, f"{name}/{stem.strip()}")
-                group = f"{name}/{stem.partition(f'_{name}_')[0]}"
-                items.append(Item(path, label, group, _HMDB_SPLITS[tag]))
+                # The last time: a film's own name may hold the class ('How_to_pour_beer_pour_u_…').
+                group = f"{name}/{stem.rpartition(f'_{name}_')[0] or stem}"
+                items.append(Item(path, label, group, splits[tag]))
     return Manifest("hmdb51", str(root), data.fold, tuple(classes), tuple(items))
 
 

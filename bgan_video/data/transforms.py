@@ -98,12 +98,13 @@ def _crop(frames: Frames, side: float, along_y: float, along_x: float, size: int
     left = round((width - pixels) * along_x)
     window = np.ascontiguousarray(frames[:, top : top + pixels, left : left + pixels])
     raw = torch.from_numpy(window)  # pyright: ignore[reportUnknownMemberType] - torch's stub
-    clip = rearrange(raw, "t h w c -> t c h w").float() / 255
-    if pixels == size:
-        return clip
-    return F.interpolate(
-        clip, size=(size, size), mode="bilinear", antialias=pixels > size, align_corners=False
-    )
+    clip = rearrange(raw, "t h w c -> t c h w")
+    if pixels != size:
+        # On bytes, channels last in memory: 2 to 10 times as fast as on floats, to a grey level.
+        clip = F.interpolate(
+            clip, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+        )
+    return clip.float() / 255
 
 
 def _jitter_color(clip: Tensor, strength: float, random: np.random.Generator) -> Tensor:

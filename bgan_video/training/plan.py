@@ -10,7 +10,7 @@ from torch import nn
 from bgan_video import config as config_module
 from bgan_video import precision
 from bgan_video.config import Config
-from bgan_video.data import layouts, splits
+from bgan_video.data import labels, layouts, splits
 from bgan_video.models import build_discriminator, build_generator
 from bgan_video.training.chains import step_sizes
 
@@ -59,6 +59,7 @@ def plan(config: Config) -> str:
         f"{splits_count['train']} training {config.items}, "
         f"{len(manifest.labelled)} of them labelled, {splits_count['validation']} for validation, "
         f"{splits_count['test']} for test",
+        *(f"note: {remark}" for remark in labels.remarks(manifest, config.data)),
         f"networks: {num_d} discriminators of {discriminator:,} parameters, "
         f"{num_g} generators of {generator:,}"
         + (" (all of them again at temperature 0)" if b.cold else "")

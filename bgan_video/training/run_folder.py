@@ -13,7 +13,7 @@ import torch
 
 from bgan_video import config as config_module
 from bgan_video.config import Config
-from bgan_video.data import layouts, splits
+from bgan_video.data import labels, layouts, splits
 from bgan_video.data.frames import Broken, Frames, survey
 from bgan_video.data.manifest import Manifest
 from bgan_video.errors import UserError
@@ -127,6 +127,8 @@ def prepare_data(config: Config) -> tuple[Manifest, list[Broken], Frames]:
         )
     if broken:
         console.say(f"left out {len(broken)} broken {config.items}; broken.jsonl lists them")
+    for remark in labels.remarks(manifest, config.data):
+        console.say(f"note: {remark}")
     return manifest, broken, frames
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torchvision.models import get_model_weights
 
 from bgan_video import config
 from bgan_video.data import transforms
 from bgan_video.data.transforms import Crop, View
+from bgan_video.models import backbones
 
 SIZE = 12
 
@@ -144,6 +147,23 @@ def test_a_crop_is_a_square_of_at_least_its_scale(scale: float, seed: int) -> No
         assert scale * 60 - 6 <= reached <= 60 + 6
 
 
+@settings(deadline=None)
+@given(st.floats(0.2, 1), st.integers(8, 40), st.sampled_from([1, 3]), seeds)
+def test_a_crop_is_resized_on_bytes_as_on_floats_to_a_grey_level(
+    scale: float, size: int, channels: int, seed: int
+) -> None:
+    frames = rng(seed).integers(0, 256, (2, 30, 30, channels), np.uint8)
+    x = (plain(size=size, min_scale=scale)(frames, rng(seed)) + 1) * 127.5
+    again = rng(seed)  # the same draws, written out
+    side = round(30 * again.uniform(scale, 1.0))
+    top, left = (round((30 - side) * at) for at in again.uniform(size=2))
+    window = torch.from_numpy(frames[:, top : top + side, left : left + side]).float()
+    exact = F.interpolate(
+        window.permute(0, 3, 1, 2), size=(size, size), mode="bilinear", antialias=True
+    )
+    assert (x - exact.transpose(0, 1)).abs().max() < 1.01
+
+
 @given(seeds)
 def test_colour_jitter_keeps_within_its_strength(seed: int) -> None:
     grey = np.full((2, SIZE, SIZE, 3), 100, np.uint8)
@@ -239,3 +259,17 @@ def test_a_test_crop_shows_only_what_is_in_the_frame(
 
 def test_one_crop_is_the_centre() -> None:
     assert transforms.CROPS == {1: ("centre",), 3: ("left", "centre", "right")}
+
+
+# --- normalisation -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", backbones.VIDEO_BACKBONES)
+def test_a_video_body_gets_the_normalisation_its_weights_were_trained_with(name: str) -> None:
+    preset = get_model_weights(name).DEFAULT.transforms()  # type: ignore[attr-defined]
+    body, _ = backbones.video_body(name, None)
+    view = plain()(noise(2, SIZE, SIZE), rng())
+    expected = (view + 1) / 2
+    for channel, (mean, std) in enumerate(zip(preset.mean, preset.std, strict=True)):
+        expected[channel] = (expected[channel] - mean) / std
+    torch.testing.assert_close(body[0](view[None])[0], expected)  # type: ignore[index]

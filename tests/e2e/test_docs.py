@@ -38,6 +38,33 @@ def write_labels(root: Path, file: Path) -> None:
     file.write_text("\n".join(["path,label", *rows]) + "\n")
 
 
+def lay_out_as_hmdb51(videos: Path, root: Path) -> None:
+    """A film for each group: the first is tested on, the second unused, the others train."""
+    lists = root / "testTrainMulti_7030_splits"
+    lists.mkdir(parents=True)
+    for folder in videos.glob("[A-Z]*"):
+        (root / folder.name).mkdir()
+        files = sorted(folder.glob("*.avi"))
+        names = [f"film{n}_{folder.name}_u_nm_np1_ba_goo_0" for n in range(len(files))]
+        for name, file in zip(names, files, strict=True):
+            (root / folder.name / f"{name}.avi").symlink_to(file)
+        tags = ["2", "0", *["1"] * (len(files) - 2)]
+        rows = [f"{name}.avi {tag} " for name, tag in zip(names, tags, strict=True)]
+        (lists / f"{folder.name}_test_split1.txt").write_text("\n".join(rows))
+
+
+def write_published_lists(videos: Path, folder: Path) -> None:
+    """Lists of labelled videos under their published names, in their published form."""
+    folder.mkdir()
+    rows = (videos / "ucfTrainTestlist" / "trainlist01.txt").read_text().splitlines()
+    paths = [row.split()[0].removesuffix(".avi") for row in rows]
+    file = folder / "ucf101_train_5_percent_labeled_split_1_rawframes.txt"
+    file.write_text("\n".join(f"{path} 40 0" for path in paths))
+    unused = [f"{c.name}/film1_{c.name}_u_nm_np1_ba_goo_0 40 0" for c in videos.glob("[A-Z]*")]
+    file = folder / "hmdb51_train_40_percent_labeled_split_1_rawframes.txt"
+    file.write_text("\n".join(unused))
+
+
 COMMANDS = sorted({command for document in DOCUMENTS for command in shown(document)})
 
 
@@ -65,6 +92,8 @@ def test_a_shown_command_works(
     for name in ("my_videos", "new_videos"):
         shutil.copytree(small_videos, tmp_path / name)
         shutil.rmtree(tmp_path / name / "ucfTrainTestlist")
+    lay_out_as_hmdb51(small_videos, tmp_path / "HMDB51")
+    write_published_lists(small_videos, tmp_path / "lists")
     write_labels(tmp_path / "my_videos", tmp_path / "runs" / "video_folder" / "suggestions.csv")
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command)
@@ -78,6 +107,8 @@ def test_a_shown_command_works(
     else:
         assert words[0] == "bgan-video", f"no rule how to run {command!r}"
         words = words[1:]
+    if words[:2] == ["data", "check"]:
+        words.append("data.labels_per_class=1")
     if words[0] == "train" and "--resume" not in words:
         small = [w for w in runs.TINY if not w.startswith(("data.labels", "baseline."))]
         if not any(w.startswith("data.root") for w in words):

@@ -1,0 +1,260 @@
+"""What a data set holds, and what is wrong with it, before a run is made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from bgan_video.config import Config
+from bgan_video.data import clips, labels, layouts, splits
+from bgan_video.data.decode import BrokenVideo
+from bgan_video.data.frames import Reader, VideoFiles
+from bgan_video.data.manifest import UNKNOWN, Item, Manifest, Split
+from bgan_video.errors import UserError
+
+NOT_THERE = "no such file"
+SPLITS: tuple[Split, ...] = ("train", "validation", "test", "open")
+Kind = Literal[
+    "missing", "broken", "short", "duplicate", "group", "class", "label", "list", "unlisted"
+]
+
+
+class Reading(NamedTuple):
+    """What one file gave: `content` is a hash; `reason` says why there is none."""
+
+    num_frames: int = 0
+    content: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Trap:
+    """Something a person should know before training: what it is about, and why."""
+
+    kind: Kind
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Decoded frames of the videos that read."""
+
+    videos: int
+    shortest: int
+    median: float
+    longest: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split; `lengths` is None where no file of it was read."""
+
+    videos: int
+    groups: int
+    lengths: Lengths | None
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """Videos of a class by split, and how many labels training sees."""
+
+    name: str
+    labelled: int
+    videos: dict[Split, int]
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """What `bgan-video data check` says.
+
+    Attributes:
+        name: Of the data set.
+        root: Its folder.
+        fold: The official split, from 1.
+        videos: All that a run with these settings is made of, whether their files read or not.
+        labelled: Training videos whose label is used.
+        beside_labelled: Unlabelled training videos that share a recording with a labelled one.
+        left_out: Those that `data.separate_recordings` took out.
+        were_read: Whether files were decoded; else traps that only show in frames are missing.
+        parts: By split.
+        classes: In label order; classes held out and videos of no known class at the end.
+        groups: Videos by split, of each group.
+        traps: Everything found wrong, in the order of `Kind`.
+    """
+
+    name: str
+    root: str
+    fold: int
+    videos: int
+    labelled: int
+    beside_labelled: int
+    left_out: int
+    were_read: bool
+    parts: dict[Split, Part]
+    classes: tuple[ClassCount, ...]
+    groups: dict[str, dict[Split, int]]
+    traps: tuple[Trap, ...]
+
+
+def inspect(
+    config: Config,
+    read: bool = True,
+    progress: Callable[[Sequence[Item]], Iterable[Item]] = iter,
+) -> DataCheck:
+    """Look at lists, files and, where `read`, at every frame.
+
+    Args:
+        config: Its `data` says which videos and labels, `clip` what is too short.
+        read: Decode every file. Without, files are told apart by their size and ends alone.
+        progress: May wrap the items that are looked at in a progress bar.
+
+    Raises:
+        UserError: The layout is not one of videos, root or lists are missing or do not read, or the
+            settings ask for what the lists do not have.
+    """
+    if config.spatial_dims != 3:
+        raise UserError(
+            f"data.layout={config.data.layout} has {config.items}; data check is for videos"
+        )
+    listed = layouts.read(config.data)
+    together, wrong_lines = _label(listed, config)
+    chosen = {item.path: item.label for item in together.labelled}
+    manifest = labels.use(together, chosen, config.data)
+    reader = VideoFiles(Path(listed.root), config.data.decoder, config.load_size)
+    look = _read if read else _glance
+    readings = {
+        item.path: look(item.path, Path(listed.root), reader) for item in progress(manifest.items)
+    }
+    traps = [
+        *find_traps(manifest, readings, config),
+        *(Trap("label", manifest.name, line) for line in labels.remarks(manifest, config.data)),
+        *(Trap("list", str(config.data.label_list), line) for line in wrong_lines),
+        *(
+            Trap("unlisted", path, "no list and no class folder has it")
+            for path in layouts.unlisted(listed, config.data)
+        ),
+    ]
+    return DataCheck(
+        name=manifest.name,
+        root=manifest.root,
+        fold=manifest.fold,
+        videos=len(manifest.items),
+        labelled=len(manifest.labelled),
+        beside_labelled=len(labels.beside_labelled(manifest, config.data)),
+        left_out=len(together.items) - len(manifest.items),
+        were_read=read,
+        parts={split: _part(manifest.part(split), readings) for split in SPLITS},
+        classes=tuple(_class_counts(manifest)),
+        groups=_groups(manifest),
+        traps=tuple(traps),
+    )
+
+
+def find_traps(
+    manifest: Manifest, readings: Mapping[str, Reading], config: Config
+) -> Iterator[Trap]:
+    """What is wrong with a split manifest and the files of it, whose readings are given by path."""
+    for path, reading in readings.items():
+        if reading.reason:
+            kind = "missing" if reading.reason == NOT_THERE else "broken"
+            yield Trap(kind, path, reading.reason)
+    span = clips.span(config.clip.num_frames, config.clip.stride)
+    for path, reading in readings.items():
+        if 0 < reading.num_frames < span:
+            why = f"{reading.num_frames} frames, a clip reaches over {span}"
+            yield Trap("short", path, f"{why} (clip.short_clip={config.clip.short_clip})")
+    yield from _duplicates(manifest, readings)
+    for group, videos in _groups(manifest).items():
+        # What is held out for the open set is cut from the test fold.
+        sides = {"test" if split == "open" else split for split in videos}
+        if len(sides) > 1:
+            counts = ", ".join(f"{number} in {split}" for split, number in videos.items())
+            yield Trap("group", group, counts)
+    for count in _class_counts(manifest):
+        for split in ("train", "test"):
+            if count.name in manifest.classes and split not in count.videos:
+                yield Trap("class", count.name, f"no video in {split}")
+
+
+def _label(listed: Manifest, config: Config) -> tuple[Manifest, list[str]]:
+    """Split and labelled as a run would have it, with all lines of a label list that fail."""
+    data = dataclasses.replace(config.data, separate_recordings=False)
+    if data.label_list is None:
+        return splits.split(listed, data, first_labels=config.compat.first_labels), []
+    unlabelled = dataclasses.replace(data, label_list=None, num_labelled=0)
+    manifest = splits.split(listed, unlabelled)
+    chosen, wrong_lines = labels.read_list(manifest, data)
+    return labels.use(manifest, chosen, data), wrong_lines
+
+
+def _read(path: str, root: Path, reader: Reader) -> Reading:
+    if not (root / path).is_file():
+        return Reading(reason=NOT_THERE)
+    try:
+        frames = reader.read_all(path)
+    except BrokenVideo as error:
+        return Reading(reason=error.reason)
+    digest = hashlib.blake2b(str(frames.shape).encode(), digest_size=16)
+    digest.update(frames.tobytes())
+    return Reading(len(frames), digest.hexdigest())
+
+
+def _glance(path: str, _root: Path, reader: Reader) -> Reading:
+    content = reader.fingerprint(path)
+    return Reading(content=content, reason="" if content else NOT_THERE)
+
+
+def _duplicates(manifest: Manifest, readings: Mapping[str, Reading]) -> Iterator[Trap]:
+    copies: dict[str, list[Item]] = defaultdict(list)
+    for item in manifest.items:
+        if content := readings[item.path].content:
+            copies[content].append(item)
+    for first, *others in copies.values():
+        for other in others:
+            apart = [
+                f"{what} {a} and {b}"
+                for what, a, b in (
+                    ("split", first.split, other.split),
+                    ("class", _class_name(manifest, first), _class_name(manifest, other)),
+                )
+                if a != b
+            ]
+            yield Trap("duplicate", other.path, "; ".join([f"same as {first.path}", *apart]))
+
+
+def _part(items: Sequence[Item], readings: Mapping[str, Reading]) -> Part:
+    frames = [n for item in items if (n := readings[item.path].num_frames)]
+    lengths = None
+    if frames:
+        lengths = Lengths(len(frames), min(frames), statistics.median(frames), max(frames))
+    return Part(len(items), len({item.group for item in items}), lengths)
+
+
+def _class_counts(manifest: Manifest) -> Iterator[ClassCount]:
+    labelled = Counter(item.label for item in manifest.labelled)
+    videos: dict[int, Counter[Split]] = defaultdict(Counter)
+    for item in manifest.items:
+        videos[item.label][item.split] += 1
+    for label, name in enumerate((*manifest.classes, *manifest.open_classes)):
+        yield ClassCount(name, labelled[label], dict(videos[label]))
+    if UNKNOWN in videos:
+        yield ClassCount("(no known class)", 0, dict(videos[UNKNOWN]))
+
+
+def _groups(manifest: Manifest) -> dict[str, dict[Split, int]]:
+    counts: dict[str, Counter[Split]] = defaultdict(Counter)
+    for item in manifest.items:
+        counts[item.group][item.split] += 1
+    return {group: dict(counts[group]) for group in sorted(counts)}
+
+
+def _class_name(manifest: Manifest, item: Item) -> str:
+    names = (*manifest.classes, *manifest.open_classes)
+    return "unknown" if item.label == UNKNOWN else names[item.label]
