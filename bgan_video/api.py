@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bgan_video.config import Config
+from bgan_video.data import layouts
 from bgan_video.evaluation.trained import TrainedRun, load
 from bgan_video.reports import write_report
 from bgan_video.reports.figures import label_of
-from bgan_video.training import loop, run_folder
+from bgan_video.training import console, loop, run_folder
 from bgan_video.training.plan import plan
 
-__all__ = ["Result", "TrainedRun", "comparison", "load", "plan", "resume", "train"]
+if TYPE_CHECKING:
+    from bgan_video.data.prepare import Prepared
+
+__all__ = [
+    "Result",
+    "TrainedRun",
+    "comparison",
+    "load",
+    "plan",
+    "prepare",
+    "resume",
+    "train",
+    "verify",
+]
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,28 @@ def resume(folder: Path | str) -> Result:
     """Continue a run from its last checkpoint, to the same end it would have had."""
     folder = Path(folder)
     return _finish(loop.train(run_folder.open_config(folder), resume=folder))
+
+
+def prepare(config: Config) -> Prepared:
+    """Decode the videos of a data set into the clip store `data.store`, or go on with it.
+
+    Raises:
+        UserError: The store or its place does not serve, or the disk is full.
+    """
+    from bgan_video.data import prepare  # it locks files as POSIX systems do; nothing else needs it
+
+    return prepare.prepare(layouts.read(config.data), config, console.say, console.progress)
+
+
+def verify(config: Config) -> int:
+    """Compare the clip store with its checksums; returns how many videos it has.
+
+    Raises:
+        UserError: Names the videos that are damaged.
+    """
+    from bgan_video.data import prepare
+
+    return prepare.verify(config, console.say, console.progress)
 
 
 def comparison(models: dict[str, Any]) -> str:

@@ -32,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; --resume continues a training run that has a folder\n")
+        sys.stderr.write(
+            "interrupted; --resume continues a training run that has a folder, prepare goes on "
+            "when it is run again\n"
+        )
         return 130
     return 0
 
@@ -50,6 +53,17 @@ def _train(options: argparse.Namespace) -> None:
     from bgan_video import api
 
     _say(api.plan(config) if options.dry_run else str(api.train(config, file.stem)))
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    config = config_module.load(options.config, options.overrides)
+    from bgan_video import api
+
+    if options.verify:
+        _say(f"{config.data.store}: all {api.verify(config)} videos are whole")
+        return
+    prepared = api.prepare(config)
+    _say(json.dumps(dataclasses.asdict(prepared)) if options.json else str(prepared))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -168,6 +182,20 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--config", help="a YAML file of settings (default: configs/demo.yaml)")
     sub.add_argument("--resume", metavar="RUN", help="continue the run in this folder")
     sub.add_argument("--dry-run", action="store_true", help="print settings and plan, and stop")
+    _add_overrides(sub)
+
+    sub = add(
+        "prepare",
+        _prepare,
+        "Decode every video once into the clip store that training then reads; goes on after a "
+        "kill.",
+        "  bgan-video prepare --config configs/ucf101.yaml data.root=UCF-101 "
+        "data.store=ucf101.store\n"
+        "  bgan-video prepare --config configs/ucf101.yaml data.store=ucf101.store --verify",
+    )
+    sub.add_argument("--config", help="a YAML file of settings (default: the built-in ones)")
+    sub.add_argument("--verify", action="store_true", help="compare the store with its checksums")
+    sub.add_argument("--json", action="store_true", help="print the outcome as JSON")
     _add_overrides(sub)
 
     sub = add(
