@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
@@ -197,3 +198,19 @@ def test_what_fails_in_a_worker_is_said_in_one_line(of: Any, workers: int) -> No
     assert str(caught.value) == "0.avi no longer reads: it was cut short"
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+class Stuck:
+    """Stands for `Frames`: one video takes for ever to read."""
+
+    def read(self, item: Item, indices: Sequence[int]) -> np.ndarray:
+        if item.path == "3.avi":
+            time.sleep(6)
+        return Pictures().read(item, indices)
+
+
+def test_a_time_out_names_the_video_that_was_being_read() -> None:
+    chosen = settings("data.num_workers=2", "data.worker_timeout=3")
+    batches = unlabelled_batches(videos(4), cast(Frames, Stuck()), chosen, 0)
+    with pytest.raises(UserError, match=r"timed out after 3 seconds \(it was reading 3\.avi; data"):
+        list(itertools.islice(batches, 4))
