@@ -146,10 +146,15 @@ def verify(config: Config, say: Say, progress: Progress) -> int:
             if not _is_whole(folder, record):
                 reason = f"damaged in {folder}"
                 damaged.append(Record(record.path, record.fingerprint, error=reason))
-        with (folder / store.INDEX).open("ab", buffering=0) as index:
-            _append(index, damaged)
-    if damaged:
         names = ", ".join(record.path for record in damaged)
+        try:
+            with (folder / store.INDEX).open("ab", buffering=0) as index:
+                _append(index, damaged)
+        except OSError as error:
+            raise UserError(
+                f"data.store={folder}: {error.strerror}; damaged and not marked: {names}"
+            ) from None
+    if damaged:
         raise UserError(
             f"data.store={folder}: {len(damaged)} of {len(whole)} videos are damaged: {names}; "
             f"decode them anew: {store.command(config)}"

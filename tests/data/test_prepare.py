@@ -22,7 +22,7 @@ from bgan_video.data.frames import Frames, survey
 from bgan_video.errors import UserError
 from tests.data import stores
 
-ONCE = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ONCE = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_killed_again_and_again_it_goes_on(
 ):
     videos = stores.few_videos(small_videos, tmp_path / "twelve", per_class=6)
     of = stores.settings(videos, folder, f"data.num_workers={workers}")
-    stores.slow_decoding(monkeypatch, 0.02)
+    stores.slow_decoding(monkeypatch, 0.1)
     for lines in (1, 4, 8):
         process = stores.start(of)
         stores.wait_for_lines(folder, lines, process)
