@@ -90,7 +90,7 @@ class ClipStream:
     def being_read(self) -> list[str]:
         """The videos that loading processes are reading at this moment."""
         samples = [int(sample) for sample in self._reading]
-        return [self.item(sample).path for sample in samples if sample >= 0]
+        return sorted({self.item(sample).path for sample in samples if sample >= 0})
 
 
 class LabelledClips(Dataset[LabelledBatch]):

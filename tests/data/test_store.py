@@ -25,6 +25,7 @@ from bgan_video.data.manifest import Item
 from bgan_video.data.streams import unlabelled_batches
 from bgan_video.errors import UserError
 from tests.data import stores
+from tests.e2e import runs
 
 
 @pytest.fixture(scope="module")
@@ -242,4 +243,4 @@ def test_a_damaged_line_of_the_index_is_told_by_number(own: Config):
 
 def test_images_have_no_store():
     with pytest.raises(UserError, match=r"data\.store holds videos, but data\.layout=mnist"):
-        config.load("configs/image/mnist.yaml", ["data.store=x"])
+        config.load(runs.REPOSITORY / "configs" / "image" / "mnist.yaml", ["data.store=x"])
