@@ -1,38 +1,39 @@
-"""The original's synthetic experiment: which GAN covers ten clusters in a plane (one figure).
+"""The original's synthetic experiment: which GAN covers ten clusters in a plane? One figure.
 
     python -m benchmarks.synthetic --out synthetic
 
-Saatchi & Wilson 2017, section 4.1. Three ways of training the same two networks without labels, the
-same number of iterations and items an iteration: one maximum-likelihood GAN, ten independent ones,
-and the Bayesian GAN of configs/image/synthetic.yaml. On the first two principal components of the
-data every method's samples are compared with the data as a density (Jensen-Shannon divergence) and
-cluster by cluster. Runs that are in results.jsonl already are not run again.
+Saatchi & Wilson 2017, section 4.1. The same two networks, without labels, are trained in three
+ways with the same iterations and items an iteration: one maximum-likelihood GAN, ten independent
+ones, and the Bayesian GAN of configs/image/synthetic.yaml. On the first two principal components
+of the data, samples are compared with the data as a density and cluster by cluster. Each run is a
+line of results.jsonl; a run that is there already, with the same settings, is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import json
-import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from bgan_video import config, precision, rng
 from bgan_video.config import Config
 from bgan_video.data import images
-from bgan_video.data.streams import unlabelled_batches
+from bgan_video.data.streams import UnlabelledBatch, unlabelled_batches
 from bgan_video.files import write_atomically
 from bgan_video.models import build_generator
 from bgan_video.training import run_folder
@@ -40,6 +41,7 @@ from bgan_video.training.trainer import DataSize, Trainer, draw_latents
 
 Array = NDArray[Any]
 State = dict[str, Tensor]
+Row = dict[str, Any]
 
 RECIPE = "configs/image/synthetic.yaml"
 METHODS = {
@@ -50,110 +52,135 @@ METHODS = {
     ],
     "bayesian": [],
 }
+TITLES = {
+    "gan": "maximum-likelihood GAN",
+    "ensemble": "10 independent GANs",
+    "bayesian": "Bayesian GAN",
+}
+COLORS = {"data": "#555555", "gan": "#D55E00", "ensemble": "#009E73", "bayesian": "#0072B2"}
 NUM_SAMPLES = 10_000
+NUM_SHOWN = 1_500
 CELLS = 160
 BANDWIDTH = 0.3
 """Of the density estimate, in standard deviations of a cluster."""
 NEAR = 3.0
 """Standard deviations from its centre within which a sample belongs to a cluster."""
 COVERED = 1 / 5
-"""Part of its true share from which on a cluster counts as covered."""
+"""Part of its share of the data from which on a cluster counts as covered."""
 
 
 @dataclass(frozen=True)
 class Plane:
-    """The plane of the data, in which everything is measured.
-
-    Attributes:
-        mean: `[D]`.
-        axes: `[2, D]`, the first two principal components.
-        whiten: `[2, 2]`, under which a cluster's points are N(centre, I).
-        centres: `[K, 2]`, whitened.
-        shares: `[K]`, the part of the data that belongs to each cluster.
-        density: Of the data on the grid.
-    """
+    """The first two principal components of the data, where everything is measured."""
 
     mean: Array
+    """`[D]`."""
     axes: Array
-    whiten: Array
+    """`[2, D]`."""
     centres: Array
+    """`[K, 2]`."""
+    whiten: Array
+    """`[K, 2, 2]`: under the k-th, cluster k's points are N(centre, I)."""
+    sigma: float
+    """Standard deviation of a cluster along one axis."""
     low: Array
     high: Array
-    sigma: float
 
     @staticmethod
     def of(data: Array, labels: Array) -> Plane:
         mean = data.mean(axis=0)
         axes = np.linalg.svd(data - mean, full_matrices=False)[2][:2]
         points = (data - mean) @ axes.T
-        centres = np.stack([points[labels == k].mean(axis=0) for k in np.unique(labels)])
-        within = np.cov((points - centres[labels]).T)
-        whiten = np.linalg.inv(np.linalg.cholesky(within)).T
-        sigma = math.sqrt(np.trace(within) / 2)
-        margin = 4 * sigma
+        clusters = [points[labels == k] for k in np.unique(labels)]
+        covariances = np.stack([np.cov(c.T) for c in clusters])
+        sigma = float(np.sqrt(covariances.trace(axis1=1, axis2=2).mean() / 2))
         return Plane(
-            mean, axes, whiten, centres @ whiten, points.min(0) - margin, points.max(0) + margin, sigma
+            mean=mean,
+            axes=axes,
+            centres=np.stack([c.mean(axis=0) for c in clusters]),
+            whiten=np.linalg.inv(np.linalg.cholesky(covariances)).swapaxes(1, 2),
+            sigma=sigma,
+            low=points.min(axis=0) - 4 * sigma,
+            high=points.max(axis=0) + 4 * sigma,
         )
 
     def project(self, items: Array) -> Array:
         return (items - self.mean) @ self.axes.T
 
     def off_plane(self, items: Array) -> float:
-        """Root mean square distance of items to the plane, in a cluster's standard deviations."""
-        centred = items - self.mean
-        residual = centred - centred @ self.axes.T @ self.axes
-        return float(np.sqrt((residual**2).sum(axis=1).mean())) / self.sigma
+        """Root mean square distance of items to the plane, in `sigma`."""
+        off = items - self.mean - self.project(items) @ self.axes
+        return float(np.sqrt((off**2).sum(axis=1).mean())) / self.sigma
 
     def density(self, points: Array) -> Array:
         return density(points, self.low, self.high, BANDWIDTH * self.sigma)
 
     def shares(self, points: Array) -> Array:
-        return shares(points @ self.whiten, self.centres)
+        """The part of all points that belongs to each cluster: the nearest, and near."""
+        offset = points[:, None] - self.centres
+        distance = np.linalg.norm(np.einsum("nki,kij->nkj", offset, self.whiten), axis=-1)
+        nearest = distance.argmin(axis=1)[distance.min(axis=1) <= NEAR]
+        return np.bincount(nearest, minlength=len(self.centres)) / len(points)
 
 
 def density(points: Array, low: Array, high: Array, bandwidth: float) -> Array:
-    """A Gaussian kernel density estimate on a grid, as a probability for each cell.
+    """A Gaussian kernel density estimate: the probability of each cell of a grid.
 
-    What lies outside counts at the border, so that no mass is lost.
+    What lies outside the grid counts at its border, so that no mass is lost.
     """
     edges = [np.linspace(a, b, CELLS + 1) for a, b in zip(low, high, strict=True)]
-    inside = np.clip(points, low, high)
-    mass = np.histogram2d(inside[:, 0], inside[:, 1], edges)[0] / len(points)
-    smooth = [_kernel(e, bandwidth) for e in edges]
-    return smooth[0] @ mass @ smooth[1].T
+    x, y = np.clip(points, low, high).T
+    mass = np.histogram2d(x, y, edges)[0] / len(points)
+    across, along = (_smoothing(e, bandwidth) for e in edges)
+    return across @ mass @ along.T
 
 
-def _kernel(edges: Array, bandwidth: float) -> Array:
-    """`[to, from]`: where a cell's mass goes; columns sum to 1."""
+def _smoothing(edges: Array, bandwidth: float) -> Array:
+    """`[to, from]`: where the mass of each cell goes; columns sum to 1."""
     middle = (edges[1:] + edges[:-1]) / 2
     weights = np.exp(-0.5 * ((middle[:, None] - middle) / bandwidth) ** 2)
     return weights / weights.sum(axis=0)
 
 
 def js_divergence(p: Array, q: Array) -> float:
-    """Jensen-Shannon divergence of two probability tables in nats: 0 to ln 2."""
-    return (_half(p, q) + _half(q, p)) / 2
+    """Jensen-Shannon divergence of two tables of probabilities in nats: 0 to ln 2."""
+    return (_kl_to_mean(p, q) + _kl_to_mean(q, p)) / 2
 
 
-def _half(p: Array, q: Array) -> float:
-    """KL(p || (p + q) / 2)."""
+def _kl_to_mean(p: Array, q: Array) -> float:
     at = p > 0
     return float((p[at] * np.log(2 * p[at] / (p + q)[at])).sum())
 
 
-def shares(points: Array, centres: Array) -> Array:
-    """The part of all points whose nearest centre is k and not farther than `NEAR`."""
-    distance = np.linalg.norm(points[:, None] - centres, axis=-1)
-    nearest = distance.argmin(axis=1)[distance.min(axis=1) <= NEAR]
-    return np.bincount(nearest, minlength=len(centres)) / len(points)
+class Ruler:
+    """Measures items against the data: the training set, and as many fresh ones as a floor."""
 
+    def __init__(self) -> None:
+        data, labels = images.synthetic().train
+        # A set ten times as large has as many test points as the data, of the same clusters.
+        fresh = images.synthetic(num_points=10 * len(data)).test[0]
+        self.plane = Plane.of(data.astype(np.float64), labels)
+        self.points = self.plane.project(data)
+        self._density = self.plane.density(self.points)
+        self._shares = self.plane.shares(self.points)
+        self.floor = self.measure(fresh[:NUM_SAMPLES])
 
-def num_covered(found: Array, true: Array) -> int:
-    return int((found >= COVERED * true).sum())
+    def measure(self, items: Array) -> dict[str, float]:
+        points = self.plane.project(items)
+        shares = self.plane.shares(points)
+        return {
+            "js": js_divergence(self.plane.density(points), self._density),
+            "modes": self.num_covered(shares),
+            "on_clusters": float(shares.sum()),
+            "off_plane": self.plane.off_plane(items),
+        }
+
+    def num_covered(self, shares: Array) -> int:
+        return int((shares >= COVERED * self._shares).sum())
 
 
 def generate(c: Config, states: Sequence[State]) -> Array:
-    """`NUM_SAMPLES` samples of the mixture of generators, always from the same latents."""
+    """`NUM_SAMPLES` of the even mixture of generators, always from the same latents."""
     module = build_generator(c)
     latents = draw_latents(c, NUM_SAMPLES, rng.generator(c.run.seed, "benchmark"))
     with torch.no_grad():
@@ -162,3 +189,147 @@ def generate(c: Config, states: Sequence[State]) -> Array:
             for state, z in zip(states, latents.tensor_split(len(states)), strict=True)
         ]
     return torch.cat(made).numpy().astype(np.float64)
+
+
+def train(c: Config, batches: Iterator[UnlabelledBatch], ruler: Ruler, every: int) -> Row:
+    """One run: what is measured on the way, and where its last samples lie."""
+    trainer = Trainer(c, DataSize(c.num_classes(10), len(ruler.points)), precision.resolve(c.run))
+    p, steps = c.posterior, c.train.steps
+    states: list[State] = []
+    stored: deque[list[State]] = deque(maxlen=p.max_samples)
+    curve: list[Row] = []
+    started = time.perf_counter()
+    for step in range(1, steps + 1):
+        trainer.step(step - 1, None, next(batches))
+        after = step - p.burn_in
+        if after > 0 and after % p.thinning == 0:
+            stored.append([copy.deepcopy(g.network.state_dict()) for g in trainer.generators])
+        if step % every == 0 or step == steps:
+            states = [g.network.state_dict() for g in trainer.generators]
+            row: Row = {"step": step, **ruler.measure(generate(c, states))}
+            if stored:
+                # Every method gets the mixture of its last iterates, not the posterior alone.
+                row["stored"] = ruler.measure(generate(c, [s for kept in stored for s in kept]))
+            curve.append(row)
+    alone = [ruler.measure(generate(c, [state]))["modes"] for state in states]
+    points = ruler.plane.project(generate(c, states))[:: NUM_SAMPLES // NUM_SHOWN]
+    return {
+        "seconds": time.perf_counter() - started,
+        "curve": curve,
+        "modes_alone": float(np.mean(alone)),
+        "points": points.round(1).tolist(),
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, help="by default those of the recipe")
+    parser.add_argument("--every", type=int, default=50, help="iterations between measurements")
+    parser.add_argument("overrides", nargs="*", help="key=value, for all three methods")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    file = options.out / "results.jsonl"
+    ruler = Ruler()
+    c = settings([], options)
+    manifest, _, frames = run_folder.prepare_data(c)
+    items = manifest.part("train")
+    rows: list[Row] = []
+    for seed in range(options.seeds):
+        for method, own in METHODS.items():
+            c = settings([*own, f"run.seed={seed}"], options)
+            told = f"{method} {options.every}\n{config.to_yaml(c)}"
+            key = hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+            past = file.read_text().splitlines() if file.is_file() else []
+            row = next((r for r in map(json.loads, past) if r["key"] == key), None)
+            if row is None:
+                batches = unlabelled_batches(items, frames, c, 0)
+                row = {"method": method, "seed": seed, "key": key}
+                row |= train(c, batches, ruler, options.every)
+                # The whole file, so that a kill leaves no line cut off.
+                write_atomically(file, "\n".join([*past, json.dumps(row)]) + "\n")
+            js, modes = (row["curve"][-1][k] for k in ("js", "modes"))
+            print(f"seed {seed} {method:9} JS {js:.3f} nats, {modes:2d} clusters", flush=True)
+            rows.append(row)
+    report(rows, ruler)
+    plot(rows, ruler, options.out / "synthetic.png", c.posterior.burn_in)
+
+
+def settings(own: list[str], options: argparse.Namespace) -> Config:
+    """A method's settings. With fewer steps all that is counted in steps shrinks alike."""
+    overrides = [*options.overrides, *own]
+    c = config.load(RECIPE, overrides)
+    if options.steps is None or options.steps == c.train.steps:
+        return c
+    part = options.steps / c.train.steps
+    scaled = {
+        "train.steps": options.steps,
+        "posterior.burn_in": round(part * c.posterior.burn_in),
+        "posterior.thinning": max(1, round(part * c.posterior.thinning)),
+    }
+    return config.load(RECIPE, [*overrides, *(f"{k}={v}" for k, v in scaled.items())])
+
+
+def report(rows: list[Row], ruler: Ruler) -> None:
+    """Mean ± standard error over seeds, after the last step."""
+    keys = ("js", "modes", "on_clusters", "off_plane")
+    print(f"\n{'after the last step':28}" + "".join(f"{key:>18}" for key in keys))
+    for method in METHODS:
+        of_method = [row for row in rows if row["method"] == method]
+        last = [row["curve"][-1] for row in of_method]
+        for name, found in (("", last), (", stored", [r.get("stored", r) for r in last])):
+            cells = [_mean_error([r[key] for r in found]) for key in keys]
+            print(f"{method + name:28}" + "".join(f"{f'{m:.3f} ± {e:.3f}':>18}" for m, e in cells))
+        mean, error = _mean_error([row["modes_alone"] for row in of_method])
+        print(f"{'  one generator alone':28}{'':18}{f'{mean:.3f} ± {error:.3f}':>18}")
+    print(f"{'fresh data':28}" + "".join(f"{ruler.floor[key]:>18.3f}" for key in keys))
+
+
+def _mean_error(values: Sequence[float]) -> tuple[float, float]:
+    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    return float(np.mean(values)), float(error)
+
+
+def plot(rows: list[Row], ruler: Ruler, path: Path, burn_in: int) -> None:
+    """Samples of the first seed in the plane above, the divergence and covered modes below."""
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(1, 1))
+    first = rows[0]["seed"]
+    panels: list[Axes] = list(above.subplots(1, 4, sharex=True, sharey=True))
+    shown = {r["method"]: np.array(r["points"]) for r in rows if r["seed"] == first}
+    _scatter(panels[0], ruler.points[:NUM_SHOWN], "data", "data, 10 clusters", ruler)
+    for ax, method in zip(panels[1:], METHODS, strict=True):
+        _scatter(ax, shown[method], method, TITLES[method], ruler)
+    js, modes = below.subplots(1, 2)
+    for method in METHODS:
+        runs = [row["curve"] for row in rows if row["method"] == method]
+        steps = [r["step"] for r in runs[0]]
+        for ax, key in ((js, "js"), (modes, "modes")):
+            values = np.array([[r[key] for r in curve] for curve in runs])
+            mean, spread = values.mean(axis=0), values.std(axis=0, ddof=min(1, len(runs) - 1))
+            ax.plot(steps, mean, color=COLORS[method], label=TITLES[method])
+            ax.fill_between(steps, mean - spread, mean + spread, color=COLORS[method], alpha=0.15)
+    js.axhline(ruler.floor["js"], color=COLORS["data"], ls="--", lw=1, label="fresh data")
+    js.set(ylim=(0, np.log(2)), ylabel="JS divergence from data (nats)")
+    modes.set(ylim=(0, len(ruler.plane.centres) + 0.5), ylabel="clusters covered, of 10")
+    for ax in (js, modes):
+        ax.axvline(burn_in, color=COLORS["bayesian"], ls=":", lw=1, label="SGHMC begins")
+        ax.set_xlabel("iteration")
+    count = len({row["seed"] for row in rows})
+    js.set_title(f"mean and standard deviation of {count} seeds", fontsize=10)
+    modes.legend(frameon=False, fontsize=8, loc="lower right")
+    js.legend(frameon=False, fontsize=8, loc="upper right")
+    figure.savefig(path, dpi=110)
+
+
+def _scatter(ax: Axes, points: Array, name: str, title: str, ruler: Ruler) -> None:
+    ax.scatter(*points.T, s=2, color=COLORS[name], alpha=0.5, linewidths=0)
+    ax.scatter(*ruler.plane.centres.T, s=18, color="black", marker="+", linewidths=0.8)
+    low, high = ruler.plane.low, ruler.plane.high
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xticks=[], yticks=[])
+    ax.set_title(title, fontsize=10)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bgan_video.api import load, resume, train
+    from bgan_video.api import load, prepare, resume, train
 
-__all__ = ["load", "resume", "train"]
+__all__ = ["load", "prepare", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bgan_video.config import Config
+from bgan_video.data import layouts
 from bgan_video.data.check import DataCheck, inspect
 from bgan_video.data.manifest import Item
 from bgan_video.errors import UserError
@@ -19,6 +20,9 @@ from bgan_video.reports.figures import label_of
 from bgan_video.training import console, loop, run_folder
 from bgan_video.training.plan import plan
 
+if TYPE_CHECKING:
+    from bgan_video.data.prepare import Prepared
+
 __all__ = [
     "Result",
     "TrainedRun",
@@ -28,9 +32,11 @@ __all__ = [
     "load",
     "measure",
     "plan",
+    "prepare",
     "resume",
     "sample",
     "train",
+    "verify",
 ]
 
 
@@ -83,6 +89,28 @@ def sample(run: TrainedRun, count: int, out: Path) -> list[Path]:
     for name, items in generate(run, count):
         files += pictures.write(out / f"samples_{name}", items, run.config.spatial_dims)
     return files
+
+
+def prepare(config: Config) -> Prepared:
+    """Decode the videos of a data set into the clip store `data.store`, or go on with it.
+
+    Raises:
+        UserError: The store or its place does not serve, or the disk is full.
+    """
+    from bgan_video.data import prepare  # it locks files as POSIX systems do; nothing else needs it
+
+    return prepare.prepare(layouts.read(config.data), config, console.say, console.progress)
+
+
+def verify(config: Config) -> int:
+    """Compare the clip store with its checksums; returns how many videos it has.
+
+    Raises:
+        UserError: Names the videos that are damaged.
+    """
+    from bgan_video.data import prepare
+
+    return prepare.verify(config, console.say, console.progress)
 
 
 def comparison(models: dict[str, Any]) -> str:

@@ -32,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; --resume continues a training run that has a folder\n")
+        sys.stderr.write(
+            "interrupted; --resume continues a training run that has a folder, prepare goes on "
+            "when it is run again\n"
+        )
         return 130
     return 0
 
@@ -59,6 +62,17 @@ def _check_data(options: argparse.Namespace) -> None:
     config = config_module.load(options.config or _default_config(), options.overrides)
     found = api.check_data(config, read=not options.no_read)
     _say(json.dumps(dataclasses.asdict(found)) if options.json else check_text.text(found))
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    config = config_module.load(options.config, options.overrides)
+    from bgan_video import api
+
+    if options.verify:
+        _say(f"{config.data.store}: all {api.verify(config)} videos are whole")
+        return
+    prepared = api.prepare(config)
+    _say(json.dumps(dataclasses.asdict(prepared)) if options.json else str(prepared))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -214,6 +228,20 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--config", help="a YAML file of settings (default: configs/demo.yaml)")
     sub.add_argument("--no-read", action="store_true", help="do not decode the files")
     sub.add_argument("--json", action="store_true", help="print everything as JSON")
+    _add_overrides(sub)
+
+    sub = add(
+        "prepare",
+        _prepare,
+        "Decode every video once into the clip store that training then reads; goes on after a "
+        "kill.",
+        "  bgan-video prepare --config configs/ucf101.yaml data.root=UCF-101 "
+        "data.store=ucf101.store\n"
+        "  bgan-video prepare --config configs/ucf101.yaml data.store=ucf101.store --verify",
+    )
+    sub.add_argument("--config", help="a YAML file of settings (default: the built-in ones)")
+    sub.add_argument("--verify", action="store_true", help="compare the store with its checksums")
+    sub.add_argument("--json", action="store_true", help="print the outcome as JSON")
     _add_overrides(sub)
 
     sub = add(

@@ -96,6 +96,11 @@ def _items(config: Config) -> None:
         )
     if config.spatial_dims == 3:
         return
+    if config.data.store is not None:
+        raise UserError(
+            f"data.store holds videos, but data.layout={config.data.layout} has {config.items}; "
+            f"set it to null"
+        )
     for key in ("num_frames", "stride", "test_clips", "test_crops"):
         if getattr(c, key) != 1:
             raise UserError(

@@ -96,6 +96,8 @@ class Data:
     """Classes kept out of training, separated by commas: their test videos are the open set."""
     groups: str | None = None
     """`video_folder`: a CSV `path,group`, or a pattern whose first parenthesis is the group."""
+    store: str | None = None
+    """A clip store that `bgan-video prepare` fills: clips are read from it, not decoded."""
     num_workers: CountOrZero = 0
     worker_timeout: Positive = 120.0
     """Seconds to wait for one batch of a loading process before the run stops."""

@@ -1,4 +1,4 @@
-"""Frames of a run's items: every file is read through once, and kept while memory allows.
+"""Frames of a run's items: from a clip store, or from files that are each read through once.
 
 An image is a video of one frame; so is a vector, with its length in place of pixels.
 """
@@ -17,6 +17,7 @@ from bgan_video.config import Config
 from bgan_video.data import clips, decode, images
 from bgan_video.data.decode import BrokenVideo, Decoder
 from bgan_video.data.manifest import Item, Manifest, fingerprint
+from bgan_video.data.store import Store
 from bgan_video.errors import UserError
 
 Array = NDArray[Any]
@@ -44,6 +45,14 @@ class Reader(Protocol):
         """Some of its frames, without reading all of it where that can be avoided."""
         ...
 
+    def length(self, path: str) -> int | None:
+        """How many frames it has; None where it has to be read to know.
+
+        Raises:
+            BrokenVideo: It is known to have none.
+        """
+        ...
+
     def fingerprint(self, path: str) -> str:
         """What changes where the item does; empty where it is not there."""
         ...
@@ -69,6 +78,9 @@ class VideoFiles:
             except IndexError as error:
                 raise BrokenVideo(self._root / path, str(error)) from None
 
+    def length(self, path: str) -> None:
+        """Not known: headers of videos claim more frames than decode."""
+
     def fingerprint(self, path: str) -> str:
         """See `Reader.fingerprint`."""
         file = self._root / path
@@ -92,6 +104,9 @@ class Images:
         """See `Reader.read`."""
         return self.read_all(path)[list(indices)]
 
+    def length(self, path: str) -> None:
+        """Not known: whether an image decodes shows when it is read."""
+
     def fingerprint(self, path: str) -> str:
         """See `Reader.fingerprint`."""
         try:
@@ -104,8 +119,9 @@ class Images:
 class Frames:
     """Decoded frames by item, at the training size.
 
-    Items read by `survey` stay in memory in the order they came until the budget is spent; the
-    rest is decoded anew for each clip. Processes forked afterwards share that memory.
+    They come from the clip store where `data.store` names one. Else items read by `survey` stay in
+    memory in the order they came until the budget is spent; the rest is decoded anew for each clip.
+    Processes forked afterwards share that memory.
 
     Args:
         root: Folder the items' paths are relative to.
@@ -115,7 +131,9 @@ class Frames:
     def __init__(self, root: str, config: Config) -> None:
         self.root = Path(root)
         self._reader: Reader
-        if config.spatial_dims == 3:
+        if config.data.store:
+            self._reader = Store(self.root, config)
+        elif config.spatial_dims == 3:
             self._reader = VideoFiles(self.root, config.data.decoder, config.load_size)
         else:
             source = images.open_source(config.data.layout, root, config.data.download)
@@ -124,17 +142,27 @@ class Frames:
         self._kept: dict[str, Array] = {}
 
     def survey(self, item: Item) -> Item:
-        """Read a whole item once: count its frames, hash it, keep it if there is room.
+        """Count an item's frames and hash it.
+
+        Where the clip store does not know the count, the item is read as a whole, and kept if there
+        is room.
 
         Raises:
             BrokenVideo: It is missing, or not one frame of it decodes.
+            UserError: The clip store has not this item, or has it of another file.
         """
-        frames = self._reader.read_all(item.path)
+        length = self._reader.length(item.path)
+        if length is None:
+            length = self._read_and_keep(item.path)
+        known = self._reader.fingerprint(item.path)
+        return dataclasses.replace(item, num_frames=length, fingerprint=known)
+
+    def _read_and_keep(self, path: str) -> int:
+        frames = self._reader.read_all(path)
         if frames.nbytes <= self._room:
             self._room -= frames.nbytes
-            self._kept[item.path] = frames
-        known = self._reader.fingerprint(item.path)
-        return dataclasses.replace(item, num_frames=len(frames), fingerprint=known)
+            self._kept[path] = frames
+        return len(frames)
 
     def read(self, item: Item, indices: Sequence[int]) -> Array:
         """The frames at `indices`, `[T, H, W, C]`.

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from bgan_video import rng
 from bgan_video.config import Config
@@ -56,6 +56,9 @@ class ClipStream:
         self._frames = frames
         self._clip = config.clip
         self._seed = config.run.seed
+        # Sample that each loading process is reading, -1 while it reads none.
+        self._reading = torch.full((max(1, config.data.num_workers),), -1)
+        self._reading.share_memory_()
 
     def item(self, sample: int) -> Item:
         """The item of a sample: position `sample mod n` in the order of pass `sample div n`."""
@@ -74,10 +77,20 @@ class ClipStream:
         indices = clips.random_clip(
             item.num_frames, clip.num_frames, clip.stride, clip.short_clip, random.random()
         )
+        worker = get_worker_info()
+        slot = worker.id if worker else 0
+        self._reading[slot] = sample
         try:
             return item, self._frames.read(item, indices)
         except BrokenVideo as error:
             raise UserError(f"{item.path} no longer reads: {error.reason}") from None
+        finally:
+            self._reading[slot] = -1
+
+    def being_read(self) -> list[str]:
+        """The videos that loading processes are reading at this moment."""
+        samples = [int(sample) for sample in self._reading]
+        return sorted({self.item(sample).path for sample in samples if sample >= 0})
 
 
 class LabelledClips(Dataset[LabelledBatch]):
@@ -114,7 +127,7 @@ def labelled_batches(
         return repeat(None)
     stream = ClipStream("labelled", items, frames, config)
     dataset = LabelledClips(stream, weak_view(config))
-    return _batches(dataset, config.train.labelled_batch_size, first, config)
+    return _batches(dataset, stream, config.train.labelled_batch_size, first, config)
 
 
 def unlabelled_batches(
@@ -124,10 +137,12 @@ def unlabelled_batches(
     stream = ClipStream("unlabelled", items, frames, config)
     strong = strong_view(config) if config.objective.consistency_weight > 0 else None
     dataset = UnlabelledClips(stream, weak_view(config), strong)
-    return _batches(dataset, config.train.batch_size, first, config)
+    return _batches(dataset, stream, config.train.batch_size, first, config)
 
 
-def _batches(dataset: Dataset[Batch], size: int, first: int, config: Config) -> Iterator[Batch]:
+def _batches(
+    dataset: Dataset[Batch], stream: ClipStream, size: int, first: int, config: Config
+) -> Iterator[Batch]:
     """The loader's batches; what fails in a worker is said in one line."""
     batches = _load(dataset, size, first, config)
     while True:
@@ -139,9 +154,11 @@ def _batches(dataset: Dataset[Batch], size: int, first: int, config: Config) -> 
         except RuntimeError as error:
             if not str(error).startswith("DataLoader"):
                 raise
+            at = ", ".join(stream.being_read()) or "no video"
             raise UserError(
-                f"{' '.join(str(error).split())} (data.num_workers={config.data.num_workers}, "
-                f"data.worker_timeout={config.data.worker_timeout:g} seconds)"
+                f"{' '.join(str(error).split())} (it was reading {at}; data.num_workers="
+                f"{config.data.num_workers}, data.worker_timeout={config.data.worker_timeout:g} "
+                f"seconds)"
             ) from None
         yield batch
 

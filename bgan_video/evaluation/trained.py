@@ -43,6 +43,7 @@ ADJUSTABLE = (
     "clip.test_clips",
     "clip.test_crops",
     "data.root",
+    "data.store",
     "data.decoder",
     "run.device",
     "run.precision",

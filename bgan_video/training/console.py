@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tqdm import tqdm
+
+# Seconds between two lines of progress that no terminal shows.
+_PLAIN_EVERY = 30.0
 
 
 class Console:
@@ -35,8 +39,21 @@ def say(text: str) -> None:
 
 
 def progress(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
-    """A progress bar over a long preparation, on terminals only."""
-    return tqdm(items, desc=what, total=total, disable=not sys.stderr.isatty(), leave=False)
+    """A progress bar over a long preparation; off a terminal, a plain line now and then."""
+    if sys.stderr.isatty():
+        return tqdm(items, desc=what, total=total, leave=False)
+    return _plain_progress(items, what, total)
+
+
+def _plain_progress(items: Iterable[Any], what: str, total: int) -> Iterator[Any]:
+    started = said = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - said >= _PLAIN_EVERY:
+            said = now
+            left = (now - started) / done * (total - done) / 60
+            say(f"{what}: {done} of {total}, about {left:.0f} minutes left")
 
 
 def console_line(record: Mapping[str, Any], epochs: int, batches: int) -> str:

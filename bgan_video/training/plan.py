@@ -11,6 +11,7 @@ from bgan_video import config as config_module
 from bgan_video import precision
 from bgan_video.config import Config
 from bgan_video.data import labels, layouts, splits
+from bgan_video.data.frames import Frames
 from bgan_video.models import build_discriminator, build_generator
 from bgan_video.training.chains import step_sizes
 
@@ -39,6 +40,8 @@ def plan(config: Config) -> str:
     """
     backend = precision.resolve(config.run)
     listed = layouts.read(config.data)
+    if config.data.store:
+        Frames(listed.root, config)  # a store that does not serve says so
     manifest = splits.split(listed, config.data, first_labels=config.compat.first_labels)
     p, t, c = config.posterior, config.train, config.clip
     discriminator, generator = network_sizes(config, config.num_classes(manifest.num_classes))
@@ -52,6 +55,9 @@ def plan(config: Config) -> str:
     splits_count = Counter(item.split for item in manifest.items)
     pixels = c.num_frames * c.size**2 if config.spatial_dims else 1
     item_mib = config.channels * pixels * 4 / 2**20
+    cached = f"up to {config.data.cache_mib} MiB of decoded {config.items}"
+    if config.data.store:
+        cached = f"{config.items} from {config.data.store}"
     lines = [
         config_module.to_yaml(config).rstrip(),
         "",
@@ -65,8 +71,8 @@ def plan(config: Config) -> str:
         + (" (all of them again at temperature 0)" if b.cold else "")
         + (f", {num_baselines} on the labels alone" if num_baselines else ""),
         f"memory: {weights * _BYTES_PER_WEIGHT / 2**20:.0f} MiB for weights and optimisers, "
-        f"{item_mib:.2f} MiB a sample, up to {config.data.cache_mib} MiB of decoded "
-        f"{config.items}, {bank / 2**20:.0f} MiB of posterior samples on disk",
+        f"{item_mib:.2f} MiB a sample, {cached}, {bank / 2**20:.0f} MiB of posterior samples on "
+        f"disk",
         f"compute: {t.steps} steps of {t.labelled_batch_size} labelled and {t.batch_size} "
         f"unlabelled samples, {backend.precision} on {backend.hardware}",
     ]

@@ -39,6 +39,7 @@ def _anchored(config: Config) -> Config:
         d,
         root=_absolute(d.root),
         lists=_absolute(d.lists),
+        store=_absolute(d.store),
         label_list=_absolute(d.label_list),
         groups=_absolute(d.groups) if d.groups and d.groups.endswith(".csv") else d.groups,
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -197,3 +198,34 @@ def test_what_fails_in_a_worker_is_said_in_one_line(of: Any, workers: int) -> No
     assert str(caught.value) == "0.avi no longer reads: it was cut short"
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+def test_a_parent_sees_what_a_loading_process_reads() -> None:
+    fork = multiprocessing.get_context("fork")
+    reading, go_on = fork.Event(), fork.Event()
+
+    class Waiting:
+        def read(self, item: Item, indices: Sequence[int]) -> np.ndarray:
+            reading.set()
+            go_on.wait()
+            return Pictures().read(item, indices)
+
+    of = ClipStream("unlabelled", videos(), cast(Frames, Waiting()), settings())
+    process = fork.Process(target=of.read, args=(2, of.random(2)))
+    process.start()
+    reading.wait()
+    assert of.being_read() == [of.item(2).path]
+    go_on.set()
+    process.join()
+    assert of.being_read() == []
+
+
+def test_a_time_out_names_the_videos_that_were_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def time_out(*_: Any) -> Iterator[Any]:
+        raise RuntimeError("DataLoader timed out after 3 seconds")
+        yield
+
+    monkeypatch.setattr(streams, "_load", time_out)
+    monkeypatch.setattr(ClipStream, "being_read", lambda _: ["3.avi", "5.avi"])
+    with pytest.raises(UserError, match=r"after 3 seconds \(it was reading 3\.avi, 5\.avi; data\."):
+        unlabelled(1)

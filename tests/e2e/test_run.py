@@ -108,6 +108,22 @@ def test_no_group_is_on_two_sides(finished: Path):
     assert {item["split"] for item in items} == {"train", "validation", "test"}
 
 
+def test_a_run_from_the_clip_store_is_bitwise_that_from_the_files(
+    finished: Path, small_videos: Path, tmp_path: Path
+):
+    words = runs.arguments(small_videos, tmp_path, "stored", f"data.store={tmp_path / 'v.store'}")
+    assert cli.main(["prepare", *words]) == 0
+    process = runs.start(*words)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    stored = tmp_path / "stored"
+    assert runs.log(stored) == runs.log(finished)
+    items = [json.loads((r / "manifest.json").read_text())["items"] for r in (stored, finished)]
+    assert items[0] == items[1]
+    models = [json.loads((r / "metrics.json").read_text())["models"] for r in (stored, finished)]
+    assert models[0] == models[1]
+
+
 def test_killed_and_resumed_is_bitwise_the_run_that_was_not(
     finished: Path, small_videos: Path, tmp_path: Path
 ):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor, nn
 
 from bgan_video import config
 from bgan_video.data import clips
 from bgan_video.data.decode import read_all
 from bgan_video.data.transforms import test_view as view_of
+from bgan_video.errors import UserError
 from bgan_video.evaluation.predict import Current
 from bgan_video.evaluation.video_files import (
     Unreadable,
@@ -139,3 +142,56 @@ def test_a_video_too_short_for_a_clip_is_a_record_too(video: Path) -> None:
     (found,) = predict_files([video], NETWORKS, c, BACKEND)
     assert isinstance(found, Unreadable)
     assert "a clip needs" in found.error
+
+
+def of_one_frame(layout: str) -> config.Config:
+    single = ["clip.num_frames=1", "clip.stride=1", "clip.test_clips=1"]
+    return settings(f"data.layout={layout}", *single)
+
+
+def picture(folder: Path) -> Path:
+    file = folder / "x.png"
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(file)
+    return file
+
+
+def judges(channels: int) -> Current:
+    """A network of images of that many colours."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(channels, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return Current([nn.Sequential(*layers)])
+
+
+def test_a_picture_is_predicted_as_the_image_it_is(tmp_path: Path) -> None:
+    c = of_one_frame("image_folder")
+    networks = judges(3)
+    (found,) = predict_files([picture(tmp_path)], networks, c, BACKEND)
+    assert isinstance(found, VideoPrediction)
+    assert found.num_frames == 1
+    grey = torch.arange(256.0).view(1, 1, 16, 16).expand(1, 3, 16, 16) / 127.5 - 1
+    (network,) = networks
+    with torch.no_grad():
+        expected = network(grey)[0, 1:].softmax(0)
+    # Decoders of films turn colours around a little.
+    assert found.probabilities == pytest.approx(expected.tolist(), abs=0.02)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=RuntimeError,
+    reason="video_files._predict_file: three colours go into networks of grey images",
+)
+def test_a_picture_is_predicted_in_grey_where_the_networks_see_grey(tmp_path: Path) -> None:
+    (found,) = predict_files([picture(tmp_path)], judges(1), of_one_frame("mnist"), BACKEND)
+    assert isinstance(found, VideoPrediction)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=RuntimeError,
+    reason="trained.TrainedRun.predict: a run on points is not refused, no file holds a point",
+)
+def test_no_file_holds_a_point(tmp_path: Path) -> None:
+    points = Current([nn.Linear(100, 4)])
+    with pytest.raises(UserError):
+        list(predict_files([picture(tmp_path)], points, of_one_frame("synthetic"), BACKEND))

@@ -15,9 +15,15 @@ def test_paths_hold_wherever_a_run_is_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    given = ["data.root=videos", "data.groups=g.csv", "discriminator.weights=w.pt"]
+    given = [
+        "data.root=videos",
+        "data.store=v.store",
+        "data.groups=g.csv",
+        "discriminator.weights=w.pt",
+    ]
     settled = run_folder.settle(config.load(None, given), "run")
     assert settled.data.root == str(tmp_path / "videos")
+    assert settled.data.store == str(tmp_path / "v.store")
     assert settled.data.groups == str(tmp_path / "g.csv")
     assert settled.discriminator.weights == str(tmp_path / "w.pt")
     assert settled.data.lists is None
