@@ -134,12 +134,6 @@ def test_tensorflow_weights_start_at_a_fiftieth_biases_too() -> None:
         assert_normal(flat(biases), 0.0, 0.02)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="registry.build_discriminator: the head keeps torch's initial weights, N(0, 0.02) in "
-    "the published code",
-)
 def test_a_tensorflow_head_starts_at_a_fiftieth_as_well() -> None:
     _, discriminator = published("tensorflow", 96)
     assert_normal(discriminator.head.weight.detach(), 0.0, 0.02)

@@ -120,5 +120,12 @@ def _pairs(config: Config) -> None:
 
 
 def _compat(config: Config) -> None:
+    t = config.train
+    pairs = config.compat.feature_matching == "huber"
+    if pairs and config.objective.feature_matching_weight and t.fake_batch_size != t.batch_size:
+        raise UserError(
+            f"compat.feature_matching=huber compares fakes and real items pair by pair; set "
+            f"train.fake_batch_size={t.batch_size}, as train.batch_size is"
+        )
     if config.compat.first_labels and not config.data.num_labelled:
         raise UserError("compat.first_labels needs data.num_labelled: how many?")

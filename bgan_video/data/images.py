@@ -10,6 +10,7 @@ import gzip
 import io
 import re
 import tarfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,7 +20,7 @@ from typing import IO, Any, NamedTuple, Protocol
 import numpy as np
 import torchvision  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from bgan_video import rng
 from bgan_video.data.manifest import Split
@@ -29,6 +30,8 @@ Array = NDArray[Any]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 SPLITS: tuple[Split, Split] = ("train", "test")
 
+# Pillow's decoders raise SyntaxError and ValueError for some damaged files.
+_IMAGE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _DIGITS = tuple("0123456789")
 _CIFAR10 = [
     "airplane",
@@ -126,10 +129,24 @@ class Files:
     def read(self, path: str) -> Array:
         """See `Source.read`."""
         try:
-            with self.open(path) as file, Image.open(file) as image:
-                return np.asarray(image.convert("RGB"))
-        except (OSError, KeyError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise ImageError(" ".join(str(error).split()) or type(error).__name__) from None
+            with self.open(path) as file:
+                return decode(file, channels=3)
+        except (OSError, KeyError) as error:
+            raise ImageError(_one_line(error)) from None
+
+
+def decode(file: IO[bytes] | Path, channels: int) -> Array:
+    """The pixels of an image file, `uint8 [H, W, C]`: grey with one channel, RGB with three.
+
+    Raises:
+        ImageError: It does not decode.
+    """
+    try:
+        with Image.open(file) as image:
+            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    except _IMAGE_ERRORS as error:
+        raise ImageError(_one_line(error)) from None
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 @lru_cache(maxsize=1)
@@ -196,8 +213,8 @@ def _idx(folder: Path, name: str) -> Array:
         axes = raw[3]
         shape = np.frombuffer(raw, ">u4", count=axes, offset=4)
         return np.frombuffer(raw, np.uint8, offset=4 + 4 * axes).reshape(shape)
-    except (OSError, EOFError, ValueError, IndexError) as error:
-        raise UserError(f"{path} does not read as an IDX file: {error}") from None
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
+        raise UserError(f"{path} does not read as an IDX file: {_one_line(error)}") from None
 
 
 def _cifar10(root: Path, download: bool) -> Source:
@@ -261,9 +278,9 @@ def _image_folder(root: Path, _download: bool) -> Source:
         with tarfile.open(root) as tar:
             # A compressed tar has no random access, and images are small.
             packed = {m.name: _bytes(tar, m) for m in tar if m.isfile() and _is_image(m.name)}
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise UserError(
-            f"data.root={root} is no folder and does not read as a tar: {error}"
+            f"data.root={root} is no folder and does not read as a tar: {_one_line(error)}"
         ) from None
     return _by_folder(root, sorted(packed), lambda path: io.BytesIO(packed[path]))
 
@@ -288,6 +305,10 @@ def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return file.read()
 
 
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def _is_image(path: str) -> bool:
     return path.lower().endswith(SUFFIXES)
 
@@ -297,10 +318,9 @@ def _fetch(make: Callable[[], Any], root: Path, layout: str) -> Any:
     try:
         return make()
     except (RuntimeError, OSError, ImportError) as error:
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"data.root={root} does not serve {layout}: {reason}; see datasets/{layout}.md, "
-            f"or set data.download=true where there is a network"
+            f"data.root={root} does not serve {layout}: {_one_line(error)}; "
+            f"see datasets/{layout}.md, or set data.download=true where there is a network"
         ) from None
 
 

@@ -140,8 +140,7 @@ class TrainedRun:
             UserError: The split is empty, or a video changed.
         """
         kind = self.config.items
-        if self.config.is_unsupervised:
-            raise UserError(f"{self.folder} used no labels: its discriminators know no classes")
+        self._check_knows_classes()
         if not self.manifest.part(split):
             raise UserError(f"{self.folder}: fold {self.manifest.fold} has no {split} {kind}")
         wanted: list[Split] = ["test", "validation", "open"] if split == "test" else [split]
@@ -176,10 +175,14 @@ class TrainedRun:
         return models
 
     def predict(self, paths: Sequence[Path | str]) -> Iterator[VideoPrediction | Unreadable]:
-        """Predict video files, or all videos in folders, one by one with the Bayesian model.
+        """Predict files, or all videos (or images) in folders, one by one with the Bayesian model.
 
         A file that does not read is one `Unreadable`; the rest go on.
+
+        Raises:
+            UserError: The run used no labels, or (on iterating) a folder holds nothing to predict.
         """
+        self._check_knows_classes()
         networks = self.networks("bayesian")
         return predict_files(paths, networks, self.config, self.backend, self._most_entropy())
 
@@ -195,6 +198,7 @@ class TrainedRun:
             UserError: Every training video is labelled, a video changed, or the file is there and
                 has labels filled in.
         """
+        self._check_knows_classes()
         items = [item for item in self.manifest.part("train") if not item.labelled]
         if not items:
             raise UserError(f"{self.folder}: every training video is labelled already")
@@ -205,6 +209,10 @@ class TrainedRun:
         chosen = suggestions.choose(items, prediction, self.manifest.classes, budget, random)
         suggestions.write_csv(file or self.folder / "suggestions.csv", chosen, self.manifest)
         return chosen
+
+    def _check_knows_classes(self) -> None:
+        if self.config.is_unsupervised:
+            raise UserError(f"{self.folder} used no labels: its discriminators know no classes")
 
     def _most_entropy(self) -> float | None:
         """Where a video's total entropy becomes unfamiliar, if the run was evaluated."""

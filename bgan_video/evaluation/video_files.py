@@ -1,8 +1,9 @@
-"""Predicting any video file: whole, and window by window where it is long."""
+"""Predicting any video or image file: videos whole, and window by window where they are long."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from bgan_video.config import Config
 from bgan_video.data import clips
 from bgan_video.data.decode import BrokenVideo, FrameReader, open_video
 from bgan_video.data.frames import too_short
+from bgan_video.data.images import SUFFIXES, Array, ImageError, decode
 from bgan_video.data.layouts import VIDEO_SUFFIXES
 from bgan_video.data.manifest import UNKNOWN, Item
 from bgan_video.errors import UserError
@@ -75,7 +77,7 @@ def predict_files(
     backend: Backend,
     most_entropy: float | None = None,
 ) -> Iterator[VideoPrediction | Unreadable]:
-    """Predict video files, or all videos in folders, one by one.
+    """Predict files, or all videos (or images) in folders, one by one.
 
     A file that does not read is one `Unreadable`; the rest go on.
 
@@ -87,13 +89,17 @@ def predict_files(
         most_entropy: Total entropy in nats above which a video is unfamiliar.
 
     Raises:
-        UserError: A folder holds no videos.
+        UserError: A folder holds none, or the networks see points, which no file holds.
     """
-    for path in _expand(paths):
+    if config.spatial_dims == 0:
+        raise UserError("the networks of this run see points, which no file holds")
+    for path in _expand(paths, config):
         try:
             yield _predict_file(path, networks, config, backend, most_entropy)
         except BrokenVideo as error:
             yield Unreadable(str(path), error.reason)
+        except ImageError as error:
+            yield Unreadable(str(path), str(error))
 
 
 def windows(num_frames: int, config: Config) -> list[tuple[int, int]]:
@@ -116,7 +122,7 @@ def _predict_file(
     backend: Backend,
     most_entropy: float | None,
 ) -> VideoPrediction | Unreadable:
-    with open_video(path, config.data.decoder, config.load_size) as reader:
+    with _open(path, config) as reader:
         num_frames = len(reader)
         item = Item(str(path), UNKNOWN, "", "test", num_frames=num_frames)
         if reason := too_short(item, config):
@@ -136,6 +142,28 @@ def _predict_file(
         None if most_entropy is None else total > most_entropy,
         [_window(place, i, p) for i, place in enumerate(places)],
     )
+
+
+class _Image:
+    """A video of one frame."""
+
+    def __init__(self, pixels: Array) -> None:
+        self._frames = pixels[None]
+
+    def __len__(self) -> int:
+        return 1
+
+    def read(self, indices: Sequence[int]) -> Array:
+        return self._frames[list(indices)]
+
+
+@contextmanager
+def _open(path: Path, config: Config) -> Iterator[FrameReader]:
+    if config.spatial_dims == 2:
+        yield _Image(decode(path, config.channels))
+        return
+    with open_video(path, config.data.decoder, config.load_size) as reader:
+        yield reader
 
 
 def _window(place: tuple[int, int], index: int, p: Prediction) -> Window:
@@ -169,12 +197,13 @@ def _window_chunks(
         yield ClipChunk(torch.stack(views), labels, c.test_clips * c.test_crops)
 
 
-def _expand(paths: Sequence[Path | str]) -> Iterator[Path]:
+def _expand(paths: Sequence[Path | str], config: Config) -> Iterator[Path]:
+    suffixes = VIDEO_SUFFIXES if config.spatial_dims == 3 else SUFFIXES
     for path in map(Path, paths):
         if path.is_dir():
-            found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in VIDEO_SUFFIXES]
+            found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in suffixes]
             if not found:
-                raise UserError(f"{path} holds no videos ({' '.join(VIDEO_SUFFIXES)})")
+                raise UserError(f"{path} holds no {config.items} ({' '.join(suffixes)})")
             yield from found
         else:
             yield path

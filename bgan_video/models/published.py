@@ -80,21 +80,22 @@ def tensorflow_generator(latent_dim: int, width: int, size: int, channels: int) 
         layers += [_norm(widths[i - 1]), nn.ReLU(inplace=True)]
     layers += [_upsample(widths[0], channels, 5, sizes[0], size), nn.Tanh()]
     generator = Stack(latent_dim, *layers)
-    _initialise_tensorflow(generator)
+    initialise_tensorflow(generator)
     return generator
 
 
 def tensorflow_body(width: int, size: int, channels: int) -> tuple[nn.Module, int]:
-    """A strided convolution of 5×5, three of 3×3, and a linear layer of 512 features."""
+    """A strided convolution of 5×5, three of 3×3, and a linear layer of 512 features.
+
+    `initialise_tensorflow` is for the whole discriminator, with its head.
+    """
     sizes, widths = _halved(size), _widths(width)
     layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 5, 2, 2), nn.LeakyReLU(0.2, True)]
     for inner, outer in itertools.pairwise(widths):
         layers += [nn.Conv2d(inner, outer, 3, 2, 1), _norm(outer), nn.LeakyReLU(0.2, True)]
     features = widths[-1] * sizes[-1] ** 2
     layers += [nn.Flatten(), nn.Linear(features, _MAX_WIDTH), nn.LeakyReLU(0.2, True)]
-    body = nn.Sequential(*layers)
-    _initialise_tensorflow(body)
-    return body, _MAX_WIDTH
+    return nn.Sequential(*layers), _MAX_WIDTH
 
 
 def mlp_generator(latent_dim: int, width: int, length: int) -> nn.Module:
@@ -136,6 +137,7 @@ def _upsample(inner: int, outer: int, kernel: int, size: int, larger: int) -> nn
     return nn.ConvTranspose2d(inner, outer, kernel, 2, kernel // 2, output_padding=extra)
 
 
-def _initialise_tensorflow(network: nn.Module) -> None:
+def initialise_tensorflow(network: nn.Module) -> None:
+    """N(0, 0.02) for every weight, biases and heads included."""
     for parameter in network.parameters():
         nn.init.normal_(parameter, 0.0, 0.02)

@@ -107,9 +107,12 @@ def build_discriminator(config: Config, num_classes: int) -> Classifier:
         appearance = _appearance(config)
     # The notebook's last layer is a convolution without bias.
     bias = d.name != "notebook"
-    return Classifier(
+    network = Classifier(
         body, features, num_classes + 1, d.dropout, appearance=appearance, head_bias=bias
     )
+    if d.name == "tensorflow":
+        published.initialise_tensorflow(network)
+    return network
 
 
 def _body(config: Config) -> tuple[nn.Module, int]:

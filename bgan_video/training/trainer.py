@@ -135,9 +135,8 @@ class Trainer:
     ) -> Terms:
         fakes = [g.items.detach() for g in generated]
         together = torch.cat(fakes) if fakes else unlabelled.weak[:0]
-        faced = (
-            fakes if self.config.posterior.independent else [together] * len(self.discriminators)
-        )
+        are_pairs = self.config.posterior.independent and bool(fakes)
+        faced = fakes if are_pairs else [together] * len(self.discriminators)
         real: Iterable[RealLogits] = (
             self._look(chain.network, labelled, unlabelled) for chain in self.discriminators
         )

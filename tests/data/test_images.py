@@ -29,18 +29,6 @@ from bgan_video.data.manifest import Manifest
 from bgan_video.errors import UserError
 
 CARDS = Path(__file__).parents[2] / "datasets"
-# Known faults of the package: each mark goes with the fault.
-ZLIB = pytest.mark.xfail(strict=True, raises=zlib.error, reason="images.py: zlib.error escapes")
-PILLOW = pytest.mark.xfail(
-    strict=True,
-    raises=(SyntaxError, ValueError),
-    reason="images.Files.read: Pillow's SyntaxError and ValueError escape",
-)
-TAR_LINES = pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="images._image_folder: tarfile's reason has several lines",
-)
 ON_DISK = ("mnist", "cifar10", "svhn", "celeba", "image_folder")
 RANDOM = np.random.default_rng(0)
 
@@ -155,7 +143,6 @@ def broken_in_the_middle(raw: bytes) -> bytes:
     return whole + b"\xff" * 64
 
 
-@ZLIB
 def test_a_gzip_file_broken_in_the_middle_is_named(tmp_path: Path) -> None:
     file = write_mnist(tmp_path, packed=True) / "train-images-idx3-ubyte.gz"
     file.write_bytes(broken_in_the_middle(file.read_bytes()))
@@ -426,8 +413,8 @@ def nothing(_: bytes) -> bytes:
         nothing,
         of_text,
         truncated,
-        pytest.param(with_a_wrong_length, marks=PILLOW),
-        pytest.param(without_half_of_its_header, marks=PILLOW),
+        with_a_wrong_length,
+        without_half_of_its_header,
     ],
 )
 def test_an_unreadable_image_is_left_out_by_name(
@@ -513,8 +500,8 @@ def test_an_empty_root_says_what_was_looked_for(
     "spoil",
     [
         truncated,
-        pytest.param(broken_in_the_middle, marks=ZLIB),
-        pytest.param(of_text, marks=TAR_LINES),
+        broken_in_the_middle,
+        of_text,
     ],
 )
 def test_a_tar_that_is_broken_is_refused(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:

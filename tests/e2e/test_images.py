@@ -285,15 +285,6 @@ def test_a_run_without_labels_is_not_evaluated(
     assert not (unlabelled / "metrics.json").exists()
 
 
-NO_CLASSES = pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="trained.TrainedRun.suggest and .predict: not refused where no label was used; all is "
-    "of the first class, with probability 1",
-)
-
-
-@NO_CLASSES
 def test_a_run_without_labels_suggests_none(
     unlabelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -303,7 +294,6 @@ def test_a_run_without_labels_suggests_none(
     assert "used no labels" in one_line(capsys)
 
 
-@NO_CLASSES
 def test_a_run_without_labels_predicts_no_class(
     unlabelled: Path, shapes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -329,11 +319,6 @@ def test_an_image_file_is_predicted(
     assert record["probabilities"] == pytest.approx(stored.tolist(), abs=0.02)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="video_files._expand: a folder of images holds no videos",
-)
 def test_a_folder_of_images_is_predicted(
     run: Path, shapes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

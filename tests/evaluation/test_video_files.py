@@ -176,21 +176,11 @@ def test_a_picture_is_predicted_as_the_image_it_is(tmp_path: Path) -> None:
     assert found.probabilities == pytest.approx(expected.tolist(), abs=0.02)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=RuntimeError,
-    reason="video_files._predict_file: three colours go into networks of grey images",
-)
 def test_a_picture_is_predicted_in_grey_where_the_networks_see_grey(tmp_path: Path) -> None:
     (found,) = predict_files([picture(tmp_path)], judges(1), of_one_frame("mnist"), BACKEND)
     assert isinstance(found, VideoPrediction)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=RuntimeError,
-    reason="trained.TrainedRun.predict: a run on points is not refused, no file holds a point",
-)
 def test_no_file_holds_a_point(tmp_path: Path) -> None:
     points = Current([nn.Linear(100, 4)])
     with pytest.raises(UserError):

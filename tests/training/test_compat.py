@@ -329,12 +329,6 @@ def test_samplewise_matching_takes_as_many_fakes_as_real_items() -> None:
     assert terms["feature_matching"] > 0
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=(RuntimeError, pytest.fail.Exception),
-    reason="config/checks.py: huber with fewer fakes a generator than train.batch_size is not "
-    "refused; two fakes against four real items stop the run, one is broadcast",
-)
 @pytest.mark.filterwarnings("ignore:Using a target size")
 @pytest.mark.parametrize("fakes", ["null", "1"])
 def test_samplewise_matching_refuses_other_numbers_of_fakes(fakes: str) -> None:

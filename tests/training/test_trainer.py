@@ -289,11 +289,6 @@ def test_pairs_are_made_of_as_many_generators_as_discriminators() -> None:
         settings("posterior.independent=true", "posterior.num_z=3")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ValueError,
-    reason="trainer._step_discriminators: `faced` is empty where independent pairs have no fakes",
-)
 def test_pairs_without_adversarial_terms_are_supervised_networks() -> None:
     of = trainer(*PAIRS, "objective.adversarial_weight=0")
     assert "labelled" in of.step(0, labelled(), unlabelled())
