@@ -217,7 +217,7 @@ def test_an_image_that_does_not_read_stops_a_run_by_name_or_is_left_out(
     assert cli.main(["train", *arguments(tmp_path, "left-out", *more)]) == 0
     (record,) = (tmp_path / "left-out" / "broken.jsonl").read_text().splitlines()
     assert json.loads(record)["path"] == "train/disc/3.png"
-    assert "disc/3.png" not in (tmp_path / "left-out" / "manifest.json").read_text()
+    assert '"train/disc/3.png"' not in (tmp_path / "left-out" / "manifest.json").read_text()
 
 
 def test_an_image_that_changed_is_not_evaluated(

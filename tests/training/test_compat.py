@@ -265,7 +265,8 @@ def test_a_clamp_reaches_the_real_and_the_generators_term_and_no_other() -> None
 def test_hubers_matching_is_samplewise_and_summed_over_generators() -> None:
     weight = "objective.feature_matching_weight=0.5"
     mean = terms_of(objective(weight))
-    huber = terms_of(objective(weight, "compat.feature_matching=huber"))
+    pairs = ["train.batch_size=5", "train.fake_batch_size=5"]
+    huber = terms_of(objective(weight, "compat.feature_matching=huber", *pairs))
     changed = {name for name in mean if not torch.equal(mean[name], huber[name])}
     assert changed == {"feature_matching"}
     torch.manual_seed(0)
