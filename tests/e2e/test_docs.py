@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import label_curve
+from benchmarks import label_curve, synthetic
 from bgan_video import cli
 from bgan_video.config import Data
 from bgan_video.data import layouts
@@ -65,6 +65,15 @@ def write_published_lists(videos: Path, folder: Path) -> None:
     file.write_text("\n".join(unused))
 
 
+def of_images(words: list[str], shapes: Path) -> list[str]:
+    """Training on a tiny image folder in place of the one that is shown."""
+    swapped = ("data.root=", "data.layout=", "data.num_labelled=")
+    keep = [word for word in words if not word.startswith(swapped)]
+    small = [w for w in runs.TINY if not w.startswith(("clip.", "baseline."))]
+    data = ["data.layout=image_folder", f"data.root={shapes}", "data.num_labelled=null"]
+    return [*keep, *small, *data, "clip.size=16", "clip.load_size=null", "posterior.num_z=2"]
+
+
 COMMANDS = sorted({command for document in DOCUMENTS for command in shown(document)})
 
 
@@ -80,12 +89,13 @@ def test_a_shown_command_works(
     command: str,
     finished: Path,
     small_videos: Path,
+    shapes: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
     """Placeholders of the documents stand for small things; training is cut to some steps."""
     (tmp_path / "configs").symlink_to(runs.REPOSITORY / "configs")
-    for name in ("demo", "video_folder"):
+    for name in ("demo", "video_folder", "mnist"):
         shutil.copytree(finished, tmp_path / "runs" / name)
     for name in ("UCF-101", "weizmann4"):
         (tmp_path / name).symlink_to(small_videos)
@@ -102,6 +112,9 @@ def test_a_shown_command_works(
         few = ["--rounds", "1", "--budget", "4"]
         label_curve.main([*words[3:], *([] if "--plot" in words else [*few, *small])])
         return
+    if words[:3] == ["python", "-m", "benchmarks.synthetic"]:
+        synthetic.main([*words[3:], "--seeds", "1", "--steps", "4"])
+        return
     if words[:2] == ["python", "train_video.py"]:
         words = ["train", *words[2:]]
     else:
@@ -109,7 +122,9 @@ def test_a_shown_command_works(
         words = words[1:]
     if words[:2] == ["data", "check"]:
         words.append("data.labels_per_class=1")
-    if words[0] == "train" and "--resume" not in words:
+    if any(word.startswith("configs/image/") for word in words):
+        words = of_images(words, shapes)
+    elif words[0] == "train" and "--resume" not in words:
         small = [w for w in runs.TINY if not w.startswith(("data.labels", "baseline."))]
         if not any(w.startswith("data.root") for w in words):
             small += ["data.layout=ucf101", f"data.root={small_videos}"]

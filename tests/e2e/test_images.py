@@ -7,7 +7,6 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -38,28 +37,6 @@ LABELS = ["data.labels_per_class=2", "objective.consistency_weight=1"]
 LABELS += ["objective.consistency_threshold=0.2", "baseline.cold=true"]
 UNSUPERVISED = ["data.num_labelled=0", "baseline.supervised=false"]
 POINTS = ["data.layout=synthetic", "generator.name=mlp", "discriminator.name=mlp"]
-
-
-def draw_shape(kind: str, random: np.random.Generator) -> np.ndarray:
-    """A coloured disc, square or bar on a dark ground."""
-    y, x = np.mgrid[:16, :16] - random.integers(6, 10, (2, 1, 1))
-    inside = {"disc": x**2 + y**2 <= 16, "square": np.maximum(abs(x), abs(y)) <= 4}
-    picture = np.full((16, 16, 3), 20, np.uint8)
-    picture[inside.get(kind, abs(y) <= 1)] = random.integers(80, 256, 3)
-    return picture
-
-
-@pytest.fixture(scope="session")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image folder of three classes: 8 images of each to train on and 4 to test."""
-    root, random = tmp_path_factory.mktemp("shapes") / "set", np.random.default_rng(0)
-    for split, count in (("train", 8), ("test", 4)):
-        for kind in ("bar", "disc", "square"):
-            folder = root / split / kind
-            folder.mkdir(parents=True)
-            for i in range(count):
-                Image.fromarray(draw_shape(kind, random)).save(folder / f"{i}.png")
-    return root
 
 
 def arguments(where: Path, name: str, *more: str) -> list[str]:
