@@ -5,14 +5,10 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
 import torch
 
 from bgan_video import config, precision
-from bgan_video.data import decode, layouts
-from bgan_video.data.clips import random_clip, span
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.training import rivals
 from bgan_video.training.trainer import DataSize
@@ -58,29 +54,10 @@ def stepper(recipe: str, form: str) -> Callable[[], object]:
     return lambda: models.step(0, labelled, unlabelled)
 
 
-def decoding() -> None:
-    """16 frames at stride 2 from a random start, opening included."""
-    manifest = layouts.read(config.Data())
-    paths = [Path(manifest.root) / item.path for item in manifest.items[:64]]
-    random = np.random.default_rng(0)
-
-    def reader(decoder: decode.Decoder) -> Callable[[], object]:
-        def read() -> None:
-            path = paths[random.integers(len(paths))]
-            with decode.open_video(path, decoder, 32) as video:
-                start = float(random.random())
-                video.read(random_clip(span(16, 2) + 1, 16, 2, "loop", start))
-
-        return read
-
-    found = interleaved({"decord": reader("decord"), "PyAV": reader("pyav")})
-    print("\nclips from 64x64 MPEG-4 in AVI, one thread")
-    for name, seconds in found.items():
-        print(f"  {name:20} {1 / seconds:9.0f} clips/s")
-
-
 if __name__ == "__main__":
+    from benchmarks import decoding  # it times with `interleaved` above
+
     backend = precision.resolve(config.Run())
     print(f"{backend.hardware}, torch {torch.__version__}")
     training_steps()
-    decoding()
+    decoding.main()

@@ -17,6 +17,14 @@ settings.load_profile("ci")
 REPOSITORY = Path(__file__).parent.parent
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests run where they are asked for: `-m slow`."""
+    if "slow" not in config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow; run with -m slow"))
+
+
 @pytest.fixture(autouse=True)
 def _restore_random_state():
     state = torch.get_rng_state()

@@ -103,7 +103,8 @@ class Data:
     """Seconds to wait for one batch of a loading process before the run stops."""
     cache_mib: CountOrZero = 1024
     """Memory for decoded videos, per loading process; 0 decodes every clip anew."""
-    decoder: Literal["auto", "decord", "pyav"] = "auto"
+    decoder: Literal["auto", "decord", "pyav", "torchcodec"] = "auto"
+    """`auto` is PyAV; torchcodec comes with `pip install 'bgan_video[torchcodec]'`."""
     max_broken: CountOrZero = 0
     """Broken or missing videos a run may leave out before it stops."""
 

@@ -68,23 +68,37 @@ class VideoFiles:
 
     def read_all(self, path: str) -> Array:
         """See `Reader.read_all`."""
-        return decode.read_all(self._root / path, self._decoder, self._short_side)
+        return decode.read_all(self._file(path), self._decoder, self._short_side)
 
     def read(self, path: str, indices: Sequence[int]) -> Array:
         """See `Reader.read`."""
-        with decode.open_video(self._root / path, self._decoder, self._short_side) as reader:
+        file = self._file(path)
+        with decode.open_video(file, self._decoder, self._short_side) as reader:
             try:
                 return reader.read(indices)
             except IndexError as error:
-                raise BrokenVideo(self._root / path, str(error)) from None
+                raise BrokenVideo(file, str(error)) from None
 
     def length(self, path: str) -> None:
         """Not known: headers of videos claim more frames than decode."""
 
     def fingerprint(self, path: str) -> str:
         """See `Reader.fingerprint`."""
-        file = self._root / path
+        try:
+            file = self._file(path)
+        except BrokenVideo:
+            return ""
         return fingerprint(file) if file.is_file() else ""
+
+    def _file(self, path: str) -> Path:
+        """The file of an item. Links may lead out of the root; what a list says may not.
+
+        Raises:
+            BrokenVideo: The path is absolute or has a step upwards.
+        """
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            raise BrokenVideo(self._root / path, "it lies outside data.root")
+        return self._root / path
 
 
 class Images:
