@@ -160,7 +160,7 @@ class DecordPass:
 
     def __init__(self, path: Path, short_side: int | None) -> None:
         width, height = _shown_size(path, short_side)
-        self._reader = _DECORD.VideoReader(
+        self._reader: Any = _DECORD.VideoReader(
             str(path), width=width, height=height, num_threads=1, fault_tol=_NO_REPEATED_FRAMES
         )
 
@@ -191,7 +191,7 @@ class TorchcodecPass:
         core, decoders, transforms = _torchcodec()
         width, height = _shown_size(path, short_side)
         self._next = core.get_next_frame
-        self._decoder = decoders.VideoDecoder(
+        self._decoder: Any = decoders.VideoDecoder(
             str(path),
             dimension_order="NHWC",
             num_ffmpeg_threads=1,
@@ -257,7 +257,10 @@ def _unusable(container: InputContainer) -> str:
     """Why no frame can be read; empty where one may be."""
     if not container.streams.video:
         return "it has no video stream"
-    context = container.streams.video[0].codec_context
+    # PyAV's types say that there always is one.
+    context = cast("av.VideoCodecContext | None", container.streams.video[0].codec_context)
+    if context is None:
+        return "no decoder knows how it is coded"
     if min(context.width, context.height) < 1:
         return "its header gives no frame size"
     if context.width * context.height > MOST_PIXELS:
@@ -305,15 +308,11 @@ def _torchcodec() -> tuple[Any, Any, Any]:
     """
     try:
         # Here, as it imports torch, and finds a missing FFmpeg only when it is imported.
-        from torchcodec import (  # pyright: ignore[reportMissingImports]
-            _core,
-            decoders,
-            transforms,
-        )
+        from torchcodec import _core, decoders, transforms  # pyright: ignore
     except (ImportError, RuntimeError, OSError) as error:
         raise UserError(
             f"data.decoder=torchcodec: it cannot be imported ({one_line(error)}); "
             f"pip install 'bgan_video[torchcodec]' and FFmpeg's libraries, or allowed: "
             f"auto, decord, pyav"
         ) from None
-    return cast(Any, _core), cast(Any, decoders), cast(Any, transforms)
+    return _core, decoders, transforms  # pyright: ignore[reportUnknownVariableType]
