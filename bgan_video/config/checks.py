@@ -117,6 +117,11 @@ def _pairs(config: Config) -> None:
             f"posterior.num_z={p.num_z} and posterior.num_discriminators={p.num_discriminators}; "
             f"make them equal"
         )
+    if p.independent and config.objective.consistency_weight > 0:
+        raise UserError(
+            "posterior.independent with objective.consistency_weight: the pseudo-labels are the "
+            "mean over all chains; set one of them to 0 or false"
+        )
 
 
 def _compat(config: Config) -> None:

@@ -44,6 +44,11 @@ def label(manifest: Manifest, data: Data, *, first: bool = False) -> Manifest:
         chosen = {}
     elif first:
         training = manifest.part("train")[: data.num_labelled]
+        if len(training) < (data.num_labelled or 0):
+            raise UserError(
+                f"data.num_labelled={data.num_labelled}; allowed: 0 to all training items "
+                f"({len(training)})"
+            )
         chosen = {item.path: item.label for item in training}
     else:
         chosen = _balanced(manifest, data)

@@ -351,3 +351,8 @@ def test_every_option_is_off_by_itself() -> None:
         "feature_matching": "mean",
         "first_labels": False,
     }
+
+
+def test_pairs_have_no_common_teacher() -> None:
+    with pytest.raises(UserError, match=r"posterior\.independent with objective\.consistency"):
+        config.load(None, ["posterior.independent=true", "objective.consistency_weight=1"])
