@@ -78,7 +78,7 @@ def test_files_that_do_not_read_are_kept_by_reason_and_tried_again(videos: Path,
     reasons = dict(stores.fill(of).rejected)
     assert reasons["Grow/a.avi"] == "the file is empty"
     assert "not readable as a video" in reasons["Grow/b.avi"]
-    assert reasons["Grow/c.avi"] == "no such file"
+    assert reasons["Grow/c.avi"] == "a link to nothing"
 
     manifest = layouts.read(of.data)
     frames = Frames(manifest.root, of)

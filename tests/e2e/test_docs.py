@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -65,13 +66,21 @@ def write_published_lists(videos: Path, folder: Path) -> None:
     file.write_text("\n".join(unused))
 
 
+def write_curve(folder: Path) -> None:
+    """What the other command of the label curve leaves."""
+    folder.mkdir()
+    row = {"seed": 0, "round": 0, "num_labelled": 8, "top1": 0.5, "nll": 1.0}
+    rows = [json.dumps(row | {"strategy": name}) for name in label_curve.STRATEGIES]
+    (folder / "curve.jsonl").write_text("\n".join(rows))
+
+
 def of_images(words: list[str], shapes: Path) -> list[str]:
     """Training on a tiny image folder in place of the one that is shown."""
     swapped = ("data.root=", "data.layout=", "data.num_labelled=")
     keep = [word for word in words if not word.startswith(swapped)]
     small = [w for w in runs.TINY if not w.startswith(("clip.", "baseline."))]
     data = ["data.layout=image_folder", f"data.root={shapes}", "data.num_labelled=null"]
-    return [*keep, *small, *data, "clip.size=16", "clip.load_size=null", "posterior.num_z=2"]
+    return [*keep, *small, *data, "clip.size=32", "clip.load_size=null", "posterior.num_z=2"]
 
 
 COMMANDS = sorted({command for document in DOCUMENTS for command in shown(document)})
@@ -110,6 +119,8 @@ def test_a_shown_command_works(
     if words[:3] == ["python", "-m", "benchmarks.label_curve"]:
         small = [f"data.root={small_videos}", "data.layout=ucf101", *runs.TINY]
         few = ["--rounds", "1", "--budget", "4"]
+        if "--plot" in words:
+            write_curve(tmp_path / "label_curve")
         label_curve.main([*words[3:], *([] if "--plot" in words else [*few, *small])])
         return
     if words[:3] == ["python", "-m", "benchmarks.synthetic"]:
