@@ -71,18 +71,17 @@ COVERED = 1 / 5
 
 @dataclass(frozen=True)
 class Plane:
-    """The first two principal components of the data, where everything is measured."""
+    """The first two principal components of the data, where everything is measured.
+
+    `axes` are `[2, D]`, `centres` `[K, 2]`, `sigma` is a cluster's standard deviation along one
+    axis, and under `whiten[k]` the points of cluster k are N(centre, I).
+    """
 
     mean: Array
-    """`[D]`."""
     axes: Array
-    """`[2, D]`."""
     centres: Array
-    """`[K, 2]`."""
     whiten: Array
-    """`[K, 2, 2]`: under the k-th, cluster k's points are N(centre, I)."""
     sigma: float
-    """Standard deviation of a cluster along one axis."""
     low: Array
     high: Array
 
@@ -144,12 +143,8 @@ def _smoothing(edges: Array, bandwidth: float) -> Array:
 
 def js_divergence(p: Array, q: Array) -> float:
     """Jensen-Shannon divergence of two tables of probabilities in nats: 0 to ln 2."""
-    return (_kl_to_mean(p, q) + _kl_to_mean(q, p)) / 2
-
-
-def _kl_to_mean(p: Array, q: Array) -> float:
-    at = p > 0
-    return float((p[at] * np.log(2 * p[at] / (p + q)[at])).sum())
+    terms = [a[a > 0] * np.log(2 * a[a > 0] / (p + q)[a > 0]) for a in (p, q)]
+    return float(terms[0].sum() + terms[1].sum()) / 2
 
 
 class Ruler:
@@ -170,13 +165,10 @@ class Ruler:
         shares = self.plane.shares(points)
         return {
             "js": js_divergence(self.plane.density(points), self._density),
-            "modes": self.num_covered(shares),
+            "modes": int((shares >= COVERED * self._shares).sum()),
             "on_clusters": float(shares.sum()),
             "off_plane": self.plane.off_plane(items),
         }
-
-    def num_covered(self, shares: Array) -> int:
-        return int((shares >= COVERED * self._shares).sum())
 
 
 def generate(c: Config, states: Sequence[State]) -> Array:
@@ -294,32 +286,28 @@ def _mean_error(values: Sequence[float]) -> tuple[float, float]:
 def plot(rows: list[Row], ruler: Ruler, path: Path, burn_in: int) -> None:
     """Samples of the first seed in the plane above, the divergence and covered modes below."""
     figure = Figure(figsize=(11, 6.4), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 1))
-    first = rows[0]["seed"]
+    above, below = figure.subfigures(2, 1)
     panels: list[Axes] = list(above.subplots(1, 4, sharex=True, sharey=True))
-    shown = {r["method"]: np.array(r["points"]) for r in rows if r["seed"] == first}
     _scatter(panels[0], ruler.points[:NUM_SHOWN], "data", "data, 10 clusters", ruler)
-    for ax, method in zip(panels[1:], METHODS, strict=True):
-        _scatter(ax, shown[method], method, TITLES[method], ruler)
+    for ax, row in zip(panels[1:], rows[: len(METHODS)], strict=True):
+        _scatter(ax, np.array(row["points"]), row["method"], TITLES[row["method"]], ruler)
     js, modes = below.subplots(1, 2)
     for method in METHODS:
-        runs = [row["curve"] for row in rows if row["method"] == method]
-        steps = [r["step"] for r in runs[0]]
+        curves = [row["curve"] for row in rows if row["method"] == method]
         for ax, key in ((js, "js"), (modes, "modes")):
-            values = np.array([[r[key] for r in curve] for curve in runs])
-            mean, spread = values.mean(axis=0), values.std(axis=0, ddof=min(1, len(runs) - 1))
+            values = np.array([[r[key] for r in curve] for curve in curves])
+            mean, spread = values.mean(axis=0), values.std(axis=0, ddof=min(1, len(curves) - 1))
+            steps = [r["step"] for r in curves[0]]
             ax.plot(steps, mean, color=COLORS[method], label=TITLES[method])
             ax.fill_between(steps, mean - spread, mean + spread, color=COLORS[method], alpha=0.15)
     js.axhline(ruler.floor["js"], color=COLORS["data"], ls="--", lw=1, label="fresh data")
-    js.set(ylim=(0, np.log(2)), ylabel="JS divergence from data (nats)")
+    js.set(ylim=(0, None), ylabel="JS divergence (nats, at most 0.69)")
     modes.set(ylim=(0, len(ruler.plane.centres) + 0.5), ylabel="clusters covered, of 10")
     for ax in (js, modes):
         ax.axvline(burn_in, color=COLORS["bayesian"], ls=":", lw=1, label="SGHMC begins")
         ax.set_xlabel("iteration")
-    count = len({row["seed"] for row in rows})
-    js.set_title(f"mean and standard deviation of {count} seeds", fontsize=10)
-    modes.legend(frameon=False, fontsize=8, loc="lower right")
-    js.legend(frameon=False, fontsize=8, loc="upper right")
+    js.set_title(f"mean and standard deviation of {len(curves)} seeds", fontsize=10)
+    js.legend(frameon=False, fontsize=8, loc="center right")
     figure.savefig(path, dpi=110)
 
 
