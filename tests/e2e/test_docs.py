@@ -121,7 +121,7 @@ def test_a_shown_command_works(
         few = ["--rounds", "1", "--budget", "4"]
         if "--plot" in words:
             write_curve(tmp_path / "label_curve")
-        label_curve.main([*words[3:], *([] if "--plot" in words else [*few, *small])])
+        label_curve.main(words[3:] if "--plot" in words else [*few, *words[3:], *small])
         return
     if words[:3] == ["python", "-m", "benchmarks.synthetic"]:
         synthetic.main([*words[3:], "--seeds", "1", "--steps", "4"])
