@@ -9,10 +9,12 @@ searched for videos at any depth; without one, it is `motion_shapes`.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stderr
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,7 +37,7 @@ NUM_FRAMES = 16
 NUM_FILES = 64
 SIZES = (64, 112)
 WORKERS = 2
-CLIPS_PER_TURN = 4
+CLIPS_PER_TURN = 16
 
 # A file and the number of its frames; a way to read frames `start` to `start + 16` at a short side.
 Video = tuple[Path, int]
@@ -94,7 +96,8 @@ def torchvision_clips(path: Path, start: int, size: int) -> np.ndarray:
 @cache
 def _torchvision_index(path: Path) -> VideoClips:
     """One file's clips; made beforehand, as a data set makes them when it is opened."""
-    return VideoClips([str(path)], NUM_FRAMES, 1, output_format="THWC")
+    with redirect_stderr(io.StringIO()):  # a progress bar
+        return VideoClips([str(path)], NUM_FRAMES, 1, output_format="THWC")
 
 
 def ways() -> dict[str, Read]:
@@ -120,9 +123,9 @@ def ways() -> dict[str, Read]:
     return found
 
 
-def measure(videos: list[Video], size: int) -> None:
+def measure(reads: dict[str, Read], videos: list[Video], size: int) -> None:
     """Print clips a second in this process, per CPU second, and from two processes at once."""
-    turns = {name: partial(_turn, read, videos, size) for name, read in ways().items()}
+    turns = {name: partial(_turn, read, videos, size) for name, read in reads.items()}
     cpu = {name: _cpu_seconds(turn) for name, turn in turns.items()}
     alone = interleaved(turns)
     # Not forked: torch and the decoders have threads in this process.
@@ -188,8 +191,9 @@ def main(folder: str | None = None) -> None:
     load = os.getloadavg()[0]
     print(f"\n{len(videos)} videos like {path.name}, {width}x{height}; load average {load:.1f}")
     torch.set_num_threads(1)
+    reads = ways()
     for size in SIZES:
-        measure(videos, size)
+        measure(reads, videos, size)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,10 @@ class _Reader:
     def _rest(self) -> Iterator[Grab]:
         running = self._pass or self._start()
         while (grab := running.next_frame()) is not None:
+            self._next += 1
             yield grab
+        if len(self._openers) > 1 and self._next != len(self):
+            raise RuntimeError(f"{self._next} of {len(self)} frames decode")  # PyAV finds the rest
 
 
 def _check_file(path: Path) -> None:

@@ -269,9 +269,17 @@ def _unusable(container: InputContainer) -> str:
 
 
 def _shown_size(path: Path, short_side: int | None) -> tuple[int, int]:
-    """Width and height of the frames to be returned, from the first one as PyAV decodes it."""
+    """Width and height of the frames to be returned, from the first one as PyAV decodes it.
+
+    Raises:
+        BrokenVideo: The file does not open as a video, or has no frame.
+        ValueError: Only PyAV is safe to read it.
+    """
     container = open_container(path)
     try:
+        # decord makes room for all frames that a header promises, and ends the process without it.
+        if container.streams.video[0].frames > path.stat().st_size:
+            raise ValueError("its header gives more frames than it has bytes")
         frame = next(decode(container), None)
         if frame is None:
             raise BrokenVideo(path, "no frame decodes")
