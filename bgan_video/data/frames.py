@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from bgan_video.config import Config
 from bgan_video.data import clips, decode, images
 from bgan_video.data.decode import BrokenVideo, Decoder
-from bgan_video.data.manifest import Item, Manifest, fingerprint
-from bgan_video.data.store import Store
+from bgan_video.data.manifest import Item, Manifest
+from bgan_video.data.store import Store, source_fingerprint
 from bgan_video.errors import UserError
 
 Array = NDArray[Any]
@@ -88,7 +88,7 @@ class VideoFiles:
             file = self._file(path)
         except BrokenVideo:
             return ""
-        return fingerprint(file) if file.is_file() else ""
+        return source_fingerprint(file)
 
     def _file(self, path: str) -> Path:
         """The file of an item. Links may lead out of the root; what a list says may not.
@@ -124,10 +124,10 @@ class Images:
     def fingerprint(self, path: str) -> str:
         """See `Reader.fingerprint`."""
         try:
-            pixels = self._source.read(path)
+            stored = self._source.raw(path)
         except images.ImageError:
             return ""
-        return hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
+        return hashlib.blake2b(stored, digest_size=16).hexdigest()
 
 
 class Frames:

@@ -84,6 +84,14 @@ class Source(Protocol):
         """
         ...
 
+    def raw(self, path: str) -> bytes:
+        """The image as it is stored, not decoded.
+
+        Raises:
+            ImageError: It is not there.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Arrays:
@@ -114,6 +122,10 @@ class Arrays:
         item = np.asarray(items[int(index)])
         return item[..., None] if item.ndim == 2 else item
 
+    def raw(self, path: str) -> bytes:
+        """See `Source.raw`."""
+        return self.read(path).tobytes()
+
     def _part(self, split: str) -> tuple[Array, Array]:
         return self.train if split == "train" else self.test
 
@@ -128,9 +140,13 @@ class Files:
 
     def read(self, path: str) -> Array:
         """See `Source.read`."""
+        return decode(io.BytesIO(self.raw(path)), channels=3)
+
+    def raw(self, path: str) -> bytes:
+        """See `Source.raw`."""
         try:
             with self.open(path) as file:
-                return decode(file, channels=3)
+                return file.read()
         except (OSError, KeyError) as error:
             raise ImageError(_one_line(error)) from None
 

@@ -70,15 +70,18 @@ class Sampler(torch.optim.Optimizer):
 
     def standard_normal(self, like: Tensor) -> Tensor:
         """Fresh standard normal numbers of the shape, dtype and device of `like`."""
-        return torch.randn(
-            like.shape, generator=self.generator, dtype=like.dtype, device=like.device
-        )
+        return standard_normal(like, self.generator)
 
     def add_noise(self, tensors: list[Tensor], std: float) -> None:
         """Adds N(0, std^2) to each tensor in turn; std = 0 draws no random number."""
         if std > 0:
             for tensor in tensors:
                 tensor.add_(self.standard_normal(tensor), alpha=std)
+
+
+def standard_normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normal numbers of the shape, dtype and device of `like`."""
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
 def check_settings(group: dict[str, Any], checks: dict[str, Check]) -> None:

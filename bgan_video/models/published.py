@@ -99,14 +99,14 @@ def tensorflow_body(width: int, size: int, channels: int) -> tuple[nn.Module, in
 
 
 def mlp_generator(latent_dim: int, width: int, length: int) -> nn.Module:
-    """Z → width → x, for vectors of any range."""
+    """From a latent through one hidden layer to a vector of any range."""
     return Stack(
         latent_dim, nn.Linear(latent_dim, width), nn.LeakyReLU(0.2), nn.Linear(width, length)
     )
 
 
 def mlp_body(width: int, length: int) -> tuple[nn.Module, int]:
-    """X → width."""
+    """From a vector to one hidden layer."""
     return nn.Sequential(nn.Linear(length, width), nn.LeakyReLU(0.2)), width
 
 

@@ -13,7 +13,7 @@ from bgan_video import rng
 from bgan_video.config import Config
 from bgan_video.errors import UserError
 from bgan_video.inference import SGHMC, SGLD, AdaptiveSGHMC, StepSize, kinetic_temperature
-from bgan_video.inference.sampler import Sampler
+from bgan_video.inference.sampler import Sampler, standard_normal
 from bgan_video.precision import Backend
 from bgan_video.training import compat
 
@@ -146,10 +146,7 @@ class Chain(Generic[N]):
         """The gradient of the published codes' noise loss, fresh for every weight."""
         for param in self.network.parameters():
             if std > 0 and param.grad is not None:
-                noise = torch.randn(
-                    param.shape, generator=self._noise, dtype=param.dtype, device=param.device
-                )
-                param.grad.add_(noise, alpha=std)
+                param.grad.add_(standard_normal(param, self._noise), alpha=std)
 
     def _start_sampling(self) -> None:
         assert self._sampler is not None, "a chain without a posterior does not sample"

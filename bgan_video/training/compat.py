@@ -44,5 +44,5 @@ def temperature(config: Config, role: Role, lr: float, num_data: int) -> float:
 
 
 def noise_coefficient(friction: float, temperature: float, lr: float, num_data: int) -> float:
-    """C of the noise loss `c Σ θ ξ`: the standard deviation of what it adds to a gradient."""
+    """The factor c of `c Σ θ ξ`: the standard deviation of what that adds to a gradient."""
     return math.sqrt(2 * friction * temperature / (lr * num_data))
