@@ -10,7 +10,7 @@ import torch
 
 from bgan_video import config, precision
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
-from bgan_video.training import rivals
+from bgan_video.training.models import build
 from bgan_video.training.trainer import DataSize
 
 REPEATS = 15
@@ -44,7 +44,7 @@ def training_steps() -> None:
 
 def stepper(recipe: str, form: str) -> Callable[[], object]:
     c = config.load(recipe, [f"run.precision={form}"])
-    models = rivals.build(c, DataSize(8, 1000), precision.resolve(c.run))
+    models = build(c, DataSize(8, 1000), precision.resolve(c.run))
     shape = (3, c.clip.num_frames, c.clip.size, c.clip.size)
     t = c.train
     targets = torch.arange(t.labelled_batch_size) % 8

@@ -41,7 +41,7 @@ from benchmarks.__main__ import interleaved
 from bgan_video import config, precision
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.models import Classifier, published
-from bgan_video.training import rivals
+from bgan_video.training.models import build
 from bgan_video.training.trainer import DataSize
 
 SIZE, CHANNELS, LATENT_DIM = 32, 3, 100
@@ -253,8 +253,9 @@ def variants(c: config.Config, backend: precision.Backend) -> dict[str, Callable
     views = UnlabelledBatch(unlabelled, unlabelled)
 
     def ours(settings: config.Config) -> tuple[str, Callable[[], object]]:
-        models = rivals.build(settings, DataSize(NUM_CLASSES, NUM_IMAGES), backend)
+        models = build(settings, DataSize(NUM_CLASSES, NUM_IMAGES), backend)
         chains = models.chains
+        assert chains is not None
         name = (
             f"ours ({len(chains.generators)} G x {chains.fakes_per_generator} fakes, "
             f"{len(chains.discriminators)} D)"

@@ -99,6 +99,18 @@ def consistency(weak_probabilities: Tensor, strong_logits: Tensor, threshold: fl
     return (entropy * (confidence >= threshold)).mean()
 
 
+def mean_squared(target_probabilities: Tensor, logits: Tensor) -> Tensor:
+    """Squared difference of class probabilities, averaged over items and classes.
+
+    The consistency cost J of Tarvainen & Valpola 2017, section 2, whose code averages over classes.
+
+    Args:
+        target_probabilities: `[B, K]`, without gradient.
+        logits: `[B, K+1]`.
+    """
+    return F.mse_loss(class_probabilities(logits), target_probabilities)
+
+
 def imbalance(logits: Tensor) -> Tensor:
     """How far the mean prediction of a batch is from uniform: `KL(u || mean softmax(l[1..K]))`.
 

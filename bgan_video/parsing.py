@@ -123,6 +123,8 @@ def _try(value: Any, kind: Any) -> tuple[bool, Any]:
         return value is None, None
     if get_origin(kind) is Literal:
         return value in get_args(kind) and not isinstance(value, bool), value
+    if get_origin(kind) is tuple:
+        return _try_tuple(value, get_args(kind)[0])
     if kind is bool:
         return isinstance(value, bool), value
     if kind is int:
@@ -137,15 +139,33 @@ def _try(value: Any, kind: Any) -> tuple[bool, Any]:
     raise TypeError(f"the schema uses a type this parser does not read: {kind}")
 
 
+def _try_tuple(value: Any, kind: Any) -> tuple[bool, Any]:
+    """A list whose entries are all of one kind."""
+    if not isinstance(value, (list, tuple)):
+        return False, value
+    tried = [_try(entry, kind) for entry in cast(list[Any], value)]
+    return all(ok for ok, _ in tried), tuple(converted for _, converted in tried)
+
+
 def _describe(kind: Any) -> str:
     if kind is type(None):
         return "null"
+    if get_origin(kind) is tuple:
+        return f"a list of {_describe(get_args(kind)[0])}"
     if get_origin(kind) is Literal:
         return ", ".join(map(str, get_args(kind)))
     return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]
 
 
 def _nearest(value: Any, accepted: tuple[Any, ...]) -> str:
-    names = [str(a) for kind in accepted if get_origin(kind) is Literal for a in get_args(kind)]
-    near = difflib.get_close_matches(str(value), names, n=1)
+    """The allowed word that a wrong one, or the first wrong one of a list, comes nearest to."""
+    words: list[Any] = [value]
+    kinds: list[Any] = []
+    for kind in accepted:
+        is_list = get_origin(kind) is tuple and isinstance(value, (list, tuple))
+        kinds.append(get_args(kind)[0] if is_list else kind)
+        words = list(cast(list[Any], value)) if is_list else words
+    names = [str(a) for kind in kinds if get_origin(kind) is Literal for a in get_args(kind)]
+    wrong = [str(word) for word in words if str(word) not in names]
+    near = difflib.get_close_matches(wrong[0], names, n=1) if wrong else []
     return f"; did you mean {near[0]}?" if near else ""

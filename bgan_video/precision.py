@@ -8,6 +8,8 @@ overflowed is skipped, before a sampler adds noise (`torch.amp.GradScaler.step` 
 from __future__ import annotations
 
 import dataclasses
+import resource
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -36,6 +38,14 @@ class Backend:
     def with_own_scaler(self) -> Backend:
         """The same backend for networks that are stepped, and may overflow, apart from others."""
         return dataclasses.replace(self, scaler=_scaler(self.device.type, self.precision))
+
+    @property
+    def peak_memory_mib(self) -> float:
+        """The most memory that was ever in use: of tensors on CUDA, of the whole process on CPU."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 2**20
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB here
 
     @property
     def hardware(self) -> str:

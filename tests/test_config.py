@@ -282,9 +282,22 @@ def test_reading_settings_imports_no_torch() -> None:
     [
         (["posterior.gradient_noise=0.2"], ["gradient_noise=0.2", "0..0.1"]),
         (["posterior.gradient_noise=0.05", "posterior.integrator=baoa"], ["baoa", "0..0"]),
-        (["baseline.ensemble=1"], ["baseline.ensemble=1", "2 and more"]),
-        (["baseline.ensemble=3", "baseline.supervised=false"], ["baseline.ensemble=3"]),
-        (["baseline.cold=true", "posterior.bayes=false"], ["baseline.cold", "posterior.bayes"]),
+        (
+            ["baseline.methods=[deep_ensemble]", "baseline.num_networks=1"],
+            ["baseline.num_networks=1", "2 and more"],
+        ),
+        (["baseline.methods=[]"], ["baseline.methods=[]", "at least one"]),
+        (["baseline.methods=[supervised,supervised]"], ["each once"]),
+        (
+            ["baseline.methods=[supervised,fixmach]"],
+            ["fixmach", "a list of", "did you mean fixmatch"],
+        ),
+        (["baseline.methods=fixmatch"], ["a list of", "fixmatch"]),
+        (["baseline.methods=[supervised,cold_gan]"], ["cold_gan", "bayesian_gan beside"]),
+        (
+            ["baseline.methods=[bayesian_gan,cold_gan]", "posterior.bayes=false"],
+            ["cold_gan", "posterior.bayes"],
+        ),
         (["posterior.prior=cauchy"], ["posterior.prior", "hierarchical"]),
         (["posterior.sampler=sghm"], ["posterior.sampler", "did you mean sghmc"]),
     ],

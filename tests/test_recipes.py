@@ -12,7 +12,7 @@ from bgan_video import config
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.precision import Backend
-from bgan_video.training import rivals
+from bgan_video.training.models import build
 from bgan_video.training.plan import network_sizes
 from bgan_video.training.trainer import DataSize
 
@@ -59,7 +59,7 @@ def test_a_recipe_names_networks_that_exist(recipe: Path) -> None:
 def test_a_recipe_of_images_takes_a_step_in_both_phases(recipe: Path) -> None:
     c = small(recipe)
     backend = Backend(torch.device("cpu"), "fp32", torch.amp.GradScaler("cpu", enabled=False))
-    of = rivals.build(c, DataSize(c.num_classes(CLASSES), 1000), backend)
+    of = build(c, DataSize(c.num_classes(CLASSES), 1000), backend)
     x = items(c, 0)
     labelled = None if c.is_unsupervised else LabelledBatch(x, torch.arange(BATCH))
     steps = [0, c.posterior.burn_in] if c.samples_posterior else [0]
@@ -67,8 +67,9 @@ def test_a_recipe_of_images_takes_a_step_in_both_phases(recipe: Path) -> None:
         terms = of.step(step, labelled, UnlabelledBatch(items(c, 1), items(c, 2)))
         assert {"loss_d", "loss_g", "real", "fake"} <= set(terms)
         assert ("labelled" in terms) != c.is_unsupervised
-        assert ("supervised" in terms) == c.baseline.supervised
+        assert ("supervised" in terms) == ("supervised" in c.baseline.methods)
         assert all(term.isfinite() for term in terms.values())
+    assert of.chains is not None
     assert all(chain.is_sampling == c.samples_posterior for chain in of.chains.chains)
 
 

@@ -6,6 +6,15 @@ from typing import TYPE_CHECKING
 
 from bgan_video.errors import UserError
 
+NEED_LABELS = (
+    "supervised",
+    "deep_ensemble",
+    "mc_dropout",
+    "pseudo_label",
+    "mean_teacher",
+    "fixmatch",
+)
+
 if TYPE_CHECKING:
     from bgan_video.config.schema import Config
 
@@ -69,21 +78,23 @@ def _sampling(config: Config) -> None:
 
 
 def _baselines(config: Config) -> None:
-    b = config.baseline
-    if b.ensemble == 1 or (b.ensemble and not b.supervised):
+    methods = config.baseline.methods
+    if not methods or len(set(methods)) < len(methods):
         raise UserError(
-            f"baseline.ensemble={b.ensemble}: an ensemble has the supervised "
-            f"network and others; allowed: 0, or 2 and more with baseline.supervised=true"
+            f"baseline.methods={list(methods)}: name at least one method, and each once"
         )
-    if b.cold and not config.samples_posterior:
+    if config.baseline.num_networks == 1 and "deep_ensemble" in methods:
+        raise UserError("baseline.num_networks=1 is no ensemble; allowed: 2 and more, or null")
+    if "cold_gan" in methods and not ("bayesian_gan" in methods and config.samples_posterior):
         raise UserError(
-            "baseline.cold=true follows chains that sample; it needs posterior.bayes=true and "
-            "compat.adam=false"
+            "baseline.methods: cold_gan follows chains that sample; it needs bayesian_gan beside "
+            "it, posterior.bayes=true and compat.adam=false"
         )
-    if config.is_unsupervised and (b.supervised or b.mc_dropout):
+    need_labels = [method for method in methods if method in NEED_LABELS]
+    if config.is_unsupervised and need_labels:
         raise UserError(
-            "data.num_labelled=0 leaves nothing to supervise; set baseline.supervised=false and "
-            "baseline.mc_dropout=0"
+            f"data.num_labelled=0 leaves {', '.join(need_labels)} nothing to learn; set "
+            f"baseline.methods=[bayesian_gan]"
         )
 
 

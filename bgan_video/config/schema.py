@@ -16,6 +16,17 @@ Positive = Annotated[float, Range(0, exclusive=True)]
 NonNegative = Annotated[float, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]
 Norm = Literal["batch", "group", "none"]
+Method = Literal[
+    "bayesian_gan",
+    "supervised",
+    "deep_ensemble",
+    "mc_dropout",
+    "pseudo_label",
+    "mean_teacher",
+    "fixmatch",
+    "ml_gan",
+    "cold_gan",
+]
 SpatialDims = Literal[0, 2, 3]
 """Axes behind batch and channels: none for vectors, two for images, three for clips."""
 
@@ -260,17 +271,27 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """What is trained beside the Bayesian GAN, on the labelled clips only."""
+    """What is trained, on the same batches with the same body, and how the rivals are set."""
 
-    supervised: bool = True
+    methods: tuple[Method, ...] = ("bayesian_gan", "supervised")
+    """Labels alone: `supervised`, `deep_ensemble`, `mc_dropout`. One network on unlabelled clips
+    too: `pseudo_label`, `mean_teacher`, `fixmatch`. GANs: `bayesian_gan`, `ml_gan` (one generator
+    and one discriminator, no prior, no noise), `cold_gan` (the Bayesian GAN branched off at the end
+    of burn-in and continued at temperature 0)."""
     lr: Positive | None = None
     """By default `posterior.burn_in_lr`: the same optimiser as the discriminators' burn-in."""
-    ensemble: CountOrZero = 0
-    """Networks of a deep ensemble (Lakshminarayanan et al. 2017), the supervised one among them."""
-    mc_dropout: Annotated[float, Range(0, 0.95)] = 0.0
-    """Dropout of one more network, kept on in prediction (Gal & Ghahramani 2016); 0 trains none."""
-    cold: bool = False
-    """Branch the same GAN off at the end of burn-in and go on with it at temperature 0."""
+    num_networks: Count | None = None
+    """Networks of `deep_ensemble` and answers of `mc_dropout`; by default the posterior's."""
+    dropout: Annotated[float, Range(0, 0.95, exclusive=True)] = 0.3
+    """Of `mc_dropout`, kept on in prediction."""
+    unlabelled_weight: NonNegative = 1.0
+    """Of the unlabelled term of `pseudo_label`, `mean_teacher` and `fixmatch`."""
+    threshold: Fraction = 0.9
+    """Confidence from which `pseudo_label` and `fixmatch` believe their own prediction."""
+    warmup: CountOrZero = 0
+    """Steps over which the unlabelled weight grows from 0 to its value."""
+    ema_decay: Fraction = 0.99
+    """Of the averaged weights that answer for `mean_teacher` and `fixmatch`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -349,6 +370,12 @@ class Config:
     def samples_posterior(self) -> bool:
         """Whether chains sample after burn-in; else the last weights are the only sample."""
         return self.posterior.bayes and not self.compat.adam
+
+    @property
+    def needs_strong_views(self) -> bool:
+        """Whether anything learns from the strong view of unlabelled items."""
+        asks = {"mean_teacher", "fixmatch"} & set(self.baseline.methods)
+        return bool(asks) or self.objective.consistency_weight > 0
 
     @property
     def load_size(self) -> int:

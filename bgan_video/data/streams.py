@@ -135,7 +135,7 @@ def unlabelled_batches(
 ) -> Iterator[UnlabelledBatch]:
     """Batches of clips of all training items, from batch number `first` on, without end."""
     stream = ClipStream("unlabelled", items, frames, config)
-    strong = strong_view(config) if config.objective.consistency_weight > 0 else None
+    strong = strong_view(config) if config.needs_strong_views else None
     dataset = UnlabelledClips(stream, weak_view(config), strong)
     return _batches(dataset, stream, config.train.batch_size, first, config)
 

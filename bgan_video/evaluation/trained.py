@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors.torch import save
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bgan_video import config as config_module
 from bgan_video import precision, rng
-from bgan_video.config import Config
+from bgan_video.config import Config, Method
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest, Split
 from bgan_video.data.streams import labelled_batches
@@ -37,6 +37,7 @@ from bgan_video.evaluation.video_files import Unreadable, VideoPrediction, predi
 from bgan_video.files import append_line, write_atomically
 from bgan_video.inference import SampleBank
 from bgan_video.models import build_discriminator
+from bgan_video.schedule import rival_size
 
 # What may differ from the run's own settings when it is only looked at.
 ADJUSTABLE = (
@@ -52,14 +53,8 @@ ADJUSTABLE = (
 _RENORMALISING_BATCHES = 10
 # Written last: before it, the bank may hold some chains of a step and not the others.
 FINISHED = Path("posterior") / "finished.json"
-# The stored networks of each model, by the bank's word for them.
-_KINDS = {
-    "bayesian": "discriminator",
-    "supervised": "supervised",
-    "ensemble": "ensemble",
-    "mc_dropout": "dropout",
-    "cold": "cold",
-}
+# The Bayesian GAN's posterior, as metrics.json calls it, and its samples, as the bank does.
+_BAYESIAN, _SAMPLES = "bayesian", "discriminator"
 
 
 class TrainedRun:
@@ -102,20 +97,27 @@ class TrainedRun:
         """
         config = self.config
         if model == "mc_dropout":
-            config = config.with_dropout(config.baseline.mc_dropout)
+            config = config.with_dropout(config.baseline.dropout)
         module = empty_discriminator(config, self.manifest).to(self.backend.device)
-        stored: Networks = Stored(self.bank, _KINDS[model], module)
+        stored: Networks = Stored(self.bank, _kind(model), module)
         if batches:
             stored = Renormalised(stored, batches, self.backend)
         if model != "mc_dropout":
             return stored
-        passes = len(self.bank.records("discriminator"))
+        passes = rival_size(self.config)
         return WithDropout(stored, passes, self.backend, config.run.seed, "mc_dropout")
 
     @property
     def models(self) -> list[str]:
-        """The models this run has."""
-        return [model for model, kind in _KINDS.items() if self.bank.records(kind)]
+        """The models this run has, the one that predicts first."""
+        methods = self.config.baseline.methods
+        named = [_BAYESIAN if m == "bayesian_gan" else m for m in get_args(Method) if m in methods]
+        return [model for model in named if self.bank.records(_kind(model))]
+
+    @property
+    def answering(self) -> str:
+        """The model that predicts and suggests: the posterior, where the run has one."""
+        return self.models[0]
 
     def predict_items(
         self, items: Sequence[Item], frames: Frames, batches: Sequence[Tensor] = ()
@@ -153,7 +155,7 @@ class TrainedRun:
         level = self.config.item_level
         models = {m: figures(p, labels[split], level) for m, p in predictions[split].items()}
         if split == "test":
-            more = uncertainty.figures(predictions, labels, self.manifest, level)
+            more = uncertainty.figures(predictions, labels, self.manifest, level, self.answering)
             self._write_metrics(models, more)
             path = self.folder / "predictions" / "test.safetensors"
             _write_predictions(path, predictions["test"], labels["test"], level)
@@ -166,8 +168,8 @@ class TrainedRun:
             "renormalised": renormalise,
             "models": models,
         }
-        if self.config.samples_posterior:
-            posterior = predictions[split]["bayesian"]
+        if self.config.samples_posterior and _BAYESIAN in predictions[split]:
+            posterior = predictions[split][_BAYESIAN]
             record["diagnostics"] = diagnosis.diagnose(
                 self.folder, self.config, posterior, labels[split]
             )
@@ -175,7 +177,7 @@ class TrainedRun:
         return models
 
     def predict(self, paths: Sequence[Path | str]) -> Iterator[VideoPrediction | Unreadable]:
-        """Predict files, or all videos (or images) in folders, one by one with the Bayesian model.
+        """Predict files, or all videos (or images) in folders, one by one with the answering model.
 
         A file that does not read is one `Unreadable`; the rest go on.
 
@@ -183,7 +185,7 @@ class TrainedRun:
             UserError: The run used no labels, or (on iterating) a folder holds nothing to predict.
         """
         self._check_knows_classes()
-        networks = self.networks("bayesian")
+        networks = self.networks(self.answering)
         return predict_files(paths, networks, self.config, self.backend, self._most_entropy())
 
     def suggest(self, budget: int, file: Path | None = None) -> list[Suggestion]:
@@ -204,7 +206,7 @@ class TrainedRun:
             raise UserError(f"{self.folder}: every training video is labelled already")
         frames = self.frames(items)
         chunks = test_chunks(items, frames, self.config)
-        prediction = predict(self.networks("bayesian"), chunks, self.backend)
+        prediction = predict(self.networks(self.answering), chunks, self.backend)
         random = rng.generator(self.config.run.seed, "suggest")
         chosen = suggestions.choose(items, prediction, self.manifest.classes, budget, random)
         suggestions.write_csv(file or self.folder / "suggestions.csv", chosen, self.manifest)
@@ -249,10 +251,12 @@ class TrainedRun:
 
     def _write_metrics(self, models: dict[str, dict[str, Metrics]], more: dict[str, Any]) -> None:
         manifest = self.manifest
+        finished = json.loads((self.folder / FINISHED).read_text(encoding="utf-8"))
         content = {
             "schema": 1,
             "step": self.config.train.steps,
             "seconds": _training_seconds(self.folder / "log.jsonl"),
+            "peak_memory_mib": finished.get("peak_memory_mib"),
             "data": {
                 "name": manifest.name,
                 "num_classes": manifest.num_classes,
@@ -271,6 +275,11 @@ class TrainedRun:
 def load(folder: Path | str, overrides: Sequence[str] = ()) -> TrainedRun:
     """Open a finished run."""
     return TrainedRun(Path(folder), overrides)
+
+
+def _kind(model: str) -> str:
+    """The bank's word for a model's networks."""
+    return _SAMPLES if model == _BAYESIAN else model
 
 
 def empty_discriminator(config: Config, manifest: Manifest) -> nn.Module:

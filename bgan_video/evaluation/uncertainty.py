@@ -18,7 +18,11 @@ Predictions = Mapping[Split, Mapping[str, Prediction]]
 
 
 def figures(
-    predictions: Predictions, labels: Mapping[Split, Tensor], manifest: Manifest, level: str
+    predictions: Predictions,
+    labels: Mapping[Split, Tensor],
+    manifest: Manifest,
+    level: str,
+    answering: str,
 ) -> dict[str, Any]:
     """Calibration on test, raw and scaled on validation; what is unfamiliar; the open set.
 
@@ -27,6 +31,7 @@ def figures(
         labels: By split; none where it is empty.
         manifest: Names the classes that were held out.
         level: What an item is: `video`, `image` or `point`.
+        answering: The model whose entropy says what is unfamiliar.
 
     Returns:
         `calibration`; with validation `unfamiliar`; with an open set `open_set`.
@@ -42,14 +47,14 @@ def figures(
         calibrated[model] = {level: detail}
     found: dict[str, Any] = {"calibration": calibrated}
     if has_validation:
-        known = predictions["validation"]["bayesian"].total_entropy
+        known = predictions["validation"][answering].total_entropy
         found["unfamiliar"] = {"total_entropy": known.quantile(FAMILIAR).item()}
     if len(labels["open"]):
         found["open_set"] = _open_set(predictions, manifest) | {"count": len(labels["open"])}
         if has_validation:
             limit = found["unfamiliar"]["total_entropy"]
             found["open_set"]["flagged"] = {
-                part: (predictions[part]["bayesian"].total_entropy > limit).double().mean().item()
+                part: (predictions[part][answering].total_entropy > limit).double().mean().item()
                 for part in ("open", "test")
             }
     return found

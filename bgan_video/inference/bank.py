@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-FILE_NAME = re.compile(r"(?P<kind>[a-z]+)_(?P<step>\d{8,})_(?P<chain>\d{2,})\.safetensors")
+FILE_NAME = re.compile(r"(?P<kind>[a-z_]+)_(?P<step>\d{8,})_(?P<chain>\d{2,})\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class SampleBank:
         """Stores one sample, replacing one of the same kind, step and chain.
 
         Args:
-            kind: Lower-case letters, for example discriminator.
+            kind: Lower-case letters and underscores, for example discriminator.
             step: The update after which it was taken, >= 0.
             chain: The chain it belongs to, >= 0.
             state: Parameters *and* buffers (`module.state_dict()`); tied tensors are stored twice.

@@ -28,18 +28,26 @@ Series = tuple[Floats, Floats]
 COLORS = {
     "bayesian": "#0072B2",
     "supervised": "#D55E00",
-    "ensemble": "#009E73",
+    "deep_ensemble": "#009E73",
     "mc_dropout": "#CC79A7",
-    "cold": "#56B4E9",
+    "cold_gan": "#56B4E9",
+    "pseudo_label": "#8A6D00",
+    "mean_teacher": "#7F3C8D",
+    "fixmatch": "#E69F00",
+    "ml_gan": "#444444",
 }
-OTHER_COLORS = ("#8A6D00", "#444444", "#7F3C8D")
+OTHER_COLORS = ("#A5AA99", "#11A579", "#F2B701")
 LINE_COLORS = ("#009E73", "#CC79A7", "#56B4E9", "#444444", "#8A6D00", "#7F3C8D", "#A5AA99")
 LABELS = {
     "bayesian": "semi-supervised",
     "supervised": "supervised",
-    "ensemble": "deep ensemble",
+    "deep_ensemble": "deep ensemble",
     "mc_dropout": "MC-dropout",
-    "cold": "same GAN, T = 0",
+    "pseudo_label": "pseudo-label",
+    "mean_teacher": "mean teacher",
+    "fixmatch": "FixMatch",
+    "ml_gan": "one GAN",
+    "cold_gan": "same GAN, T = 0",
 }
 INK, MUTED, GRID = "#1f2328", "#6b7280", "#e5e7eb"
 MAX_NUMBERED_CLASSES = 30

@@ -23,7 +23,16 @@ Floats = NDArray[np.floating[Any]]
 Row = dict[str, Any]
 
 FIRST_MODELS = ("bayesian", "supervised")
-MODELS = (*FIRST_MODELS, "ensemble", "mc_dropout", "cold")
+MODELS = (
+    *FIRST_MODELS,
+    "deep_ensemble",
+    "mc_dropout",
+    "pseudo_label",
+    "mean_teacher",
+    "fixmatch",
+    "ml_gan",
+    "cold_gan",
+)
 WHOLE_LEVELS = ("video", "image", "point")
 """Names of the level at which one test item is one prediction."""
 UNCERTAINTIES = ("p_fake", "total_entropy", "expected_entropy", "mutual_information")

@@ -11,37 +11,16 @@ from torch import Tensor, nn
 
 from bgan_video import rng
 from bgan_video.config import Config
-from bgan_video.errors import UserError
-from bgan_video.inference import SGHMC, SGLD, AdaptiveSGHMC, StepSize, kinetic_temperature
+from bgan_video.inference import SGHMC, SGLD, AdaptiveSGHMC, kinetic_temperature
 from bgan_video.inference.sampler import Sampler, standard_normal
 from bgan_video.precision import Backend
+from bgan_video.schedule import step_sizes
 from bgan_video.training import compat
 
 N = TypeVar("N", bound=nn.Module)
 
 # β1 of DCGAN (Radford et al. 2016) and of both published Bayesian GANs.
 ADAM_BETAS = (0.5, 0.999)
-
-
-def step_sizes(config: Config) -> StepSize:
-    """The schedule of the samplers, with the steps that give a posterior sample.
-
-    Raises:
-        UserError: The cycles do not fit into the steps after burn-in.
-    """
-    p = config.posterior
-    try:
-        return StepSize(
-            kind=p.schedule,
-            lr=p.lr,
-            total_steps=config.train.steps,
-            burn_in=p.burn_in,
-            thinning=p.thinning,
-            num_cycles=p.num_cycles if p.schedule == "cyclical" else 1,
-            decay=p.lr_decay,
-        )
-    except ValueError as error:
-        raise UserError(f"posterior.schedule={p.schedule} does not fit: {error}") from None
 
 
 class Chain(Generic[N]):

@@ -24,11 +24,12 @@ from bgan_video.evaluation.predict import Current, Networks, Stored, figures, pr
 from bgan_video.evaluation.trained import FINISHED, empty_discriminator
 from bgan_video.files import append_line, truncate_after, write_atomically
 from bgan_video.inference import SampleBank
-from bgan_video.training import checkpoints, console, rivals, run_folder, samples
-from bgan_video.training.chains import Chain, step_sizes
+from bgan_video.schedule import step_sizes
+from bgan_video.training import checkpoints, console, run_folder, samples
+from bgan_video.training.chains import Chain
 from bgan_video.training.clock import Clock
+from bgan_video.training.models import Models, build
 from bgan_video.training.plan import network_sizes
-from bgan_video.training.rivals import Models
 from bgan_video.training.scalars import Scalars
 from bgan_video.training.trainer import DataSize, Terms, Trainer
 
@@ -51,7 +52,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
     manifest, broken, frames = run_folder.prepare_data(config)
     unlabelled_items, labelled_items = manifest.part("train"), manifest.labelled
     size = DataSize(config.num_classes(manifest.num_classes), len(unlabelled_items))
-    models = rivals.build(config, size, backend)
+    models = build(config, size, backend)
     if resume is None:
         folder = run_folder.create(config, backend, manifest, broken)
     else:
@@ -63,13 +64,13 @@ def train(config: Config, resume: Path | None = None) -> Path:
     t = config.train
     labelled = labelled_batches(labelled_items, frames, config, first)
     unlabelled = unlabelled_batches(unlabelled_items, frames, config, first)
-    schedule = step_sizes(config) if config.samples_posterior else None
+    schedule = step_sizes(config) if models.samples_posterior else None
     batches_per_epoch = math.ceil(len(unlabelled_items) / t.batch_size)
     epochs = math.ceil(t.steps / batches_per_epoch)
     probe = manifest.part(t.evaluate_on)
     bar = console.Console(first, t.steps)
     scalars = Scalars(folder)
-    console.say(_describe(config, manifest, models.chains))
+    console.say(_describe(config, manifest, models))
     clock = Clock()
 
     for step in range(first + 1, t.steps + 1):  # the number of steps done after this one
@@ -91,8 +92,8 @@ def train(config: Config, resume: Path | None = None) -> Path:
             scalars.logged(record)
             console.say(console.console_line(record, epochs, batches_per_epoch))
         if step % t.sample_every == 0 or step == t.steps:
-            samples.write_fake(folder / "samples", models.chains, epoch)
-        if step % t.evaluate_every == 0 and probe and not config.is_unsupervised:
+            samples.write_fake(folder / "samples", config, backend, models.generators, epoch)
+        if step % t.evaluate_every == 0 and probe and models.classify_alone:
             evaluation = _evaluate(step, models, bank, manifest, frames, folder)
             append_line(folder / "evaluations.jsonl", evaluation)
             scalars.evaluated(evaluation, config.item_level)
@@ -105,13 +106,15 @@ def train(config: Config, resume: Path | None = None) -> Path:
     bar.close()
     scalars.close()
     _store_final(models, bank)
-    write_atomically(folder / FINISHED, json.dumps({"step": t.steps}) + "\n")
+    if not (folder / FINISHED).is_file():
+        done = {"step": t.steps, "peak_memory_mib": backend.peak_memory_mib}
+        write_atomically(folder / FINISHED, json.dumps(done) + "\n")
     return folder
 
 
 def _restore(folder: Path, models: Models, bank: SampleBank) -> int:
     """Go back to the last checkpoint; what was written after it will be written again."""
-    state = checkpoints.load_latest(folder / "checkpoints", models.chains.backend.device)
+    state = checkpoints.load_latest(folder / "checkpoints", models.backend.device)
     step = 0
     if state is not None:
         step = state.pop("step")
@@ -119,32 +122,43 @@ def _restore(folder: Path, models: Models, bank: SampleBank) -> int:
     bank.truncate_after(step)
     for name in ("log.jsonl", "evaluations.jsonl"):
         truncate_after(folder / name, step)
-    console.say(f"resuming {folder} after step {step} of {models.chains.config.train.steps}")
+    console.say(f"resuming {folder} after step {step} of {models.config.train.steps}")
     return step
 
 
-def _record(step: int, epoch: int, terms: Terms, trainer: Trainer, clock: Clock) -> dict[str, Any]:
-    """A line of log.jsonl; kinetic temperatures are means over chains."""
-    chain = trainer.discriminators[0]
+def _record(
+    step: int, epoch: int, terms: Terms, chains: Trainer | None, clock: Clock
+) -> dict[str, Any]:
+    """A line of log.jsonl."""
     record: dict[str, Any] = {
         "step": step,
         "epoch": epoch,
-        "phase": "sampling" if chain.is_sampling else "burn_in",
-        "lr": chain.optimizer.param_groups[0]["lr"],
+        **({} if chains is None else _phase(chains)),
         **{name: value.item() for name, value in terms.items()},
     }
+    return record | clock.lap()
+
+
+def _phase(chains: Trainer) -> dict[str, Any]:
+    """What the sampler does; kinetic temperatures are means over chains."""
+    chain = chains.discriminators[0]
+    group = chain.optimizer.param_groups[0]
+    record: dict[str, Any] = {
+        "phase": "sampling" if chain.is_sampling else "burn_in",
+        "lr": group["lr"],
+    }
     if chain.is_sampling:
-        record["temperature"] = chain.optimizer.param_groups[0]["temperature"]
-    discriminators = _mean_temperatures(trainer.discriminators)
+        record["temperature"] = group["temperature"]
+    discriminators = _mean_temperatures(chains.discriminators)
     if discriminators:
         record["kinetic_temperature"] = sum(discriminators.values()) / len(discriminators)
-        both = {"D": discriminators, "G": _mean_temperatures(trainer.generators)}
+        both = {"D": discriminators, "G": _mean_temperatures(chains.generators)}
         record["temperatures"] = {
             f"{which}.{name}": value
             for which, found in both.items()
             for name, value in found.items()
         }
-    return record | clock.lap()
+    return record
 
 
 def _mean_temperatures(chains: Sequence[Chain[Any]]) -> dict[str, float]:
@@ -172,19 +186,20 @@ def _evaluate(
 ) -> dict[str, Any]:
     """The posterior so far and the supervised network on the probe items."""
     started = time.perf_counter()
-    config, backend = models.chains.config, models.chains.backend
+    config, backend = models.config, models.backend
     split, level = config.train.evaluate_on, config.item_level
     items = manifest.part(split)
     labels = torch.tensor([item.label for item in items])
-    networks: dict[str, Networks] = {
-        "bayesian": Current([chain.network for chain in models.chains.discriminators])
-    }
+    networks: dict[str, Networks] = {}
     steps = {record.step for record in bank.records("discriminator")}
     if steps:
         module = empty_discriminator(config, manifest).to(backend.device)
         networks["bayesian"] = Stored(bank, "discriminator", module)
-    if supervised := models.baselines.networks("supervised"):
-        networks["supervised"] = Current(supervised)
+    elif models.chains is not None:
+        networks["bayesian"] = Current(models.discriminators)
+    for learner in models.learners:
+        if learner.answers_alone:
+            networks[learner.model] = Current(learner.networks)
     predictions = predict_all(networks, test_chunks(items, frames, config), backend)
     record: dict[str, Any] = {
         "step": step,
@@ -198,13 +213,11 @@ def _evaluate(
 
 
 def _store_samples(step: int, models: Models, bank: SampleBank, cycle: int) -> None:
-    """One posterior sample of every chain, and the twin's weights of the same step."""
-    p = models.chains.config.posterior
-    kinds = {
-        "discriminator": (p.temperature, [c.network for c in models.chains.discriminators]),
-        "cold": (0.0, models.cold.networks),
-    }
-    for kind, (temperature, networks) in kinds.items():
+    """One posterior sample of every chain, and the cold GAN's weights of the same step."""
+    warm = models.config.posterior.temperature
+    kinds = [("discriminator", warm, models.discriminators)]
+    kinds += [(m.model, 0.0, m.networks) for m in models.learners if m.is_sampled]
+    for kind, temperature, networks in kinds:
         for j, network in enumerate(networks):
             state = network.state_dict()
             bank.add(kind, step, j, state, temperature=temperature, cycle=cycle)
@@ -212,26 +225,22 @@ def _store_samples(step: int, models: Models, bank: SampleBank, cycle: int) -> N
 
 def _store_final(models: Models, bank: SampleBank) -> None:
     """What evaluation and sampling read: the last weights beside the posterior samples."""
-    chains, baselines = models.chains, models.baselines
-    last: dict[str, Sequence[nn.Module]] = {
-        "generator": [chain.network for chain in chains.generators],
-        "supervised": baselines.networks("supervised"),
-        "ensemble": baselines.networks("ensemble"),
-        "dropout": baselines.networks("mc_dropout"),
-    }
-    if not chains.config.samples_posterior:
-        last["discriminator"] = [chain.network for chain in chains.discriminators]
+    last: dict[str, Sequence[nn.Module]] = {"generator": models.generators}
+    last |= {m.model: m.networks for m in models.learners if not m.is_sampled}
+    if not models.samples_posterior:
+        last["discriminator"] = models.discriminators
     for kind, networks in last.items():
         for j, network in enumerate(networks):
-            bank.add(kind, chains.config.train.steps, j, network.state_dict())
+            bank.add(kind, models.config.train.steps, j, network.state_dict())
 
 
-def _describe(config: Config, manifest: Manifest, trainer: Trainer) -> str:
+def _describe(config: Config, manifest: Manifest, models: Models) -> str:
     return (
         f"{manifest.name}, fold {manifest.fold}: {len(manifest.labelled)} labelled of "
         f"{len(manifest.part('train'))} training {config.items}, "
         f"{len(manifest.part('validation'))} for validation, "
         f"{len(manifest.part('test'))} for test, {manifest.num_classes} classes\n"
-        f"{len(trainer.generators)} generators, {len(trainer.discriminators)} discriminators, "
-        f"{trainer.backend.precision} on {trainer.backend.hardware}; run folder {config.run_dir}"
+        f"{', '.join(config.baseline.methods)}; {len(models.generators)} generators, "
+        f"{len(models.discriminators)} discriminators, "
+        f"{models.backend.precision} on {models.backend.hardware}; run folder {config.run_dir}"
     )

@@ -9,11 +9,11 @@ from torch import nn
 
 from bgan_video import config as config_module
 from bgan_video import precision
-from bgan_video.config import Config
+from bgan_video.config import Config, Method
 from bgan_video.data import labels, layouts, splits
 from bgan_video.data.frames import Frames
 from bgan_video.models import build_discriminator, build_generator
-from bgan_video.training.chains import step_sizes
+from bgan_video.schedule import posterior_size, rival_size, step_sizes
 
 # Weights, gradients and two moments of Adam, each float32.
 _BYTES_PER_WEIGHT = 16
@@ -43,15 +43,11 @@ def plan(config: Config) -> str:
     if config.data.store:
         Frames(listed.root, config)  # a store that does not serve says so
     manifest = splits.split(listed, config.data, first_labels=config.compat.first_labels)
-    p, t, c = config.posterior, config.train, config.clip
+    t, c = config.train, config.clip
     discriminator, generator = network_sizes(config, config.num_classes(manifest.num_classes))
-    num_d = p.num_discriminators * p.num_mcmc
-    num_g = p.num_z * p.num_mcmc if config.objective.adversarial_weight > 0 else 0
-    b = config.baseline
-    num_baselines = max(b.supervised, b.ensemble) + (b.mc_dropout > 0)
-    copies = 1 + b.cold
-    weights = (copies * num_d + num_baselines) * discriminator + copies * num_g * generator
-    bank = (p.max_samples if config.samples_posterior else 1) * copies * num_d * discriminator * 4
+    counts = {method: _networks(config, method) for method in config.baseline.methods}
+    weights = sum(d * discriminator + g * generator for d, g in counts.values())
+    stored = sum(_stored(config, method) for method in config.baseline.methods) * discriminator * 4
     splits_count = Counter(item.split for item in manifest.items)
     pixels = c.num_frames * c.size**2 if config.spatial_dims else 1
     item_mib = config.channels * pixels * 4 / 2**20
@@ -66,17 +62,35 @@ def plan(config: Config) -> str:
         f"{len(manifest.labelled)} of them labelled, {splits_count['validation']} for validation, "
         f"{splits_count['test']} for test",
         *(f"note: {remark}" for remark in labels.remarks(manifest, config.data)),
-        f"networks: {num_d} discriminators of {discriminator:,} parameters, "
-        f"{num_g} generators of {generator:,}"
-        + (" (all of them again at temperature 0)" if b.cold else "")
-        + (f", {num_baselines} on the labels alone" if num_baselines else ""),
+        f"networks: discriminators of {discriminator:,} parameters, generators of {generator:,}: "
+        + ", ".join(f"{method} {d} + {g}" for method, (d, g) in counts.items()),
         f"memory: {weights * _BYTES_PER_WEIGHT / 2**20:.0f} MiB for weights and optimisers, "
-        f"{item_mib:.2f} MiB a sample, {cached}, {bank / 2**20:.0f} MiB of posterior samples on "
+        f"{item_mib:.2f} MiB a sample, {cached}, {stored / 2**20:.0f} MiB of classifiers on "
         f"disk",
         f"compute: {t.steps} steps of {t.labelled_batch_size} labelled and {t.batch_size} "
         f"unlabelled samples, {backend.precision} on {backend.hardware}",
     ]
     return "\n".join(lines)
+
+
+def _networks(config: Config, method: Method) -> tuple[int, int]:
+    """How many networks of a discriminator's body, and how many generators, a method trains."""
+    p, is_game = config.posterior, config.objective.adversarial_weight > 0
+    if method in ("bayesian_gan", "cold_gan"):
+        return p.num_discriminators * p.num_mcmc, p.num_z * p.num_mcmc * is_game
+    if method == "ml_gan":
+        return 1, int(is_game)
+    if method == "deep_ensemble":
+        return rival_size(config), 0
+    averages = method in ("mean_teacher", "fixmatch")
+    return 1 + averages, 0
+
+
+def _stored(config: Config, method: Method) -> int:
+    """How many classifiers of a method a run stores."""
+    if method in ("bayesian_gan", "cold_gan"):
+        return posterior_size(config)
+    return rival_size(config) if method == "deep_ensemble" else 1
 
 
 def _count(network: nn.Module) -> int:

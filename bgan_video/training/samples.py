@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bgan_video import rng
 from bgan_video.config import Config
 from bgan_video.evaluation import pictures
 from bgan_video.models import draw_latents
-from bgan_video.training.trainer import Trainer
+from bgan_video.precision import Backend
 
 NUM_SAMPLES = {0: 0, 2: 64, 3: 8}
 """A grid of 8 × 8 images, or 8 rows of a clip's frames. Vectors have no picture."""
@@ -24,15 +25,16 @@ def write_real(folder: Path, items: Tensor, config: Config) -> None:
 
 
 @torch.no_grad()
-def write_fake(folder: Path, trainer: Trainer, epoch: int) -> None:
+def write_fake(
+    folder: Path, config: Config, backend: Backend, generators: Sequence[nn.Module], epoch: int
+) -> None:
     """A sheet, and a film of clips, of each generator chain, always from the same latents."""
-    config = trainer.config
-    for index, chain in enumerate(trainer.generators):
+    for index, network in enumerate(generators):
         seed = rng.generator(config.run.seed, "samples", index)
         z = draw_latents(config, NUM_SAMPLES[config.spatial_dims], seed)
-        chain.network.eval()
-        items = chain.network(z.to(trainer.backend.device)).items
-        chain.network.train()
+        network.eval()
+        items = network(z.to(backend.device)).items
+        network.train()
         group, member = divmod(index, config.posterior.num_mcmc)
         name = f"fake_samples_epoch_{epoch:03d}_G_z{group:02d}_m{member:02d}"
         pictures.write(folder / name, items, config.spatial_dims)

@@ -96,17 +96,14 @@ class Trainer:
 
         Args:
             index: Step number from 0.
-            labelled: On the CPU; None where no label is used.
-            unlabelled: On the CPU.
+            labelled: On the run's device; None where no label is used.
+            unlabelled: On the run's device.
 
         Returns:
             The means over chains of everything that is logged, still on the device.
         """
         for chain in self.chains:
             chain.begin_step(index)
-        if labelled is not None:
-            labelled = LabelledBatch(*map(self._to_device, labelled))
-        unlabelled = UnlabelledBatch(*map(self._to_device, unlabelled))
         generated = self._generate()
         terms = self._step_discriminators(index, labelled, unlabelled, generated)
         if generated:
@@ -117,9 +114,6 @@ class Trainer:
     def latents(self, count: int) -> Tensor:
         """Latents `[count, Z]`."""
         return draw_latents(self.config, count, self.random["latent"])
-
-    def _to_device(self, x: Tensor) -> Tensor:
-        return x.to(self.backend.device, non_blocking=True)
 
     def _generate(self) -> list[Generated]:
         """Items of every generator with their graph, which the generator phase uses."""

@@ -601,13 +601,13 @@ def test_first_labels_need_a_number(labels: str) -> None:
             "somewhere",
             f"data.{labels}",
             "compat.first_labels=true",
-            "baseline.supervised=false",
+            "baseline.methods=[bayesian_gan]",
         )
 
 
 def test_no_label_at_all_is_a_choice(tmp_path: Path) -> None:
     write_files(tmp_path)
-    more = ["data.num_labelled=0", "baseline.supervised=false"]
+    more = ["data.num_labelled=0", "baseline.methods=[bayesian_gan]"]
     found = manifest(settings("image_folder", tmp_path, *more))
     assert found.labelled == ()
     assert found.num_classes == 2

@@ -7,6 +7,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
+
+from bgan_video.config import Method
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -25,9 +28,7 @@ TINY = [
     "posterior.burn_in=5",
     "posterior.thinning=2",
     "posterior.max_samples=2",
-    "baseline.ensemble=2",
-    "baseline.mc_dropout=0.3",
-    "baseline.cold=true",
+    f"baseline.methods=[{','.join(get_args(Method))}]",
     "train.steps=14",
     "train.batch_size=4",
     "train.labelled_batch_size=4",
@@ -36,6 +37,9 @@ TINY = [
     "train.checkpoint_every=4",
     "train.sample_every=7",
 ]
+
+# In place of all the methods above.
+FEW = "baseline.methods=[bayesian_gan,supervised]"
 
 
 def arguments(videos: Path, runs: Path, name: str, *more: str) -> list[str]:

@@ -34,8 +34,11 @@ train:
   sample_every: 6
 """
 LABELS = ["data.labels_per_class=2", "objective.consistency_weight=1"]
-LABELS += ["objective.consistency_threshold=0.2", "baseline.cold=true"]
-UNSUPERVISED = ["data.num_labelled=0", "baseline.supervised=false"]
+LABELS += [
+    "objective.consistency_threshold=0.2",
+    "baseline.methods=[bayesian_gan,supervised,cold_gan]",
+]
+UNSUPERVISED = ["data.num_labelled=0", "baseline.methods=[bayesian_gan]"]
 POINTS = ["data.layout=synthetic", "generator.name=mlp", "discriminator.name=mlp"]
 
 
@@ -91,7 +94,7 @@ def test_metrics_have_one_level_and_it_is_the_image(run: Path) -> None:
         "num_test": 12,
         "fold": 1,
     }
-    assert set(metrics["models"]) == {"bayesian", "supervised", "cold"}
+    assert set(metrics["models"]) == {"bayesian", "supervised", "cold_gan"}
     for levels in metrics["models"].values():
         assert set(levels) == {"image"}
         assert set(levels["image"]) == {"top1", "top5", "nll", "ece", "brier", "count"}

@@ -8,12 +8,14 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from bgan_video import cli
+from bgan_video.config import Method
 from tests.e2e import runs
 
 pytestmark = pytest.mark.e2e
@@ -52,11 +54,7 @@ def test_metrics_follow_schema_1(finished: Path):
         "fold",
     }
     assert set(metrics["models"]) == {
-        "bayesian",
-        "supervised",
-        "ensemble",
-        "mc_dropout",
-        "cold",
+        "bayesian" if method == "bayesian_gan" else method for method in get_args(Method)
     }
     for model in metrics["models"]:
         for level, per_video in (("clip", 2), ("video", 1)):
@@ -196,7 +194,7 @@ def test_a_video_that_changed_is_not_evaluated(
 
 
 def test_bayes_false_is_the_plain_semi_supervised_gan(small_videos: Path, tmp_path: Path):
-    plain = ["posterior.bayes=false", "baseline.cold=false"]
+    plain = ["posterior.bayes=false", runs.FEW]
     args = runs.arguments(small_videos, tmp_path, "ml", *plain)
     assert cli.main(["train", *args]) == 0
     lines = runs.log(tmp_path / "ml")

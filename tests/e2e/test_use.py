@@ -22,7 +22,17 @@ def metrics(run: Path) -> dict:
 def test_the_number_of_networks_behind_every_figure_is_told(finished: Path):
     counts = metrics(finished)["networks"]
     # Two chains, two samples of each; MC-dropout answers as often.
-    assert counts == {"bayesian": 4, "supervised": 1, "ensemble": 2, "mc_dropout": 4, "cold": 4}
+    assert counts == {
+        "bayesian": 4,
+        "supervised": 1,
+        "deep_ensemble": 4,
+        "mc_dropout": 4,
+        "pseudo_label": 1,
+        "mean_teacher": 1,
+        "fixmatch": 1,
+        "ml_gan": 1,
+        "cold_gan": 4,
+    }
 
 
 def test_every_model_is_calibrated_raw_and_scaled(finished: Path):
@@ -73,7 +83,7 @@ def test_suggestions_are_filled_in_and_read_back(
         writer = csv.DictWriter(text, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    more = ["data.labels_per_class=null", f"data.label_list={table}", "baseline.cold=false"]
+    more = ["data.labels_per_class=null", f"data.label_list={table}", runs.FEW]
     assert cli.main(["train", *runs.arguments(small_videos, tmp_path, "second", *more)]) == 0
     counts = metrics(tmp_path / "second")["data"], metrics(finished)["data"]
     assert counts[0]["num_labelled"] == counts[1]["num_labelled"] + 5
@@ -100,7 +110,7 @@ def test_a_suggestion_that_cannot_be_made_is_refused(
 
 
 def test_classes_held_out_are_the_open_set(small_videos: Path, tmp_path: Path):
-    more = ["data.held_out=Grow,Shrink", "baseline.cold=false", "baseline.ensemble=0"]
+    more = ["data.held_out=Grow,Shrink", runs.FEW]
     assert cli.main(["train", *runs.arguments(small_videos, tmp_path, "open", *more)]) == 0
     found = metrics(tmp_path / "open")
     assert found["data"]["num_classes"] == 6

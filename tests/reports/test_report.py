@@ -98,7 +98,7 @@ def test_table_marks_the_better_figure_and_the_difference():
         "models": {
             "bayesian": {"video": {"top1": 0.72, "nll": 1.25, "ece": 0.1, "count": 50}},
             "supervised": {"video": {"top1": 0.60, "nll": 1.0, "ece": 0.1, "count": 50}},
-            "ensemble": {"video": {"top1": 0.50, "nll": None}},
+            "deep_ensemble": {"video": {"top1": 0.50, "nll": None}},
         }
     }
     (table,) = comparison.tables(metrics)

@@ -52,7 +52,7 @@ def test_images_are_calibrated_too(run):
 
 
 def test_unknown_classes(run):
-    auroc = {"bayesian": {"p_fake": 0.61, "mutual_information": 0.83}, "cold": {"p_fake": 0.5}}
+    auroc = {"bayesian": {"p_fake": 0.61, "mutual_information": 0.83}, "cold_gan": {"p_fake": 0.5}}
     _add(
         run,
         open_set={
@@ -110,7 +110,7 @@ def test_every_rival_is_held_against_the_posterior_on_the_same_items(run):
     assert comparison.against_rivals(read_run(run).predictions) == []
     path = run / "predictions" / "test.safetensors"
     tensors = load_file(path)
-    for rival in ("ensemble", "cold"):
+    for rival in ("deep_ensemble", "cold_gan"):
         tensors[f"{rival}/video_probs"] = tensors["bayesian/video_probs"]
     save_file(tensors, path)
     rows = comparison.against_rivals(read_run(run).predictions)

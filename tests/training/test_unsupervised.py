@@ -15,13 +15,12 @@ from bgan_video.data.streams import UnlabelledBatch, labelled_batches
 from bgan_video.errors import UserError
 from bgan_video.models import draw_latents
 from bgan_video.precision import Backend
-from bgan_video.training import rivals
+from bgan_video.training.models import Models, build
 from bgan_video.training.plan import network_sizes
-from bgan_video.training.rivals import Models
 from bgan_video.training.trainer import DataSize
 
 N = 20
-UNSUPERVISED = ["data.num_labelled=0", "baseline.supervised=false"]
+UNSUPERVISED = ["data.num_labelled=0", "baseline.methods=[bayesian_gan]"]
 IMAGES = ["data.layout=image_folder", "clip.num_frames=1", "clip.stride=1", "clip.test_clips=1"]
 SMALL = ["clip.size=16", "generator.name=dcgan", "generator.width=4", "generator.latent_dim=3"]
 SMALL += ["discriminator.width=4", "train.batch_size=4", "posterior.burn_in=1"]
@@ -36,7 +35,7 @@ def models(*overrides: str) -> Models:
     c = settings(*overrides)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     backend = Backend(torch.device("cpu"), "fp32", scaler)
-    return rivals.build(c, DataSize(c.num_classes(10), N), backend)
+    return build(c, DataSize(c.num_classes(10), N), backend)
 
 
 def pictures(seed: int) -> Tensor:
@@ -79,14 +78,14 @@ def test_every_network_learns_and_none_is_supervised() -> None:
     for old, chain in zip(before, of.chains.chains, strict=True):
         pairs = zip(old.parameters(), chain.network.parameters(), strict=True)
         assert not any(torch.equal(was, now) for was, now in pairs)
-    for model in ("supervised", "ensemble", "mc_dropout"):
-        assert of.baselines.networks(model) == []
+    assert of.learners == []
 
 
 def test_the_twin_at_temperature_zero_needs_no_label_either() -> None:
-    of = models("baseline.cold=true")
+    of = models("baseline.methods=[bayesian_gan,cold_gan]")
     advance(of, 0, 1, 2)
-    assert len(of.cold.networks) == 2
+    (cold,) = of.learners
+    assert len(cold.networks) == 2
 
 
 def test_running_statistics_are_those_of_the_unlabelled_items() -> None:
@@ -111,12 +110,11 @@ def test_there_is_a_batch_of_labels_for_every_step_and_it_is_none() -> None:
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (["baseline.supervised=true"], "baseline.supervised=false"),
-        (["baseline.mc_dropout=0.2"], "baseline.mc_dropout=0"),
+        (["baseline.methods=[bayesian_gan,supervised]"], "supervised nothing"),
+        (["baseline.methods=[fixmatch,mean_teacher]"], "fixmatch, mean_teacher nothing"),
         (["objective.consistency_weight=1"], "objective.consistency_weight"),
         (["data.labels_per_class=2"], "data.labels_per_class"),
         (["data.label_list=a.csv"], "data.label_list"),
-        (["baseline.ensemble=3"], "baseline.ensemble"),
     ],
     ids=str,
 )

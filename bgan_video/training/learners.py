@@ -1,0 +1,275 @@
+"""What is trained beside the chains: networks on labelled clips, alone or with unlabelled ones.
+
+All see the same batches in the same order, start from weights of the same law, and take as many
+steps of the same optimiser.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bgan_video import losses, rng
+from bgan_video.config import Config, Method
+from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.models import Classifier, build_discriminator, frozen_statistics
+from bgan_video.precision import Backend
+from bgan_video.training.chains import ADAM_BETAS, descend, initialised
+
+Terms = dict[str, Tensor]
+
+
+class Learner(ABC):
+    """One model of a run.
+
+    Attributes:
+        model: Its name, in `metrics.json` and in the bank.
+        answers_alone: Whether one network is the whole model, which evaluations on the way show.
+        is_sampled: Whether its networks are stored with every posterior sample, not at the end.
+    """
+
+    model: Method
+    answers_alone: bool
+    is_sampled: bool = False
+
+    @property
+    @abstractmethod
+    def networks(self) -> Sequence[Classifier]:
+        """The networks that answer."""
+
+    @abstractmethod
+    def step(
+        self, index: int, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
+    ) -> Terms:
+        """One step; what it logs is still on the device.
+
+        Args:
+            index: Step number from 0.
+            labelled: On the run's device; None where no label is used.
+            unlabelled: On the run's device.
+        """
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything to go on from."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+
+
+class Network:
+    """A classifier with its optimiser.
+
+    Args:
+        config: The run's settings.
+        num_classes: K.
+        backend: Device and precision.
+        name: Seeds its initial weights and its dropout, so that it is the same beside any number
+            of others.
+    """
+
+    def __init__(self, config: Config, num_classes: int, backend: Backend, name: str) -> None:
+        self.module = initialised(
+            lambda: build_discriminator(config, num_classes),
+            backend.device,
+            config.run.seed,
+            name,
+        ).train()
+        lr = config.baseline.lr or config.posterior.burn_in_lr
+        self.optimizer = torch.optim.Adam(self.module.parameters(), lr=lr, betas=ADAM_BETAS)
+        self._backend = backend
+        self._seed = config.run.seed
+        self._name = name
+        self._max_grad_norm = config.train.max_grad_norm
+
+    @contextmanager
+    def computing(self, index: int) -> Iterator[None]:
+        """Precision and dropout of the forward passes of a step."""
+        seed = (self._seed, self._name, index)
+        with own_randomness(self._backend, *seed), self._backend.autocast():
+            yield
+
+    def descend(self, loss: Tensor) -> None:
+        """A step of the optimiser."""
+        descend(loss, [self.optimizer], self._backend, self._max_grad_norm)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and optimiser."""
+        return {"network": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+        self.module.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+class LabelsOnly(Learner):
+    """One network on the labelled clips, or an ensemble of them (Lakshminarayanan et al. 2017).
+
+    Args:
+        model: `supervised`, `deep_ensemble` or `mc_dropout`.
+        config: The run's settings, with the dropout of this model.
+        num_classes: K.
+        backend: Device and precision.
+        size: How many networks; the first is the same as the network of `supervised`.
+    """
+
+    def __init__(
+        self, model: Method, config: Config, num_classes: int, backend: Backend, size: int = 1
+    ) -> None:
+        self.model = model
+        self.answers_alone = model == "supervised"
+        self._backend = backend.with_own_scaler()
+        names = ["supervised", *(f"ensemble {index}" for index in range(1, size))]
+        self._members = [Network(config, num_classes, self._backend, name) for name in names]
+
+    @property
+    def networks(self) -> Sequence[Classifier]:
+        """All members."""
+        return [member.module for member in self._members]
+
+    def step(
+        self, index: int, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
+    ) -> Terms:
+        """One step of every member on the labelled clips."""
+        del unlabelled
+        assert labelled is not None, "refused by the settings' checks"
+        found: list[Terms] = []
+        for member in self._members:
+            with member.computing(index):
+                logits = member.module(labelled.x)
+                loss = losses.supervised(logits, labelled.y)
+            member.descend(loss)
+            found.append(_logged(self.model, loss, logits, labelled.y))
+        self._backend.scaler.update()
+        return {name: torch.stack([terms[name] for terms in found]).mean() for name in found[0]}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and optimisers of all members."""
+        members = [member.state_dict() for member in self._members]
+        return {"members": members, "scaler": self._backend.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+        for member, saved in zip(self._members, state["members"], strict=True):
+            member.load_state_dict(saved)
+        self._backend.scaler.load_state_dict(state["scaler"])
+
+
+class SemiSupervised(Learner):
+    """One network on labelled and unlabelled clips, without any GAN.
+
+    With `w` the unlabelled weight, the loss is `E_sup + w·E_u`, where `E_u` is
+
+    - `pseudo_label`: cross-entropy of the weak view to the class predicted for it, where its
+      probability reaches the threshold (Lee 2013; the threshold is that of Sohn et al. 2020);
+    - `fixmatch`: that of the strong view (Sohn et al. 2020, eq. 4);
+    - `mean_teacher`: squared difference between the class probabilities of the strong view and
+      those that an averaged network, the teacher, has of the weak one (Tarvainen & Valpola 2017).
+
+    Averaged weights answer for `fixmatch` and `mean_teacher`, as in both papers. Unlabelled clips
+    are normalised among themselves, as the discriminators' are.
+
+    Args:
+        model: One of the three.
+        config: The run's settings.
+        num_classes: K.
+        backend: Device and precision.
+    """
+
+    answers_alone = True
+
+    def __init__(self, model: Method, config: Config, num_classes: int, backend: Backend) -> None:
+        self.model = model
+        self._settings = config.baseline
+        self._backend = backend.with_own_scaler()
+        self._student = Network(config, num_classes, self._backend, "supervised")
+        self._average = copy.deepcopy(self._student.module).requires_grad_(False)
+
+    @property
+    def networks(self) -> Sequence[Classifier]:
+        """The student of `pseudo_label`, else its averaged weights."""
+        return [self._student.module if self.model == "pseudo_label" else self._average]
+
+    def step(
+        self, index: int, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
+    ) -> Terms:
+        """One step of the student, after which the average follows it."""
+        assert labelled is not None, "refused by the settings' checks"
+        s = self._settings
+        warmth = min(1.0, (index + 1) / (s.warmup + 1))
+        with self._student.computing(index):
+            term = self._unlabelled_term(unlabelled)
+            logits = self._student.module(labelled.x)
+            loss = losses.supervised(logits, labelled.y) + s.unlabelled_weight * warmth * term
+        self._student.descend(loss)
+        self._backend.scaler.update()
+        self._follow(index)
+        term_name = f"unlabelled_{self.model}"
+        return {**_logged(self.model, loss, logits, labelled.y), term_name: term.detach()}
+
+    def _unlabelled_term(self, unlabelled: UnlabelledBatch) -> Tensor:
+        student = self._student.module
+        with frozen_statistics(student), frozen_statistics(self._average):
+            if self.model == "mean_teacher":
+                with torch.no_grad():
+                    target = losses.class_probabilities(self._average(unlabelled.weak))
+                return losses.mean_squared(target, student(unlabelled.strong))
+            if self.model == "pseudo_label":
+                learned = weak = student(unlabelled.weak)
+            else:
+                with torch.no_grad():
+                    weak = student(unlabelled.weak)
+                learned = student(unlabelled.strong)
+        target = losses.class_probabilities(weak.detach())
+        return losses.consistency(target, learned, self._settings.threshold)
+
+    @torch.no_grad()
+    def _follow(self, index: int) -> None:
+        """`average ← d·average + (1 - d)·student`; d grows to its value, as the weights' age does.
+
+        Without that the first averages would be mostly the initial weights (Tarvainen & Valpola's
+        code has the same `min(1 - 1/(t + 1), d)`).
+        """
+        decay = min(1 - 1 / (index + 1), self._settings.ema_decay)
+        ours, theirs = self._average.state_dict(), self._student.module.state_dict()
+        for name, averaged in ours.items():
+            if averaged.is_floating_point():
+                averaged.lerp_(theirs[name], 1 - decay)
+            else:
+                averaged.copy_(theirs[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Student, optimiser and average."""
+        return {
+            "student": self._student.state_dict(),
+            "average": self._average.state_dict(),
+            "scaler": self._backend.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+        self._student.load_state_dict(state["student"])
+        self._average.load_state_dict(state["average"])
+        self._backend.scaler.load_state_dict(state["scaler"])
+
+
+@contextmanager
+def own_randomness(backend: Backend, *seed: object) -> Iterator[None]:
+    """Torch's own generators, which dropout draws from, seeded by `seed` and put back after."""
+    devices = [backend.device] if backend.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(rng.derive_seed(*seed))
+        yield
+
+
+def _logged(model: str, loss: Tensor, logits: Tensor, targets: Tensor) -> Terms:
+    right = logits.detach()[:, 1:].argmax(dim=1) == targets
+    return {model: loss.detach(), f"train_top1_{model}": right.float().mean()}
