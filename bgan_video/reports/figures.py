@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -261,7 +262,9 @@ def _panel() -> tuple[Figure, Axes]:
 
 
 def _legend_below(figure: Figure, columns: int = 4) -> None:
-    # Under the axes, where it can hide no line.
+    # Under the axes, where it can hide no line; more rows than two make the figure higher.
+    rows = math.ceil(len(figure.axes[0].get_legend_handles_labels()[0]) / columns)
+    figure.set_figheight(figure.get_figheight() + 0.2 * max(0, rows - 2))
     figure.legend(loc="outside lower center", ncols=columns)
 
 

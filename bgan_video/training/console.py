@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 # Seconds between two lines of progress that no terminal shows.
 _PLAIN_EVERY = 30.0
+_TOP1 = "train_top1"
 
 
 class Console:
@@ -57,22 +58,29 @@ def _plain_progress(items: Iterable[Any], what: str, total: int) -> Iterator[Any
 
 
 def console_line(record: Mapping[str, Any], epochs: int, batches: int) -> str:
-    """The line the original prints, from a line of the log."""
+    """The line the original prints, from a line of the log.
+
+    Where no Bayesian GAN is trained, the losses are those of the methods that are.
+    """
     batch = (record["step"] - 1) % batches
+    is_game = "loss_d" in record
+    trained = [k.removeprefix(_TOP1 + "_") for k in record if k.startswith(_TOP1 + "_")]
 
     def number(key: str) -> str:
         return f"{record[key]:.4f}" if key in record else "-"
 
     accuracy = " / ".join(
         f"{100 * record[key]:.2f}"
-        for key in ("train_top1", "train_top1_supervised")
+        for key in (_TOP1, *(f"{_TOP1}_{m}" for m in trained if m == "supervised" or not is_game))
         if key in record
     )
-    return (
-        f"[{record['epoch']}/{epochs}][{batch}/{batches}] "
-        f"Loss_D: {number('loss_d')} Loss_G: {number('loss_g')} D(x): {number('d_real')} "
-        f"D(G(z)): {number('d_fake_before')} / {number('d_fake_after')} | Acc {accuracy}"
-    )
+    losses = " ".join(f"Loss_{method}: {number(method)}" for method in trained)
+    if is_game:
+        losses = (
+            f"Loss_D: {number('loss_d')} Loss_G: {number('loss_g')} D(x): {number('d_real')} "
+            f"D(G(z)): {number('d_fake_before')} / {number('d_fake_after')}"
+        )
+    return f"[{record['epoch']}/{epochs}][{batch}/{batches}] {losses} | Acc {accuracy}"
 
 
 def evaluation_line(record: Mapping[str, Any], level: str) -> str:

@@ -57,7 +57,8 @@ class MaximumLikelihoodGAN(Learner):
         """One step of discriminator and generator."""
         with own_randomness(self._trainer.backend, self._seed, self.model, index):
             terms = self._trainer.step(index, labelled, unlabelled)
-        return {f"{name}_{self.model}": value for name, value in terms.items()}
+        loss = {self.model: terms["loss_d"]}
+        return loss | {f"{name}_{self.model}": value for name, value in terms.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything."""

@@ -160,3 +160,22 @@ def test_statistics_may_be_taken_anew(
     stored = metrics(finished)["models"]
     assert anew["bayesian"]["video"]["nll"] != stored["bayesian"]["video"]["nll"]
     assert '"renormalised": true' in (copied / "evaluations.jsonl").read_text()
+
+
+def test_a_run_without_a_gan_answers_all_questions(
+    small_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    only = "baseline.methods=[fixmatch]"
+    assert cli.main(["train", *runs.arguments(small_videos, tmp_path, "alone", only)]) == 0
+    run = tmp_path / "alone"
+    shown = capsys.readouterr()
+    assert "Loss_fixmatch: " in shown.err
+    assert "Loss_D" not in shown.err
+    assert set(metrics(run)["models"]) == set(metrics(run)["networks"]) == {"fixmatch"}
+    assert metrics(run)["peak_memory_mib"] > 50
+    assert not list((run / "posterior").glob("generator*"))
+    assert cli.main(["suggest", str(run), "--budget", "2"]) == 0
+    assert cli.main(["predict", str(run), str(small_videos)]) == 0
+    assert cli.main(["report", str(run)]) == 0
+    assert cli.main(["sample", str(run)]) == 2
+    assert "trained no generator" in capsys.readouterr().err
