@@ -40,8 +40,8 @@ def generate(run: TrainedRun, count: int) -> Iterator[tuple[str, Tensor]]:
     config, device = run.config, run.backend.device
     if not run.bank.records("generator"):
         raise UserError(
-            f"{run.folder} trained no generator (objective.adversarial_weight=0, or no bayesian_gan among "
-            f"baseline.methods)"
+            f"{run.folder} trained no generator (objective.adversarial_weight=0, or no "
+            f"bayesian_gan among baseline.methods)"
         )
     with torch.random.fork_rng(devices=[]):
         module = build_generator(config).to(device).eval()
