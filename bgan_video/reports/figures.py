@@ -107,7 +107,7 @@ def lines(title: str, named: Mapping[str, Series], burn_in_end: float | None) ->
         ax.set(title=title, xlabel="step")
         _mark_burn_in(ax, burn_in_end)
         _legend_below(figure)
-        return _picture(figure, f"Line plot over the training steps of {', '.join(named)}.")
+        return picture(figure, f"Line plot over the training steps of {', '.join(named)}.")
 
 
 def accuracy(
@@ -125,7 +125,7 @@ def accuracy(
         ax.set(title="top-1", xlabel="step", ylim=(0, 1.02))
         _mark_burn_in(ax, burn_in_end)
         _legend_below(figure, columns=2)
-        return _picture(figure, f"Top-1 accuracy on training batches and on {split} over steps.")
+        return picture(figure, f"Top-1 accuracy on training batches and on {split} over steps.")
 
 
 def reliability(name: str, color: str, bins: statistics.Reliability, items: str) -> Picture:
@@ -136,7 +136,7 @@ def reliability(name: str, color: str, bins: statistics.Reliability, items: str)
         _draw_reliability(top, bottom, bins, color)
         top.set(title=f"{label_of(name)}: ECE {100 * bins.ece:.2f} %", ylabel="accuracy")
         bottom.set(xlabel="largest probability", ylabel=items)
-        return _picture(
+        return picture(
             figure,
             f"Reliability diagram of the {label_of(name)} model, ECE {100 * bins.ece:.2f} %.",
         )
@@ -162,7 +162,7 @@ def confusion(
         ax.tick_params(length=2, colors=INK)
         if numbered:
             _write_counts(ax, counts, small)
-        return _picture(figure, f"Confusion matrix of the {label_of(name)} model.")
+        return picture(figure, f"Confusion matrix of the {label_of(name)} model.")
 
 
 def uncertainty(
@@ -178,7 +178,7 @@ def uncertainty(
         ax.hist(wrong, edges, label=f"wrong ({len(wrong)})", **outline)
         ax.set(title=title, xlabel="nats", ylabel=items)
         _legend_below(figure)
-        return _picture(figure, f"Histograms of {title} for right and for wrong {items}.")
+        return picture(figure, f"Histograms of {title} for right and for wrong {items}.")
 
 
 def risk_coverage(
@@ -204,7 +204,7 @@ def risk_coverage(
         )
         ax.set_ylim(bottom=0)
         _legend_below(figure, columns=1)
-        return _picture(figure, f"Error rate against the part of the test {items} answered.")
+        return picture(figure, f"Error rate against the part of the test {items} answered.")
 
 
 def temperatures(ratios: Mapping[str, float]) -> Picture:
@@ -227,7 +227,7 @@ def temperatures(ratios: Mapping[str, float]) -> Picture:
         else:
             ax.set_ylabel("layer")
         ax.invert_yaxis()
-        return _picture(figure, "Kinetic temperature over its target for every layer.")
+        return picture(figure, "Kinetic temperature over its target for every layer.")
 
 
 def _draw_reliability(top: Axes, bottom: Axes, bins: statistics.Reliability, color: str) -> None:
@@ -268,7 +268,8 @@ def _legend_below(figure: Figure, columns: int = 4) -> None:
     figure.legend(loc="outside lower center", ncols=columns)
 
 
-def _picture(figure: Figure, alt: str) -> Picture:
+def picture(figure: Figure, alt: str) -> Picture:
+    """A drawn figure as an SVG in a data URI, with a text that says what it shows."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     encoded = base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -36,14 +36,18 @@ def write_report(run_dir: Path) -> Path:
 
 def render(folder: RunFolder) -> str:
     """The page as text."""
-    environment = Environment(
+    return environment().get_template("template.html").render(collect(folder))
+
+
+def environment() -> Environment:
+    """Where the templates are, and how they are read."""
+    return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("template.html").render(collect(folder))
 
 
 def collect(folder: RunFolder) -> dict[str, Any]:

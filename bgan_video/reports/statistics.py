@@ -35,7 +35,7 @@ class Reliability:
 
 def reliability(confidence: Floats, correct: Bools, bins: int = NUM_BINS) -> Reliability:
     """Bin predictions by confidence; a bin holds its lower edge, the last one 1 as well."""
-    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    index = bin_of(confidence, bins)
     counts = np.bincount(index, minlength=bins)
     filled = np.maximum(counts, 1)
     return Reliability(
@@ -43,6 +43,11 @@ def reliability(confidence: Floats, correct: Bools, bins: int = NUM_BINS) -> Rel
         accuracy=np.bincount(index, weights=correct, minlength=bins) / filled,
         confidence=np.bincount(index, weights=confidence, minlength=bins) / filled,
     )
+
+
+def bin_of(confidence: Floats, bins: int = NUM_BINS) -> NDArray[np.intp]:
+    """The bin of each confidence; the last bin holds 1 as well."""
+    return np.minimum((confidence * bins).astype(np.intp), bins - 1)
 
 
 def confusion(labels: Labels, predicted: Labels, num_classes: int) -> NDArray[np.int64]:

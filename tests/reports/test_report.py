@@ -40,7 +40,7 @@ def _drawn(shared_run):
 @pytest.fixture(name="undrawn")
 def _undrawn(monkeypatch):
     """Plots are composed but not drawn, which is most of the report's time."""
-    monkeypatch.setattr(figures, "_picture", lambda figure, alt: figures.Picture("data:,", alt))
+    monkeypatch.setattr(figures, "picture", lambda figure, alt: figures.Picture("data:,", alt))
 
 
 @pytest.fixture(name="run")

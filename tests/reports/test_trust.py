@@ -13,7 +13,7 @@ from bgan_video.reports.run_folder import read_run
 
 @pytest.fixture(name="run")
 def _run(shared_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "_picture", lambda figure, alt: figures.Picture("data:,", alt))
+    monkeypatch.setattr(figures, "picture", lambda figure, alt: figures.Picture("data:,", alt))
     return shutil.copytree(shared_run, tmp_path / "run")
 
 

@@ -1,0 +1,115 @@
+"""Typed reading of a study's finished cells: figures, and what was said of every test item."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bgan_video.errors import UserError
+from bgan_video.reports.comparison import METRICS, number
+from bgan_video.reports.run_folder import WHOLE_LEVELS, ModelPredictions, Row, read_run, section
+from bgan_video.reports.study_statistics import Judged
+
+# As in evaluation.metrics: below the smallest probability a float32 softmax gives.
+_TINY = 1e-38
+
+
+@dataclass(frozen=True)
+class PredictedItems:
+    """What the cell's model says of the test items, in the manifest's order."""
+
+    paths: tuple[str, ...]
+    groups: tuple[str, ...]
+    judged: Judged
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a study reads of one run folder."""
+
+    levels: dict[str, dict[str, float]]
+    """The figures of the run's one model by level (clip; video, image or point)."""
+    num_labelled: int | None
+    networks: int | None
+    seconds: float | None
+    peak_memory_mib: float | None
+    items: PredictedItems | None
+    """None where the predictions are missing or do not fit the manifest."""
+
+    @property
+    def level(self) -> str:
+        """Where one test item is one prediction."""
+        return next(level for level in WHOLE_LEVELS if level in self.levels)
+
+
+@dataclass(frozen=True)
+class StudyCell:
+    """A finished cell and its place in the grid."""
+
+    method: str
+    labels: str
+    fold: int
+    seed: int
+    run: FinishedRun
+
+
+def read_finished(folder: Path) -> FinishedRun:
+    """Read the run folder of a finished cell; a second time only where it was written anew.
+
+    Raises:
+        UserError: `metrics.json` has not the figures of exactly one model.
+    """
+    return _read(folder, (folder / "metrics.json").stat().st_mtime_ns)
+
+
+@cache
+def _read(folder: Path, _written: int) -> FinishedRun:
+    run = read_run(folder)
+    models = section(run.metrics, "models")
+    if len(models) != 1:
+        raise UserError(
+            f"{folder}/metrics.json has the figures of {len(models)} models "
+            f"({', '.join(models)}); a study's cell trains one: set baseline.methods to one method"
+        )
+    (name,) = models
+    levels = {level: _figures(section(models[name], level)) for level in (*WHOLE_LEVELS, "clip")}
+    levels = {level: figures for level, figures in levels.items() if figures}
+    if not set(levels) & set(WHOLE_LEVELS):
+        raise UserError(f"{folder}/metrics.json has no test figures of {name}")
+    predicted = run.predictions.models.get(name) if run.predictions else None
+    labelled = number(section(run.metrics, "data").get("num_labelled"))
+    networks = number(section(run.metrics, "networks").get(name))
+    return FinishedRun(
+        levels=levels,
+        num_labelled=None if labelled is None else int(labelled),
+        networks=None if networks is None else int(networks),
+        seconds=number(run.metrics.get("seconds")),
+        peak_memory_mib=number(run.metrics.get("peak_memory_mib")),
+        items=_items(predicted, run.predictions.labels, run.test_items)
+        if predicted is not None and run.predictions
+        else None,
+    )
+
+
+def _figures(level: Row) -> dict[str, float]:
+    found = {key: number(level.get(key)) for key in METRICS}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _items(model: ModelPredictions, labels: Any, items: list[Row]) -> PredictedItems | None:
+    if len(items) != len(labels):
+        return None
+    of_true = model.probs[np.arange(len(labels)), labels]
+    return PredictedItems(
+        paths=tuple(str(item.get("path")) for item in items),
+        groups=tuple(str(item.get("group")) for item in items),
+        judged=Judged(
+            right=(model.predicted == labels).astype(np.float64),
+            nll=-np.log(np.maximum(of_true, _TINY)),
+            confidence=model.confidence,
+        ),
+    )

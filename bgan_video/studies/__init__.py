@@ -1,0 +1,1 @@
+"""Studies: a grid of methods, label counts, folds and seeds, each cell one training run."""
