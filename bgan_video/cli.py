@@ -33,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         sys.stderr.write(
-            "interrupted; --resume continues a training run that has a folder, prepare goes on "
-            "when it is run again\n"
+            "interrupted; --resume continues a training run that has a folder, prepare and study "
+            "go on when they are run again\n"
         )
         return 130
     return 0
@@ -161,6 +161,26 @@ def _report(options: argparse.Namespace) -> None:
     from bgan_video.reports import write_report
 
     _say(str(write_report(options.run)))
+
+
+def _study(options: argparse.Namespace) -> None:
+    from bgan_video import api
+    from bgan_video.reports import study_summary
+
+    given = (options.file, options.out, options.overrides)
+    if options.dry_run:
+        states = api.study_states(*given)
+        done = sum(state == "finished" for state in states.values())
+        lines = [f"{state:12}{name}" for name, state in states.items()]
+        lines.append(f"{len(states)} cells, {done} of them finished")
+        _say(json.dumps(states) if options.json else "\n".join(lines))
+        return
+    found = api.study_report(*given) if options.report else api.study(*given, options.keep_weights)
+    _say(json.dumps(found.to_mapping()) if options.json else study_summary.text(found))
+    if found.missing and not options.report:
+        sys.stderr.write(f"other processes still run {', '.join(found.missing)}\n")
+    if found.failed:
+        raise UserError(f"{len(found.failed)} of {found.planned} cells failed")
 
 
 def _say(text: str) -> None:
@@ -315,6 +335,27 @@ def _parser() -> argparse.ArgumentParser:
         "  bgan-video report runs/demo",
     )
     sub.add_argument("run", type=Path, help="the run's folder")
+
+    sub = add(
+        "study",
+        _study,
+        "Run a grid of methods, label counts, folds and seeds, each cell in a process of its own, "
+        "and compare. Started in several terminals, the grid is shared; after a kill it goes on.",
+        "  bgan-video study configs/studies/demo.yaml --dry-run\n"
+        "  bgan-video study configs/studies/demo.yaml train.steps=300",
+    )
+    sub.add_argument("file", type=Path, help="the study file")
+    sub.add_argument("--out", type=Path, help="the study's folder (default: studies/<file's stem>)")
+    only = sub.add_mutually_exclusive_group()
+    only.add_argument("--dry-run", action="store_true", help="list the cells, and stop")
+    only.add_argument("--report", action="store_true", help="write the results anew, and stop")
+    sub.add_argument(
+        "--keep-weights",
+        action="store_true",
+        help="keep checkpoints, posterior and samples of finished cells",
+    )
+    sub.add_argument("--json", action="store_true", help="print the summary (or the cells) as JSON")
+    _add_overrides(sub)
     return parser
 
 

@@ -81,7 +81,7 @@ def forest(summary: Summary, key: str) -> Picture:
         ax.set_xlabel(f"better to the {better}")
         return figures.picture(
             figure,
-            f"Forest plot: {metric.title} of every method less {summary.reference}, with intervals.",
+            f"Forest plot: {metric.title} of each method less {summary.reference}, with intervals.",
         )
 
 

@@ -135,8 +135,10 @@ def show_mean(key: str, of: Mean | None) -> str:
     if of is None:
         return "–"
     scale, digits, unit = (100, 1, " %") if METRICS[key].percent else (1, 3, "")
-    error = "–" if of.standard_error is None else f"{scale * of.standard_error:.{digits}f}"
-    return f"{scale * of.mean:.{digits}f} ± {error}{unit}"
+    shown = f"{scale * of.mean:.{digits}f}"
+    if of.standard_error is None:
+        return f"{shown}{unit} ± –"
+    return f"{shown} ± {scale * of.standard_error:.{digits}f}{unit}"
 
 
 def show_interval(key: str, of: Interval) -> str:

@@ -30,10 +30,11 @@ def settle(config: Config, default_name: str) -> Config:
     Raises:
         UserError: The name was chosen, and is taken.
     """
-    return _named(_anchored(config), default_name)
+    return _named(anchored(config), default_name)
 
 
-def _anchored(config: Config) -> Config:
+def anchored(config: Config) -> Config:
+    """The settings with paths that hold wherever the run is resumed."""
     d = config.data
     data = dataclasses.replace(
         d,

@@ -1,0 +1,90 @@
+"""A study's results, written from the folders of its cells: lines, summary, page, picture."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from bgan_video.files import write_atomically
+from bgan_video.reports import study_figures, study_page, study_summary
+from bgan_video.reports.study_cells import StudyCell, read_finished
+from bgan_video.reports.study_summary import Summary
+from bgan_video.studies import cells
+from bgan_video.studies.plan import Cell, Study, flat
+
+RESULTS, SUMMARY, PAGE, CURVE = "results.jsonl", "summary.json", "study.html", "label_curve.png"
+
+
+def write(study: Study) -> Summary:
+    """Write every result anew; processes that share the study do so one after the other.
+
+    Raises:
+        UserError: A finished cell has no figures of exactly one model, or the folder cannot be
+            written.
+    """
+    with cells.results_locked(study):
+        summary, finished = collect(study)
+        lines = [json.dumps(_row(study, cell, of)) + "\n" for cell, of in finished]
+        page = study_page.render(
+            summary, [of for _, of in finished], study.text, " ".join(study.overrides)
+        )
+        write_atomically(study.out / RESULTS, "".join(lines))
+        write_atomically(study.out / SUMMARY, json.dumps(summary.to_mapping(), indent=2) + "\n")
+        write_atomically(study.out / CURVE, study_figures.label_curve_png(summary))
+        write_atomically(study.out / PAGE, page)
+    return summary
+
+
+def collect(study: Study) -> tuple[Summary, list[tuple[Cell, StudyCell]]]:
+    """The summary of what is finished, and the finished cells in the order of the grid."""
+    finished: list[tuple[Cell, StudyCell]] = []
+    failed: dict[str, str] = {}
+    missing: list[str] = []
+    for cell in study.cells:
+        failure = cells.beside(study, cell, "failed")
+        if cells.is_finished(study, cell):
+            run = read_finished(cells.folder(study, cell))
+            place = StudyCell(cell.method, cell.labels, cell.fold, cell.seed, run)
+            finished.append((cell, place))
+        elif failure.is_file():
+            failed[cell.name] = failure.read_text(encoding="utf-8").strip()
+        else:
+            missing.append(cell.name)
+    places = [place for _, place in finished]
+    summary = Summary(
+        study=study.name,
+        label_key=study.label_key,
+        reference=study.reference,
+        level=places[0].run.level if places else None,
+        methods=list(study.methods),
+        labels=list(study.labels),
+        planned=len(study.cells),
+        finished=len(finished),
+        failed=failed,
+        missing=missing,
+        entries=study_summary.entries(places, study.methods, study.labels, study.reference),
+    )
+    return summary, finished
+
+
+def _row(study: Study, cell: Cell, of: StudyCell) -> dict[str, Any]:
+    """The line of a finished cell."""
+    base, own = flat(study.base), flat(cell.config)
+    run = of.run
+    return {
+        "study": study.name,
+        "method": cell.method,
+        "labels": cell.labels,
+        "num_labelled": run.num_labelled,
+        "fold": cell.fold,
+        "seed": cell.seed,
+        "figures": run.levels,
+        "networks": run.networks,
+        "seconds": run.seconds,
+        "peak_memory_mib": run.peak_memory_mib,
+        "settings": {
+            key: value
+            for key, value in own.items()
+            if value != base[key] and key not in ("run.dir", "run.name")
+        },
+    }
