@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib as mpl
 import numpy as np
@@ -16,15 +17,8 @@ from bgan_video.reports.figures import COLORS, INK, MUTED, STYLE, Picture
 from bgan_video.reports.statistics import Reliability
 from bgan_video.reports.study_summary import Entry, Summary
 
-# The report's hues for the models it shows too; further methods take the others in order.
-_OWN = {
-    "bayesian_gan": COLORS["bayesian"],
-    "supervised": COLORS["supervised"],
-    "deep_ensemble": COLORS["ensemble"],
-    "mc_dropout": COLORS["mc_dropout"],
-    "cold_gan": COLORS["cold"],
-}
-_OTHERS = ("#8A6D00", "#444444", "#7F3C8D", "#11A579", "#A5AA99", "#E73F74", "#3969AC")
+# For variants of a method; the others have the hue of the run's report.
+_VARIANTS = ("#A5AA99", "#11A579", "#F2B701", "#E73F74", "#3969AC", "#80BA5A", "#4B4B8F")
 # Beside the hue, as there are more methods than hues one can tell apart.
 _MARKERS = "osD^vP*X<>"
 _CURVES = ("top1", "nll", "ece")
@@ -33,10 +27,10 @@ _PNG_DPI = 130
 
 def styles(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Hue and marker of each method."""
-    others = [name for name in methods if name not in _OWN]
-    spare = {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(others)}
+    own = {name: COLORS.get("bayesian" if name == "bayesian_gan" else name) for name in methods}
+    spare = cycle(_VARIANTS)
     return {
-        name: (_OWN.get(name) or spare[name], _MARKERS[i % len(_MARKERS)])
+        name: (own[name] or next(spare), _MARKERS[i % len(_MARKERS)])
         for i, name in enumerate(methods)
     }
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from bgan_video.reports.comparison import METRICS
 from bgan_video.reports.study_cells import FinishedRun, StudyCell
-from bgan_video.reports.study_statistics import Interval, Pair, paired_differences
+from bgan_video.reports.study_statistics import FIGURES, Interval, Pair, paired_differences
 
 SHOWN = ("top1", "nll", "ece", "brier")
 
@@ -120,11 +120,12 @@ def difference(own: Sequence[StudyCell], other: Sequence[StudyCell]) -> Differen
 
 def text(summary: Summary) -> str:
     """The summary as a table for a terminal."""
+    wide = max(len(name) for name in ("method", *summary.methods, *summary.labels)) + 2
     header = (
-        f"{'method':20}{'labels':>8}{'cells':>7}{'top-1':>16}{'NLL':>16}{'ECE':>16}"
+        f"{'method':{wide}}{'labels':>{wide}}{'cells':>7}{'top-1':>16}{'NLL':>16}{'ECE':>16}"
         f"   top-1 less {summary.reference} (95 %)"
     )
-    rows = [_row(entry) for entry in summary.entries]
+    rows = [_row(entry, wide) for entry in summary.entries]
     count = f"{summary.finished} of {summary.planned} cells finished"
     failed = [f"failed: {name}: {reason}" for name, reason in summary.failed.items()]
     return "\n".join([header, *rows, count, *failed] if rows else [count, *failed])
@@ -150,12 +151,11 @@ def show_interval(key: str, of: Interval) -> str:
     return f"{metric.show_difference(of.estimate)} ({low} to {high})"
 
 
-def _row(entry: Entry) -> str:
-    figures = "".join(
-        f"{show_mean(k, entry.figures.get(k)).replace(' ± ', '±'):>16}" for k in SHOWN[:3]
-    )
+def _row(entry: Entry, wide: int) -> str:
+    figures = "".join(f"{show_mean(key, entry.figures.get(key)):>16}" for key in FIGURES)
     paired = show_interval("top1", entry.difference.figures["top1"]) if entry.difference else "–"
-    return f"{entry.method:20}{entry.labels:>8}{entry.cells:>7}{figures}   {paired}"
+    place = f"{entry.method:{wide}}{entry.labels:>{wide}}{entry.cells:>7}"
+    return f"{place}{figures}   {paired}"
 
 
 def _entry(cells: Sequence[StudyCell], paired: Difference | None) -> Entry:

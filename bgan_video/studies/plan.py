@@ -96,10 +96,13 @@ def read(file: Path, out: Path | None = None, overrides: Sequence[str] = ()) -> 
 
 
 def method_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a method, with the one network (or set of networks) that its runs train.
+    """The settings of a method, with the one method that its runs train.
 
-    A name the project knows is that method; any other is a variant of the Bayesian GAN.
+    A name the project knows is that method; any other is a variant of the Bayesian GAN. So is the
+    cold GAN, which beside the Bayesian one branches off from it: alone, it is that at T = 0.
     """
+    if name == "cold_gan":
+        return {METHOD_LIST: ["bayesian_gan"], "posterior.temperature": 0, **settings}
     return {METHOD_LIST: [name if name in METHODS else "bayesian_gan"], **settings}
 
 
