@@ -46,7 +46,7 @@ def collect(summary: Summary, cells: Sequence[StudyCell]) -> dict[str, Any]:
         "titles": [METRICS[key].title for key in SHOWN],
         "results": [_result(entry, summary) for entry in summary.entries],
         "curves": [study_figures.label_curves(summary)] if summary.entries else [],
-        "paired_titles": [METRICS[key].title for key in FIGURES],
+        "paired_titles": [METRICS[k].title + " (points)" * METRICS[k].percent for k in FIGURES],
         "paired": [_paired(entry, entry.difference) for entry in compared if entry.difference],
         "forests": [study_figures.forest(summary, key) for key in FIGURES] if compared else [],
         "resamples": f"{RESAMPLES:,}",
@@ -91,7 +91,9 @@ def _paired(entry: Entry, difference: Difference) -> dict[str, Any]:
     return {
         "labels": entry.labels,
         "method": entry.method,
-        "figures": [show_interval(key, difference.figures[key]) for key in FIGURES],
+        "figures": [
+            show_interval(key, difference.figures[key]).replace(" points", "") for key in FIGURES
+        ],
         "cells": difference.cells,
         "folds": ", ".join(map(str, difference.folds)),
         "seeds": ", ".join(map(str, difference.seeds)),
