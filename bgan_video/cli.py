@@ -341,8 +341,8 @@ def _parser() -> argparse.ArgumentParser:
         _study,
         "Run a grid of methods, label counts, folds and seeds, each cell in a process of its own, "
         "and compare. Started in several terminals, the grid is shared; after a kill it goes on.",
-        "  bgan-video study configs/studies/demo.yaml --dry-run\n"
-        "  bgan-video study configs/studies/demo.yaml train.steps=300",
+        "  bgan-video study configs/studies/motion_shapes.yaml --dry-run\n"
+        "  bgan-video study configs/studies/weizmann4.yaml data.root=weizmann4",
     )
     sub.add_argument("file", type=Path, help="the study file")
     sub.add_argument("--out", type=Path, help="the study's folder (default: studies/<file's stem>)")

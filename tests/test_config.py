@@ -17,7 +17,7 @@ from bgan_video.config import Config, load, to_mapping, to_yaml
 from bgan_video.errors import UserError
 
 ROOT = Path(__file__).parents[1]
-RECIPES = sorted((ROOT / "configs").rglob("*.yaml"))
+RECIPES = sorted(f for f in (ROOT / "configs").rglob("*.yaml") if f.parent.name != "studies")
 
 # Any text a file may hold, but for the `${...}` that asks for another setting.
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(

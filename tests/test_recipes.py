@@ -17,7 +17,7 @@ from bgan_video.training.plan import network_sizes
 from bgan_video.training.trainer import DataSize
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-RECIPES = sorted(CONFIGS.rglob("*.yaml"))
+RECIPES = sorted(file for file in CONFIGS.rglob("*.yaml") if file.parent.name != "studies")
 IMAGES = sorted((CONFIGS / "image").glob("*.yaml"))
 CLASSES, BATCH = 10, 4
 

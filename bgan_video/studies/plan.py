@@ -9,21 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from bgan_video import config as config_module
-from bgan_video import parsing
-from bgan_video.config import Config
+from bgan_video.config import Config, Method
 from bgan_video.errors import UserError
 
-METHODS = (
-    *("bayesian_gan", "supervised", "deep_ensemble", "mc_dropout", "pseudo_label"),
-    *("mean_teacher", "fixmatch", "ml_gan", "cold_gan"),
-)
+METHODS = get_args(Method)
 METHOD_LIST = "baseline.methods"
 LABEL_KEYS = (
     *("data.labels_per_class", "data.num_labelled", "data.label_fraction", "data.label_list"),
@@ -34,7 +30,7 @@ _OF_THE_GRID = (
     *LABEL_KEYS,
 )
 _SECTIONS = ("config", "settings", "methods", "labels", "folds", "seeds", "reference")
-_REQUIRED = ("config", "methods", "labels", "reference")
+_REQUIRED = ("config", "methods", "labels")
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,7 @@ class Study:
     label_key: str
     labels: tuple[str, ...]
     reference: str
+    """What the others are compared with; by default the first method."""
     cells: tuple[Cell, ...]
     """In the order in which they run: the first seed's whole grid comes first."""
 
@@ -118,8 +115,9 @@ def _read(file: Path, out: Path, overrides: Sequence[str]) -> Study:
     shared = _settings("settings", content.get("settings") or {})
     label_key, label_values = _labels(content)
     folds, seeds = _numbers(content, "folds", 1), _numbers(content, "seeds", 0)
-    if content["reference"] not in methods:
-        raise UserError(f"reference={content['reference']}; allowed: {', '.join(methods)}")
+    reference = str(content.get("reference", next(iter(methods))))
+    if reference not in methods:
+        raise UserError(f"reference={reference}; allowed: {', '.join(methods)}")
     _check_overrides(overrides, methods)
     recipe = file.parent / str(content["config"])
     common = [*_dotted(shared), *overrides]
@@ -141,7 +139,7 @@ def _read(file: Path, out: Path, overrides: Sequence[str]) -> Study:
         methods=tuple(methods),
         label_key=label_key,
         labels=tuple(map(label_text, label_values)),
-        reference=content["reference"],
+        reference=reference,
         cells=tuple(cells),
     )
 
@@ -187,7 +185,8 @@ def _settings(where: str, settings: Any) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise UserError(f"{where}={settings!r}; write dotted keys, such as {{train.steps: 300}}")
     for key, value in settings.items():
-        if key in _OF_THE_GRID:
+        # A label key set to null is what the grid makes of it too.
+        if key in _OF_THE_GRID and not (key in LABEL_KEYS and value is None):
             raise UserError(f"{where}: {key} is set by the grid: labels, folds, seeds or --out")
         if isinstance(value, dict):
             raise UserError(f"{where}: {key} is a section; write dotted keys, such as train.steps")
@@ -246,9 +245,7 @@ def _check_names(cells: Sequence[Cell]) -> None:
 def _dotted(settings: Mapping[str, Any]) -> Iterator[str]:
     """As `key=value`; JSON is the part of YAML that keeps every value's type."""
     for key, value in settings.items():
-        # Until the section baseline lists its methods.
-        if key != METHOD_LIST or METHOD_LIST in parsing.keys(Config):
-            yield f"{key}={json.dumps(value)}"
+        yield f"{key}={json.dumps(value)}"
 
 
 def _config(recipe: Path, settings: Sequence[str], cell: str) -> Config:

@@ -143,6 +143,8 @@ def test_a_shown_command_works(
         words += [*small, "data.num_workers=0"]
         if not any(w.startswith("data.label_list") for w in words):
             words.append("data.labels_per_class=1")
+    if words[0] == "study" and "--report" not in words:
+        words.append("--dry-run")  # test_study.py runs one
     if words[0] == "prepare":
         words.append("data.num_workers=1")
     assert cli.main(words) == 0

@@ -6,10 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bgan_video.errors import UserError
 from bgan_video.studies import plan
 from bgan_video.studies.plan import METHOD_LIST, Study, method_settings
+
+STUDIES = sorted((Path(__file__).parents[2] / "configs" / "studies").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
+def test_a_study_of_the_project_is_a_grid(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in yaml.safe_load(file.read_text())["labels"].get("data.label_list", []):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("")
+    study = plan.read(file)
+    assert len(study.cells) >= len(study.methods) * len(study.labels)
 
 
 def test_the_grid_is_every_combination_seeds_outermost(read_study: Callable[..., Study]):
@@ -45,14 +60,16 @@ def test_another_key_of_the_labels_takes_the_place_of_the_recipes(
     lists = [tmp_path / "few.csv", tmp_path / "many.csv"]
     for file in lists:
         file.write_text("path,label\n")
-    study = read_study(labels={"data.label_list": list(map(str, lists))})
+    labels = {"data.label_list": list(map(str, lists))}
+    study = read_study(labels=labels, settings={"data.labels_per_class": None})
     assert study.labels == ("few", "many")
     assert study.cells[0].config.data.labels_per_class is None
     assert study.cells[0].config.data.label_list == str(lists[0])
 
 
-def test_folds_and_seeds_have_defaults(read_study: Callable[..., Study]):
-    study = read_study(folds=None, seeds=None)
+def test_folds_seeds_and_reference_have_defaults(read_study: Callable[..., Study]):
+    study = read_study(folds=None, seeds=None, reference=None)
+    assert study.reference == "supervised"
     assert {(cell.fold, cell.seed) for cell in study.cells} == {(1, 0)}
 
 
@@ -88,6 +105,7 @@ def test_any_other_name_is_a_variant_of_the_bayesian_gan_unless_it_says_otherwis
         ({"settings": {"train.steps": 0}}, ["train.steps=0", "≥ 1"]),
         ({"settings": {"train": {"steps": 3}}}, ["settings", "dotted keys"]),
         ({"settings": {"run.seed": 3}}, ["run.seed is set by the grid"]),
+        ({"settings": {"data.num_labelled": 3}}, ["data.num_labelled is set by the grid"]),
         ({"settings": {"train.steps": 9}}, ["supervised", "posterior.burn_in", "train.steps=9"]),
         ({"methods": {}}, ["methods"]),
         ({"methods": {"supervised": {"posterior.prior_std": -1}}}, ["supervised", "prior_std"]),
