@@ -102,6 +102,20 @@ def test_the_difference_in_ece_is_the_mean_over_cells_and_inside_its_interval():
     assert found.low < found.estimate < found.high < 0
 
 
+def test_the_interval_of_the_ece_is_not_pushed_up_by_the_resampling():
+    """Of two models one is calibrated, so that all its ECE is scatter, which a resample doubles."""
+    random = np.random.default_rng(7)
+    confidence = random.uniform(0.2, 1, 100)
+    right = (random.uniform(size=100) < confidence).astype(float)
+    calibrated = Judged(right, np.zeros(100), confidence)
+    wrong = judged(np.zeros(100))
+    found = paired_differences([Pair(1, 0, tuple(items(100)), calibrated, wrong)])["ece"]
+    assert found.low is not None
+    assert found.high is not None
+    middle = (found.low + found.high) / 2
+    assert middle == pytest.approx(found.estimate, abs=0.2 * half_width(found))
+
+
 def test_top1_is_the_difference_of_those_right():
     own, other = np.array([1.0, 1, 1, 0]), np.array([1.0, 0, 0, 0])
     found = paired_differences([Pair(1, 0, tuple(items(4)), judged(own), judged(other))])["top1"]
