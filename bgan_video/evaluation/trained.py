@@ -116,7 +116,16 @@ class TrainedRun:
 
     @property
     def answering(self) -> str:
-        """The model that predicts and suggests: the posterior, where the run has one."""
+        """The model that predicts and suggests: the posterior, where the run has one.
+
+        Raises:
+            UserError: The run's networks were removed, as a study does with those of its cells.
+        """
+        if not self.models:
+            raise UserError(
+                f"{self.folder} holds no networks any more; run its study again with "
+                f"--keep-weights, or train anew with --config {self.folder / 'config.yaml'}"
+            )
         return self.models[0]
 
     def predict_items(
@@ -143,6 +152,7 @@ class TrainedRun:
         """
         kind = self.config.items
         self._check_knows_classes()
+        answering = self.answering  # a run without networks says so before any video is read
         if not self.manifest.part(split):
             raise UserError(f"{self.folder}: fold {self.manifest.fold} has no {split} {kind}")
         wanted: list[Split] = ["test", "validation", "open"] if split == "test" else [split]
@@ -155,10 +165,11 @@ class TrainedRun:
         level = self.config.item_level
         models = {m: figures(p, labels[split], level) for m, p in predictions[split].items()}
         if split == "test":
-            more = uncertainty.figures(predictions, labels, self.manifest, level, self.answering)
-            self._write_metrics(models, more)
+            more = uncertainty.figures(predictions, labels, self.manifest, level, answering)
             path = self.folder / "predictions" / "test.safetensors"
             _write_predictions(path, predictions["test"], labels["test"], level)
+            # Last: whoever finds figures finds what they were made of.
+            self._write_metrics(models, more)
         record: dict[str, Any] = {
             "step": self.config.train.steps,
             "split": split,

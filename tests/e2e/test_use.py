@@ -179,3 +179,15 @@ def test_a_run_without_a_gan_answers_all_questions(
     assert cli.main(["report", str(run)]) == 0
     assert cli.main(["sample", str(run)]) == 2
     assert "trained no generator" in capsys.readouterr().err
+
+
+def test_a_run_whose_networks_were_removed_says_so(
+    finished: Path, small_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run = tmp_path / "cell"
+    shutil.copytree(finished, run)
+    for file in (run / "posterior").glob("*.safetensors"):
+        file.unlink()
+    for args in (["evaluate"], ["suggest"], ["predict", str(small_videos)]):
+        assert cli.main([args[0], str(run), *args[1:]]) == 2
+        assert "--keep-weights" in capsys.readouterr().err
