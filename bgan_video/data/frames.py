@@ -221,7 +221,7 @@ def survey(
         except BrokenVideo as error:
             broken.append(Broken(item.path, error.reason))
             if len(broken) > config.data.max_broken:
-                raise UserError(_too_many(broken, config.data.max_broken)) from None
+                raise UserError(_too_many(broken, config)) from None
             continue
         if reason := too_short(read, config):
             raise UserError(f"{item.path} {reason}")
@@ -240,9 +240,9 @@ def too_short(item: Item, config: Config) -> str:
     )
 
 
-def _too_many(broken: list[Broken], allowed: int) -> str:
+def _too_many(broken: list[Broken], config: Config) -> str:
     path, reason = broken[-1]
     return (
-        f"broken video {path}: {reason}; {len(broken)} so far, allowed: data.max_broken={allowed} "
-        f"(raise it to leave such videos out)"
+        f"broken {config.item_level} {path}: {reason}; {len(broken)} so far, allowed: "
+        f"data.max_broken={config.data.max_broken} (raise it to leave such {config.items} out)"
     )

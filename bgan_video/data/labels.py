@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bgan_video.config import Data
+from bgan_video.config import ITEMS, Data, spatial_dims_of
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest, Split
 from bgan_video.errors import UserError
 from bgan_video.rng import shuffled
@@ -105,8 +105,8 @@ def remarks(manifest: Manifest, data: Data) -> list[str]:
         listed, _ = read_list(manifest, data, "validation")
         if listed:
             lines.append(
-                f"{len(listed)} videos of data.label_list are in validation groups, and their "
-                f"labels not trained on; data.validation_fraction=0 trains on all of the list"
+                f"{len(listed)} {_kind(data)} of data.label_list are in validation groups, and "
+                f"their labels not trained on; data.validation_fraction=0 trains on all of the list"
             )
     return lines
 
@@ -119,7 +119,7 @@ def _balanced(manifest: Manifest, data: Data) -> dict[str, int]:
             if len(items) < data.labels_per_class:
                 raise UserError(
                     f"data.labels_per_class={data.labels_per_class}: class {name} has only "
-                    f"{len(items)} training videos"
+                    f"{len(items)} training {_kind(data)}"
                 )
         return {item.path: item.label for items in order for item in items[: data.labels_per_class]}
     # Rank by rank through the classes, so that any number is as balanced as it can be and nested.
@@ -135,9 +135,13 @@ def _balanced(manifest: Manifest, data: Data) -> dict[str, int]:
     if not manifest.num_classes <= data.num_labelled <= len(turns):
         raise UserError(
             f"data.num_labelled={data.num_labelled}; allowed: one a class "
-            f"({manifest.num_classes}) to all training videos ({len(turns)})"
+            f"({manifest.num_classes}) to all training {_kind(data)} ({len(turns)})"
         )
     return {item.path: item.label for item in turns[: data.num_labelled]}
+
+
+def _kind(data: Data) -> str:
+    return ITEMS[spatial_dims_of(data.layout)]
 
 
 def label_order(training: Sequence[Item], label: int, seed: int) -> list[Item]:

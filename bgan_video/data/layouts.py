@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from bgan_video.config import Data
+from bgan_video.config import ITEMS, Data, spatial_dims_of
 from bgan_video.data import images, motion_shapes
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest, Split
 from bgan_video.data.splits import group_folds
@@ -209,7 +209,8 @@ def _lists_folder(data: Data, root: Path) -> Path:
 def _root(data: Data) -> Path:
     card = f"see datasets/{data.layout}.md for the layout"
     if data.root is None:
-        raise UserError(f"data.root is not set: where are the videos of {data.layout}? {card}")
+        kind = ITEMS[spatial_dims_of(data.layout)]
+        raise UserError(f"data.root is not set: where are the {kind} of {data.layout}? {card}")
     root = Path(data.root)
     if not root.is_dir():
         raise UserError(f"data.root={root} is not a folder; {card}")

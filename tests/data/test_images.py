@@ -614,6 +614,19 @@ def test_no_label_at_all_is_a_choice(tmp_path: Path) -> None:
     assert len(found.part("train")) > 0
 
 
+def test_refusals_call_images_images(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    for labels in ("labels_per_class=999", "num_labelled=999"):
+        with pytest.raises(UserError, match="training images"):
+            manifest(settings("image_folder", tmp_path, f"data.{labels}"))
+    for file in tmp_path.rglob("*.png"):
+        file.write_bytes(b"no image")
+    c = settings("image_folder", tmp_path)
+    found = manifest(c)
+    with pytest.raises(UserError, match=r"broken image .*leave such images out"):
+        frames.survey(found, Frames(found.root, c), c, found.items)
+
+
 # --- views -------------------------------------------------------------------------------------
 
 
