@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from bgan_video.config import Config
 from bgan_video.errors import UserError
 from bgan_video.inference import StepSize
@@ -26,6 +28,22 @@ def step_sizes(config: Config) -> StepSize:
         )
     except ValueError as error:
         raise UserError(f"posterior.schedule={p.schedule} does not fit: {error}") from None
+
+
+def adam_lr(config: Config, lr: float, step: int, total: int) -> float:
+    """Adam's step size at a step.
+
+    `cosine` is `lr/2·(1 + cos(π·step/total))` (Loshchilov & Hutter 2017, eq. 5, one period).
+
+    Args:
+        config: Its `train.adam_schedule`.
+        lr: The first step's.
+        step: From 0, below `total`.
+        total: Steps under Adam.
+    """
+    if config.train.adam_schedule == "constant":
+        return lr
+    return 0.5 * lr * (1 + math.cos(math.pi * step / total))
 
 
 def posterior_size(config: Config) -> int:

@@ -143,5 +143,10 @@ def _compat(config: Config) -> None:
             f"compat.feature_matching=huber compares fakes and real items pair by pair; set "
             f"train.fake_batch_size={t.batch_size}, as train.batch_size is"
         )
+    if config.compat.adam and t.adam_schedule != "constant":
+        raise UserError(
+            "compat.adam adds the published codes' noise, which is made for one step size; set "
+            "train.adam_schedule=constant"
+        )
     if config.compat.first_labels and not config.data.num_labelled:
         raise UserError("compat.first_labels needs data.num_labelled: how many?")

@@ -260,6 +260,9 @@ class Train:
     labelled_batch_size: Count = 16
     fake_batch_size: Count | None = None
     """Fakes of each generator a step; by default all generators together make `batch_size`."""
+    adam_schedule: Literal["constant", "cosine"] = "constant"
+    """`cosine`: Adam's step size falls to 0 along half a cosine: over a chain's burn-in, and over all
+    steps of what Adam trains to the end."""
     max_grad_norm: Positive | None = None
     log_every: Count = 10
     evaluate_every: Count = 200

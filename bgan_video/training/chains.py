@@ -14,7 +14,7 @@ from bgan_video.config import Config
 from bgan_video.inference import SGHMC, SGLD, AdaptiveSGHMC, kinetic_temperature
 from bgan_video.inference.sampler import Sampler, standard_normal
 from bgan_video.precision import Backend
-from bgan_video.schedule import step_sizes
+from bgan_video.schedule import adam_lr, step_sizes
 from bgan_video.training import compat
 
 N = TypeVar("N", bound=nn.Module)
@@ -49,7 +49,9 @@ class Chain(Generic[N]):
         noise: torch.Generator,
     ) -> None:
         self.network = network.train()
+        self._config = config
         self._posterior = config.posterior
+        self._burn_in_lr = burn_in_lr
         self._step_sizes = step_sizes(config) if config.samples_posterior else None
         self._num_data = num_data
         self._noise = noise
@@ -76,6 +78,9 @@ class Chain(Generic[N]):
     def begin_step(self, step: int) -> None:
         """Set what the schedule wants for this step; at the end of burn-in, start to sample."""
         if self._step_sizes is None or step < self._posterior.burn_in:
+            steps = self._posterior.burn_in if self._step_sizes else self._config.train.steps
+            for group in self.optimizer.param_groups:
+                group["lr"] = adam_lr(self._config, self._burn_in_lr, step, steps)
             return
         if not self.is_sampling:
             self._start_sampling()

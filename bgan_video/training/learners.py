@@ -20,6 +20,7 @@ from bgan_video.config import Config, Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.models import Classifier, build_discriminator, frozen_statistics
 from bgan_video.precision import Backend
+from bgan_video.schedule import adam_lr
 from bgan_video.training.chains import ADAM_BETAS, descend, initialised
 
 Terms = dict[str, Tensor]
@@ -82,23 +83,24 @@ class Network:
             config.run.seed,
             name,
         ).train()
-        lr = config.baseline.lr or config.posterior.burn_in_lr
-        self.optimizer = torch.optim.Adam(self.module.parameters(), lr=lr, betas=ADAM_BETAS)
+        self._config = config
+        self._lr = config.baseline.lr or config.posterior.burn_in_lr
+        self.optimizer = torch.optim.Adam(self.module.parameters(), lr=self._lr, betas=ADAM_BETAS)
         self._backend = backend
-        self._seed = config.run.seed
         self._name = name
-        self._max_grad_norm = config.train.max_grad_norm
 
     @contextmanager
     def computing(self, index: int) -> Iterator[None]:
-        """Precision and dropout of the forward passes of a step."""
-        seed = (self._seed, self._name, index)
+        """Step size of a step, and precision and dropout of its forward passes."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = adam_lr(self._config, self._lr, index, self._config.train.steps)
+        seed = (self._config.run.seed, self._name, index)
         with own_randomness(self._backend, *seed), self._backend.autocast():
             yield
 
     def descend(self, loss: Tensor) -> None:
         """A step of the optimiser."""
-        descend(loss, [self.optimizer], self._backend, self._max_grad_norm)
+        descend(loss, [self.optimizer], self._backend, self._config.train.max_grad_norm)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and optimiser."""
