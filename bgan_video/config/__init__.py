@@ -5,8 +5,8 @@ can serve it is found out by the layers that use it.
 """
 
 from bgan_video.config.files import from_mapping, load, load_run, to_mapping, to_yaml
+from bgan_video.config.kinds import ITEMS, Method, SpatialDims, spatial_dims_of
 from bgan_video.config.schema import (
-    ITEMS,
     Augment,
     Baseline,
     Clip,
@@ -15,13 +15,10 @@ from bgan_video.config.schema import (
     Data,
     Discriminator,
     Generator,
-    Method,
     Objective,
     Posterior,
     Run,
-    SpatialDims,
     Train,
-    spatial_dims_of,
 )
 
 __all__ = [

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bgan_video.config.kinds import NEED_LABELS
 from bgan_video.errors import UserError
-
-NEED_LABELS = (
-    "supervised",
-    "deep_ensemble",
-    "mc_dropout",
-    "pseudo_label",
-    "mean_teacher",
-    "fixmatch",
-)
 
 if TYPE_CHECKING:
     from bgan_video.config.schema import Config

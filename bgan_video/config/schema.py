@@ -8,6 +8,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from bgan_video.config import checks
+from bgan_video.config.kinds import (
+    GREY,
+    ITEMS,
+    VECTOR_LENGTH,
+    VECTORS,
+    Method,
+    SpatialDims,
+    spatial_dims_of,
+)
 from bgan_video.parsing import Range
 
 Count = Annotated[int, Range(1)]
@@ -16,35 +25,6 @@ Positive = Annotated[float, Range(0, exclusive=True)]
 NonNegative = Annotated[float, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]
 Norm = Literal["batch", "group", "none"]
-Method = Literal[
-    "bayesian_gan",
-    "supervised",
-    "deep_ensemble",
-    "mc_dropout",
-    "pseudo_label",
-    "mean_teacher",
-    "fixmatch",
-    "ml_gan",
-    "cold_gan",
-]
-SpatialDims = Literal[0, 2, 3]
-"""Axes behind batch and channels: none for vectors, two for images, three for clips."""
-
-_IMAGES = ("mnist", "cifar10", "svhn", "celeba", "image_folder")
-_GREY = ("mnist",)
-_VECTORS = "synthetic"
-VECTOR_LENGTH = 100
-
-
-ITEMS: dict[SpatialDims, str] = {0: "points", 2: "images", 3: "videos"}
-"""What a person calls them."""
-
-
-def spatial_dims_of(layout: str) -> SpatialDims:
-    """The axes of a layout's items behind batch and channels."""
-    if layout == _VECTORS:
-        return 0
-    return 2 if layout in _IMAGES else 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,8 +241,8 @@ class Train:
     fake_batch_size: Count | None = None
     """Fakes of each generator a step; by default all generators together make `batch_size`."""
     adam_schedule: Literal["constant", "cosine"] = "constant"
-    """`cosine`: Adam's step size falls to 0 along half a cosine: over a chain's burn-in, and over all
-    steps of what Adam trains to the end."""
+    """`cosine`: Adam's step size falls to 0 along half a cosine, over a chain's burn-in or, without
+    sampling, over all steps."""
     max_grad_norm: Positive | None = None
     log_every: Count = 10
     evaluate_every: Count = 200
@@ -346,9 +326,9 @@ class Config:
     @property
     def channels(self) -> int:
         """Of an item: 3 colours, 1 of grey images, or a vector's length."""
-        if self.data.layout == _VECTORS:
+        if self.data.layout == VECTORS:
             return VECTOR_LENGTH
-        return 1 if self.data.layout in _GREY else 3
+        return 1 if self.data.layout in GREY else 3
 
     @property
     def items(self) -> str:

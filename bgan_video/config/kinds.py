@@ -1,0 +1,45 @@
+"""The kinds of items and of methods there are."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Method = Literal[
+    "bayesian_gan",
+    "supervised",
+    "deep_ensemble",
+    "mc_dropout",
+    "pseudo_label",
+    "mean_teacher",
+    "fixmatch",
+    "ml_gan",
+    "cold_gan",
+]
+NEED_LABELS = (
+    "supervised",
+    "deep_ensemble",
+    "mc_dropout",
+    "pseudo_label",
+    "mean_teacher",
+    "fixmatch",
+)
+"""They learn nothing without a label."""
+
+SpatialDims = Literal[0, 2, 3]
+"""Axes behind batch and channels: none for vectors, two for images, three for clips."""
+
+_IMAGES = ("mnist", "cifar10", "svhn", "celeba", "image_folder")
+GREY = ("mnist",)
+VECTORS = "synthetic"
+VECTOR_LENGTH = 100
+
+
+ITEMS: dict[SpatialDims, str] = {0: "points", 2: "images", 3: "videos"}
+"""What a person calls them."""
+
+
+def spatial_dims_of(layout: str) -> SpatialDims:
+    """The axes of a layout's items behind batch and channels."""
+    if layout == VECTORS:
+        return 0
+    return 2 if layout in _IMAGES else 3
