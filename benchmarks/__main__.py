@@ -31,7 +31,7 @@ def interleaved(variants: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def training_steps() -> None:
-    formats = ("fp32", "bf16", "fp16") if torch.cuda.is_available() else ("fp32", "bf16")
+    formats = ("fp32", "bf16", "fp16") if torch.cuda.is_available() else ("fp32",)
     variants = {
         f"{recipe} {form}": stepper(f"configs/{recipe}.yaml", form)
         for recipe in ("demo", "ucf101" if torch.cuda.is_available() else "weizmann4")
@@ -44,7 +44,7 @@ def training_steps() -> None:
 
 def stepper(recipe: str, form: str) -> Callable[[], object]:
     c = config.load(recipe, [f"run.precision={form}"])
-    models = build(c, DataSize(8, 1000), precision.resolve(c.run))
+    models = build(c, DataSize(8, 1000), precision.resolve(c.run, c.spatial_dims))
     shape = (3, c.clip.num_frames, c.clip.size, c.clip.size)
     t = c.train
     targets = torch.arange(t.labelled_batch_size) % 8
@@ -57,7 +57,7 @@ def stepper(recipe: str, form: str) -> Callable[[], object]:
 if __name__ == "__main__":
     from benchmarks import decoding  # it times with `interleaved` above
 
-    backend = precision.resolve(config.Run())
+    backend = precision.resolve(config.Run(), 3)
     print(f"{backend.hardware}, torch {torch.__version__}")
     training_steps()
     decoding.main()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from bgan_video.config import Run
+from bgan_video.config import Run, SpatialDims
 from bgan_video.errors import UserError
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -55,11 +55,15 @@ class Backend:
         return _processor_name()
 
 
-def resolve(run: Run) -> Backend:
+def resolve(run: Run, spatial_dims: SpatialDims) -> Backend:
     """The backend the settings ask for.
 
+    Args:
+        run: Device and precision.
+        spatial_dims: Of the items; 3 for clips.
+
     Raises:
-        UserError: CUDA where there is none, or fp16 on a CPU.
+        UserError: CUDA where there is none, fp16 on a CPU, or bf16 on a CPU for clips.
     """
     available = torch.cuda.is_available()
     name = run.device if run.device != "auto" else ("cuda" if available else "cpu")
@@ -69,7 +73,15 @@ def resolve(run: Run) -> Backend:
     if precision == "auto":
         precision = "bf16" if name == "cuda" else "fp32"
     if name == "cpu" and precision == "fp16":
-        raise UserError("run.precision=fp16 needs CUDA; allowed on CPU: auto, fp32, bf16")
+        allowed = "auto, fp32" if spatial_dims == 3 else "auto, fp32, bf16"
+        raise UserError(f"run.precision=fp16 needs CUDA; allowed on CPU: {allowed}")
+    if name == "cpu" and precision == "bf16" and spatial_dims == 3:
+        # Seen with torch 2.15: every few steps a block of a strided Conv3d's weight gradient is not
+        # finite; the same inputs give it right the next time, so it is memory nobody wrote.
+        raise UserError(
+            "run.precision=bf16 needs CUDA for videos, since gradients of 3-D convolutions are "
+            "wrong in it on CPUs; allowed on CPU: auto, fp32"
+        )
     if run.deterministic and name == "cuda":
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False

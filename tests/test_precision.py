@@ -20,14 +20,14 @@ def _no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refusal(**run: Any) -> str:
     with pytest.raises(UserError) as caught:
-        precision.resolve(Run(**run))
+        precision.resolve(Run(**run), 2)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 @pytest.mark.parametrize(("asked", "given"), [("auto", "fp32"), ("fp32", "fp32"), ("bf16", "bf16")])
 def test_what_a_cpu_computes_in(asked: Any, given: str) -> None:
-    backend = precision.resolve(Run(device="cpu", precision=asked))
+    backend = precision.resolve(Run(device="cpu", precision=asked), 2)
     assert backend.device == torch.device("cpu")
     assert backend.precision == given
     assert not backend.scaler.is_enabled()
@@ -35,7 +35,7 @@ def test_what_a_cpu_computes_in(asked: Any, given: str) -> None:
 
 @pytest.mark.usefixtures("_no_cuda")
 def test_auto_is_the_cpu_where_there_is_no_cuda() -> None:
-    backend = precision.resolve(Run())
+    backend = precision.resolve(Run(), 2)
     assert (backend.device.type, backend.precision) == ("cpu", "fp32")
 
 
@@ -53,6 +53,12 @@ def test_fp16_is_refused_on_a_cpu() -> None:
     assert message.endswith("auto, fp32, bf16")
 
 
+@pytest.mark.parametrize("asked", ["bf16", "fp16"])
+def test_half_precision_of_clips_is_refused_on_a_cpu(asked: Any) -> None:
+    with pytest.raises(UserError, match=f"run.precision={asked} needs CUDA.*: auto, fp32$"):
+        precision.resolve(Run(device="cpu", precision=asked), 3)
+
+
 @pytest.mark.usefixtures("_no_cuda")
 def test_fp16_is_refused_where_auto_is_the_cpu() -> None:
     assert "run.precision=fp16" in refusal(precision="fp16")
@@ -60,7 +66,7 @@ def test_fp16_is_refused_where_auto_is_the_cpu() -> None:
 
 @pytest.mark.parametrize(("asked", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_only_the_forward_pass_is_in_half_precision(asked: Any, dtype: torch.dtype) -> None:
-    backend = precision.resolve(Run(device="cpu", precision=asked))
+    backend = precision.resolve(Run(device="cpu", precision=asked), 2)
     network = nn.Sequential(nn.Conv3d(3, 4, 3), nn.Flatten(), nn.Linear(32, 2))
     with backend.autocast():
         y = network(torch.randn(2, 3, 4, 4, 4))
@@ -74,6 +80,6 @@ def test_only_the_forward_pass_is_in_half_precision(asked: Any, dtype: torch.dty
 
 
 def test_the_hardware_has_a_name_of_one_line() -> None:
-    name = precision.resolve(Run(device="cpu")).hardware
+    name = precision.resolve(Run(device="cpu"), 2).hardware
     assert name
     assert "\n" not in name

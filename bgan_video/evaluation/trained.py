@@ -71,7 +71,7 @@ class TrainedRun:
     def __init__(self, folder: Path, overrides: Sequence[str] = ()) -> None:
         self.folder = folder
         self.config = _adjusted(folder, overrides)
-        self.backend = precision.resolve(self.config.run)
+        self.backend = precision.resolve(self.config.run, self.config.spatial_dims)
         manifest = (folder / "manifest.json").read_text(encoding="utf-8")
         self.manifest = Manifest.from_json(manifest)
         self.bank = SampleBank(folder / "posterior", self.config.posterior.max_samples)

@@ -47,7 +47,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
     Raises:
         UserError: Data, device or settings do not go together.
     """
-    backend = precision.resolve(config.run)
+    backend = precision.resolve(config.run, config.spatial_dims)
     network_sizes(config, num_classes=2)  # a mistake shows before the data are read
     manifest, broken, frames = run_folder.prepare_data(config)
     unlabelled_items, labelled_items = manifest.part("train"), manifest.labelled

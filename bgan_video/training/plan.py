@@ -38,7 +38,7 @@ def plan(config: Config) -> str:
     Raises:
         UserError: Whatever would stop the run, as far as it shows without reading a video.
     """
-    backend = precision.resolve(config.run)
+    backend = precision.resolve(config.run, config.spatial_dims)
     listed = layouts.read(config.data)
     if config.data.store:
         Frames(listed.root, config)  # a store that does not serve says so

@@ -38,7 +38,7 @@ from bgan_video.evaluation.predict import (
 from bgan_video.inference import SampleBank
 
 K, PIXELS = 3, 3 * 2 * 4 * 4
-BACKEND = precision.resolve(config.Run(device="cpu"))
+BACKEND = precision.resolve(config.Run(device="cpu"), 3)
 
 
 def network(seed: int = 0) -> nn.Module:

@@ -275,7 +275,7 @@ def test_features_are_those_of_evaluation() -> None:
     network = classifier()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     x = torch.randn(7, 3, 2, 2)
-    found = features(network, x.split(3), precision.resolve(Run(device="cpu")))
+    found = features(network, x.split(3), precision.resolve(Run(device="cpu"), 2))
     assert (found.dtype, found.device.type, found.requires_grad) == (torch.float64, "cpu", False)
     assert network.training
     torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
@@ -287,7 +287,7 @@ def test_features_are_made_in_the_backends_precision() -> None:
     torch.manual_seed(0)
     network, x = classifier(), torch.randn(7, 3, 2, 2)
     full, half = (
-        features(network, [x], precision.resolve(Run(device="cpu", precision=name)))
+        features(network, [x], precision.resolve(Run(device="cpu", precision=name), 2))
         for name in ("fp32", "bf16")
     )
     assert not torch.equal(full, half)
