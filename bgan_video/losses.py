@@ -100,15 +100,16 @@ def consistency(weak_probabilities: Tensor, strong_logits: Tensor, threshold: fl
 
 
 def mean_squared(target_probabilities: Tensor, logits: Tensor) -> Tensor:
-    """Squared difference of class probabilities, averaged over items and classes.
+    """Squared distance of class probabilities, summed over classes, averaged over items.
 
-    The consistency cost J of Tarvainen & Valpola 2017, section 2, whose code averages over classes.
+    The consistency cost J of Tarvainen & Valpola 2017, section 2; their code averages over classes
+    and weighs the term by up to 100.
 
     Args:
         target_probabilities: `[B, K]`, without gradient.
         logits: `[B, K+1]`.
     """
-    return F.mse_loss(class_probabilities(logits), target_probabilities)
+    return (class_probabilities(logits) - target_probabilities).square().sum(dim=1).mean()
 
 
 def imbalance(logits: Tensor) -> Tensor:

@@ -15,15 +15,10 @@ Method = Literal[
     "ml_gan",
     "cold_gan",
 ]
-NEED_LABELS = (
-    "supervised",
-    "deep_ensemble",
-    "mc_dropout",
-    "pseudo_label",
-    "mean_teacher",
-    "fixmatch",
-)
+LABELS_ONLY = ("supervised", "deep_ensemble", "mc_dropout")
+NEED_LABELS = (*LABELS_ONLY, "pseudo_label", "mean_teacher", "fixmatch")
 """They learn nothing without a label."""
+GANS = ("bayesian_gan", "ml_gan", "cold_gan")
 
 SpatialDims = Literal[0, 2, 3]
 """Axes behind batch and channels: none for vectors, two for images, three for clips."""

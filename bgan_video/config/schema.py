@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 
 from bgan_video.config import checks
 from bgan_video.config.kinds import (
+    GANS,
     GREY,
     ITEMS,
+    LABELS_ONLY,
     VECTOR_LENGTH,
     VECTORS,
     Method,
@@ -267,12 +269,10 @@ class Baseline:
     """Networks of `deep_ensemble` and answers of `mc_dropout`; by default the posterior's."""
     dropout: Annotated[float, Range(0, 0.95, exclusive=True)] = 0.3
     """Of `mc_dropout`, kept on in prediction."""
-    unlabelled_weight: NonNegative = 1.0
-    """Of the unlabelled term of `pseudo_label`, `mean_teacher` and `fixmatch`."""
-    threshold: Fraction = 0.9
-    """Confidence from which `pseudo_label` and `fixmatch` believe their own prediction."""
-    warmup: CountOrZero = 0
-    """Steps over which the unlabelled weight grows from 0 to its value."""
+    unlabelled_weight: NonNegative | None = None
+    """Of the unlabelled term of `pseudo_label`, `mean_teacher` and `fixmatch`; by default
+    `objective.consistency_weight`, or 1 where that is 0. `objective.consistency_threshold` and
+    `objective.consistency_warmup` hold for them as well."""
     ema_decay: Fraction = 0.99
     """Of the averaged weights that answer for `mean_teacher` and `fixmatch`."""
 
@@ -357,8 +357,14 @@ class Config:
     @property
     def needs_strong_views(self) -> bool:
         """Whether anything learns from the strong view of unlabelled items."""
-        asks = {"mean_teacher", "fixmatch"} & set(self.baseline.methods)
-        return bool(asks) or self.objective.consistency_weight > 0
+        methods = set(self.baseline.methods)
+        is_consistent = self.objective.consistency_weight > 0
+        return bool(methods & {"mean_teacher", "fixmatch"} or (is_consistent and methods & {*GANS}))
+
+    @property
+    def needs_unlabelled(self) -> bool:
+        """Whether anything learns from unlabelled items."""
+        return not set(self.baseline.methods) <= {*LABELS_ONLY}
 
     @property
     def load_size(self) -> int:

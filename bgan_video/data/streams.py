@@ -133,11 +133,15 @@ def labelled_batches(
 def unlabelled_batches(
     items: Sequence[Item], frames: Frames, config: Config, first: int
 ) -> Iterator[UnlabelledBatch]:
-    """Batches of clips of all training items, from batch number `first` on, without end."""
+    """Batches of clips of all training items, from batch number `first` on, without end.
+
+    Where nothing learns from them, the first one again and again: a run shows it and reads no more.
+    """
     stream = ClipStream("unlabelled", items, frames, config)
     strong = strong_view(config) if config.needs_strong_views else None
     dataset = UnlabelledClips(stream, weak_view(config), strong)
-    return _batches(dataset, stream, config.train.batch_size, first, config)
+    batches = _batches(dataset, stream, config.train.batch_size, first, config)
+    return batches if config.needs_unlabelled else repeat(next(batches))
 
 
 def _batches(

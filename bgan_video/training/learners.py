@@ -190,7 +190,10 @@ class SemiSupervised(Learner):
 
     def __init__(self, model: Method, config: Config, num_classes: int, backend: Backend) -> None:
         self.model = model
-        self._settings = config.baseline
+        self._decay = config.baseline.ema_decay
+        self._objective = config.objective
+        weight = config.baseline.unlabelled_weight
+        self._weight = (config.objective.consistency_weight or 1.0) if weight is None else weight
         self._backend = backend.with_own_scaler()
         self._student = Network(config, num_classes, self._backend, "supervised")
         self._average = copy.deepcopy(self._student.module).requires_grad_(False)
@@ -205,12 +208,11 @@ class SemiSupervised(Learner):
     ) -> Terms:
         """One step of the student, after which the average follows it."""
         assert labelled is not None, "refused by the settings' checks"
-        s = self._settings
-        warmth = min(1.0, (index + 1) / (s.warmup + 1))
+        warmth = min(1.0, (index + 1) / (self._objective.consistency_warmup + 1))
         with self._student.computing(index):
             term = self._unlabelled_term(unlabelled)
             logits = self._student.module(labelled.x)
-            loss = losses.supervised(logits, labelled.y) + s.unlabelled_weight * warmth * term
+            loss = losses.supervised(logits, labelled.y) + self._weight * warmth * term
         self._student.descend(loss)
         self._backend.scaler.update()
         self._follow(index)
@@ -231,7 +233,7 @@ class SemiSupervised(Learner):
                     weak = student(unlabelled.weak)
                 learned = student(unlabelled.strong)
         target = losses.class_probabilities(weak.detach())
-        return losses.consistency(target, learned, self._settings.threshold)
+        return losses.consistency(target, learned, self._objective.consistency_threshold)
 
     @torch.no_grad()
     def _follow(self, index: int) -> None:
@@ -240,7 +242,7 @@ class SemiSupervised(Learner):
         Without that the first averages would be mostly the initial weights (Tarvainen & Valpola's
         code has the same `min(1 - 1/(t + 1), d)`).
         """
-        decay = min(1 - 1 / (index + 1), self._settings.ema_decay)
+        decay = min(1 - 1 / (index + 1), self._decay)
         ours, theirs = self._average.state_dict(), self._student.module.state_dict()
         for name, averaged in ours.items():
             if averaged.is_floating_point():

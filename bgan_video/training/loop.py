@@ -81,7 +81,8 @@ def train(config: Config, resume: Path | None = None) -> Path:
             samples.write_real(folder / "samples", batch_ulb.weak, config)
 
         terms = models.step(step - 1, batch_lb, batch_ulb)
-        clock.count(len(batch_ulb.weak) + (len(batch_lb.y) if batch_lb else 0))
+        learned = len(batch_ulb.weak) if config.needs_unlabelled else 0
+        clock.count(learned + (len(batch_lb.y) if batch_lb else 0))
 
         if schedule is not None and schedule.takes_sample(step - 1):
             _store_samples(step, models, bank, schedule.cycle(step - 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ _SEMI_SUPERVISED: tuple[Method, ...] = ("pseudo_label", "mean_teacher", "fixmatc
 class MaximumLikelihoodGAN(Learner):
     """The same objective with one generator and one discriminator, no prior and no noise.
 
+    Its generator makes as many fakes a step as all generators of the Bayesian GAN together.
+
     Args:
         config: The run's settings.
         size: Classes and N.
@@ -42,7 +45,9 @@ class MaximumLikelihoodGAN(Learner):
             independent=False,
         )
         baseline = dataclasses.replace(config.baseline, methods=(self.model,))
-        single = dataclasses.replace(config, posterior=posterior, baseline=baseline)
+        fakes = _fakes_per_step(config)
+        train = dataclasses.replace(config.train, fake_batch_size=fakes)
+        single = dataclasses.replace(config, posterior=posterior, baseline=baseline, train=train)
         self._seed = config.run.seed
         self._trainer = Trainer(single, size, backend.with_own_scaler())
 
@@ -101,7 +106,8 @@ class ColdGAN(Learner):
     ) -> Terms:
         """Wait for the warm chains through burn-in, then take steps of its own."""
         if index == self._burn_in:
-            self._trainer.load_state_dict(self._warm.state_dict())
+            # Loading copies no tensor, and a sampler may hold some that it learned in burn-in.
+            self._trainer.load_state_dict(copy.deepcopy(self._warm.state_dict()))
         if index >= self._burn_in:
             with own_randomness(self._trainer.backend, self._seed, "cold", index):
                 self._trainer.step(index, labelled, unlabelled)
@@ -187,6 +193,13 @@ class Models:
             learner.load_state_dict(state[learner.model])
         if self.chains is not None:
             self.chains.load_state_dict(state["chains"])
+
+
+def _fakes_per_step(config: Config) -> int:
+    """Fakes that a discriminator of the Bayesian GAN faces in a step."""
+    p, t = config.posterior, config.train
+    generators = p.num_z * p.num_mcmc
+    return generators * (t.fake_batch_size or max(1, t.batch_size // generators))
 
 
 def build(config: Config, size: DataSize, backend: Backend) -> Models:

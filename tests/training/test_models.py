@@ -141,7 +141,7 @@ def test_labels_alone_means_that_unlabelled_clips_change_nothing(model: str) -> 
 
 @pytest.mark.parametrize("model", ["pseudo_label", "mean_teacher", "fixmatch", "ml_gan"])
 def test_unlabelled_clips_change_what_learns_from_them(model: str) -> None:
-    threshold = "baseline.threshold=0.1"
+    threshold = "objective.consistency_threshold=0.1"
     one, other = only(model, threshold), only(model, threshold)
     advance(one, 0, 1, 2, seed=50)
     advance(other, 0, 1, 2)
@@ -190,13 +190,13 @@ def test_without_weight_it_is_the_supervised_network(model: str) -> None:
 
 def expected_term(model: str, student: nn.Module, teacher: nn.Module, threshold: float) -> Tensor:
     """From the formulas of the papers, sample by sample."""
-    _, unlabelled = batches(0)
+    _, unlabelled = batches(3)
     weak, strong = (
         probabilities(student, unlabelled.weak),
         probabilities(student, unlabelled.strong),
     )
     if model == "mean_teacher":
-        return ((probabilities(teacher, unlabelled.weak) - strong) ** 2).mean()
+        return ((probabilities(teacher, unlabelled.weak) - strong) ** 2).sum(dim=1).mean()
     learned = weak if model == "pseudo_label" else strong
     total = torch.zeros(())
     for believed, p in zip(weak, learned, strict=True):
@@ -208,22 +208,28 @@ def expected_term(model: str, student: nn.Module, teacher: nn.Module, threshold:
 @pytest.mark.parametrize("model", ["pseudo_label", "mean_teacher", "fixmatch"])
 @pytest.mark.parametrize("threshold", [0.0, 0.36, 1.0])
 def test_the_unlabelled_term_is_that_of_the_paper(model: str, threshold: float) -> None:
-    of = only(model, f"baseline.threshold={threshold}", "baseline.ema_decay=0")
-    student = copy.deepcopy(everything(of)[0])
-    terms = advance(of, 0)
-    expected = expected_term(model, student, copy.deepcopy(student), threshold)
+    of = only(model, f"objective.consistency_threshold={threshold}", "baseline.ema_decay=0.9")
+    advance(of, 0, 1, 2)  # then the average is no longer the student
+    (learner,) = of.learners
+    student, average = copy.deepcopy(everything(of)[0]), copy.deepcopy(everything(of)[0])
+    state = learner.state_dict()
+    student.load_state_dict(state["student"]["network"])
+    average.load_state_dict(state["average"])
+    assert not same(student, average)
+    terms = advance(of, 3)
+    expected = expected_term(model, student, average, threshold)
     torch.testing.assert_close(terms[f"unlabelled_{model}"], expected.detach())
 
 
 def test_the_unlabelled_term_warms_up() -> None:
-    plain, warming = (only("fixmatch", "baseline.threshold=0", w) for w in WARMUPS)
+    plain, warming = (only("fixmatch", "objective.consistency_threshold=0", w) for w in WARMUPS)
     first, slow = advance(plain, 0), advance(warming, 0)
     labelled = advance(only("supervised"), 0)["supervised"]
     full = first["fixmatch"] - labelled
     torch.testing.assert_close(slow["fixmatch"] - labelled, full / 4, rtol=1e-4, atol=1e-5)
 
 
-WARMUPS = ("baseline.warmup=0", "baseline.warmup=3")
+WARMUPS = ("objective.consistency_warmup=0", "objective.consistency_warmup=3")
 
 
 @pytest.mark.parametrize("model", ["mean_teacher", "fixmatch"])
