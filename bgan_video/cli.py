@@ -107,8 +107,9 @@ def _judgement(record: Any, classes: Sequence[str]) -> str:
     p = record.probabilities
     best = p.index(max(p))
     return (
-        f"{classes[best]} {p[best]:.3f} (mutual information {record.mutual_information:.3f} nats, "
-        f"fake {record.p_fake:.3f})"
+        f"{classes[best]} {p[best]:.3f} (mutual information {record.mutual_information:.3f} nats"
+        + ("" if record.p_fake is None else f", fake {record.p_fake:.3f}")
+        + ")"
     )
 
 

@@ -306,3 +306,27 @@ def test_reading_settings_imports_no_torch() -> None:
 def test_rivals_and_samplers_that_cannot_be(overrides: list[str], named: list[str]) -> None:
     message = refusal(*overrides)
     assert all(part in message for part in named), message
+
+
+def test_what_takes_no_samples_needs_no_room_for_them() -> None:
+    short = ["train.steps=100", "posterior.burn_in=300"]
+    for methods in ("supervised", "fixmatch,ml_gan"):
+        config.load(None, [*short, f"baseline.methods=[{methods}]"])
+    for methods in ("bayesian_gan", "deep_ensemble"):
+        assert "posterior.burn_in=300" in refusal(*short, f"baseline.methods=[{methods}]")
+
+
+@pytest.mark.parametrize(
+    ("methods", "unlabelled", "strong"),
+    [
+        ("supervised,deep_ensemble,mc_dropout", False, False),
+        ("supervised,pseudo_label", True, False),
+        ("fixmatch", True, True),
+        ("bayesian_gan", True, True),
+    ],
+)
+def test_views_are_made_for_whoever_learns_from_them(
+    methods: str, unlabelled: bool, strong: bool
+) -> None:
+    c = config.load(None, ["objective.consistency_weight=1", f"baseline.methods=[{methods}]"])
+    assert (c.needs_unlabelled, c.needs_strong_views) == (unlabelled, strong)

@@ -5,7 +5,7 @@ can serve it is found out by the layers that use it.
 """
 
 from bgan_video.config.files import from_mapping, load, load_run, to_mapping, to_yaml
-from bgan_video.config.kinds import ITEMS, Method, SpatialDims, spatial_dims_of
+from bgan_video.config.kinds import GANS, ITEMS, Method, SpatialDims, spatial_dims_of
 from bgan_video.config.schema import (
     Augment,
     Baseline,
@@ -22,6 +22,7 @@ from bgan_video.config.schema import (
 )
 
 __all__ = [
+    "GANS",
     "ITEMS",
     "Augment",
     "Baseline",

@@ -42,7 +42,7 @@ def _labels(config: Config) -> None:
 
 def _sampling(config: Config) -> None:
     p, steps = config.posterior, config.train.steps
-    if not config.samples_posterior:
+    if not config.needs_schedule:
         return
     if p.burn_in >= steps:
         raise UserError(

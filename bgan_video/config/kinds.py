@@ -19,6 +19,8 @@ LABELS_ONLY = ("supervised", "deep_ensemble", "mc_dropout")
 NEED_LABELS = (*LABELS_ONLY, "pseudo_label", "mean_teacher", "fixmatch")
 """They learn nothing without a label."""
 GANS = ("bayesian_gan", "ml_gan", "cold_gan")
+SIZED = ("bayesian_gan", "cold_gan", "deep_ensemble", "mc_dropout")
+"""They have as many networks as posterior samples are taken."""
 
 SpatialDims = Literal[0, 2, 3]
 """Axes behind batch and channels: none for vectors, two for images, three for clips."""

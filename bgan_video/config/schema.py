@@ -13,6 +13,7 @@ from bgan_video.config.kinds import (
     GREY,
     ITEMS,
     LABELS_ONLY,
+    SIZED,
     VECTOR_LENGTH,
     VECTORS,
     Method,
@@ -353,6 +354,11 @@ class Config:
     def samples_posterior(self) -> bool:
         """Whether chains sample after burn-in; else the last weights are the only sample."""
         return self.posterior.bayes and not self.compat.adam
+
+    @property
+    def needs_schedule(self) -> bool:
+        """Whether anything depends on when samples are taken."""
+        return self.samples_posterior and bool({*SIZED} & set(self.baseline.methods))
 
     @property
     def needs_strong_views(self) -> bool:

@@ -111,6 +111,8 @@ def suggest(
 ) -> list[Choice]:
     """The items to label next, best first; no group comes twice before every group came once.
 
+    One network cannot disagree with itself: of its items the entropy decides.
+
     Args:
         probabilities: `[S, V, K]` of every network for every item.
         groups: Of each item: the recording or person it is from.
@@ -121,14 +123,15 @@ def suggest(
     batch = Batch(p, generator)
     total = torch.special.entr(p.mean(0)).sum(1)
     own = (total - batch.expected_entropy).clamp_min(0)
+    worth = total if len(p) == 1 else own
     taken: Counter[str] = Counter()
     left = set(range(len(groups)))
     chosen: list[Choice] = []
-    bounds, saturated = own.clone(), False
+    bounds, saturated = own.clone(), len(p) == 1
     while left and len(chosen) < budget:
         turn = min(taken[groups[i]] for i in left)
         candidates = torch.tensor(sorted(i for i in left if taken[groups[i]] == turn))
-        index, gain = int(candidates[own[candidates].argmax()]), None
+        index, gain = int(candidates[worth[candidates].argmax()]), None
         if not saturated:
             leader, most = batch.best(candidates, bounds)
             saturated = most < SATURATED

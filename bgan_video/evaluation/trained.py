@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bgan_video import config as config_module
 from bgan_video import precision, rng
-from bgan_video.config import Config, Method
+from bgan_video.config import GANS, Config
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest, Split
 from bgan_video.data.streams import labelled_batches
@@ -109,14 +109,22 @@ class TrainedRun:
 
     @property
     def models(self) -> list[str]:
-        """The models this run has, the one that predicts first."""
+        """The models this run has: the posterior first, the rest as `baseline.methods` says."""
         methods = self.config.baseline.methods
-        named = [_BAYESIAN if m == "bayesian_gan" else m for m in get_args(Method) if m in methods]
+        named = [_BAYESIAN if method == "bayesian_gan" else method for method in methods]
+        named.sort(key=lambda model: model != _BAYESIAN)
         return [model for model in named if self.bank.records(_kind(model))]
 
     @property
+    def know_fakes(self) -> frozenset[str]:
+        """The models that learned what is fake; of others p(fake) means nothing."""
+        if self.config.objective.adversarial_weight == 0:
+            return frozenset()
+        return frozenset({_BAYESIAN, *GANS} & {*self.models})
+
+    @property
     def answering(self) -> str:
-        """The model that predicts and suggests: the posterior, where the run has one.
+        """The model that predicts and suggests: the first of `models`.
 
         Raises:
             UserError: The run's networks were removed, as a study does with those of its cells.
@@ -165,9 +173,11 @@ class TrainedRun:
         level = self.config.item_level
         models = {m: figures(p, labels[split], level) for m, p in predictions[split].items()}
         if split == "test":
-            more = uncertainty.figures(predictions, labels, self.manifest, level, answering)
+            more = uncertainty.figures(
+                predictions, labels, self.manifest, level, answering, self.know_fakes
+            )
             path = self.folder / "predictions" / "test.safetensors"
-            _write_predictions(path, predictions["test"], labels["test"], level)
+            _write_predictions(path, predictions["test"], labels["test"], level, self.know_fakes)
             # Last: whoever finds figures finds what they were made of.
             self._write_metrics(models, more)
         record: dict[str, Any] = {
@@ -197,7 +207,9 @@ class TrainedRun:
         """
         self._check_knows_classes()
         networks = self.networks(self.answering)
-        return predict_files(paths, networks, self.config, self.backend, self._most_entropy())
+        knows_fakes = self.answering in self.know_fakes
+        limit = self._most_entropy()
+        return predict_files(paths, networks, self.config, self.backend, limit, knows_fakes)
 
     def suggest(self, budget: int, file: Path | None = None) -> list[Suggestion]:
         """The unlabelled training videos to label next, most informative first.
@@ -317,7 +329,11 @@ def _training_seconds(log: Path) -> float:
 
 
 def _write_predictions(
-    path: Path, predictions: dict[str, Prediction], labels: Tensor, level: str
+    path: Path,
+    predictions: dict[str, Prediction],
+    labels: Tensor,
+    level: str,
+    know_fakes: Collection[str],
 ) -> None:
     some = next(iter(predictions.values()))
     tensors = {f"{level}_labels": labels}
@@ -328,7 +344,8 @@ def _write_predictions(
         if level == "video":
             tensors[f"{model}/clip_probs"] = p.clip_probabilities.float()
         tensors[f"{model}/{level}_probs"] = p.video_probabilities.float()
-        tensors[f"{model}/p_fake"] = p.p_fake.float()
+        if model in know_fakes:
+            tensors[f"{model}/p_fake"] = p.p_fake.float()
         tensors[f"{model}/total_entropy"] = p.total_entropy.float()
         tensors[f"{model}/expected_entropy"] = p.expected_entropy.float()
         tensors[f"{model}/mutual_information"] = p.mutual_information.float()

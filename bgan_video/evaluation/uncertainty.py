@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -23,6 +23,7 @@ def figures(
     manifest: Manifest,
     level: str,
     answering: str,
+    know_fakes: Collection[str],
 ) -> dict[str, Any]:
     """Calibration on test, raw and scaled on validation; what is unfamiliar; the open set.
 
@@ -32,6 +33,7 @@ def figures(
         manifest: Names the classes that were held out.
         level: What an item is: `video`, `image` or `point`.
         answering: The model whose entropy says what is unfamiliar.
+        know_fakes: The models that learned what is fake.
 
     Returns:
         `calibration`; with validation `unfamiliar`; with an open set `open_set`.
@@ -50,7 +52,9 @@ def figures(
         known = predictions["validation"][answering].total_entropy
         found["unfamiliar"] = {"total_entropy": known.quantile(FAMILIAR).item()}
     if len(labels["open"]):
-        found["open_set"] = _open_set(predictions, manifest) | {"count": len(labels["open"])}
+        found["open_set"] = _open_set(predictions, manifest, know_fakes) | {
+            "count": len(labels["open"])
+        }
         if has_validation:
             limit = found["unfamiliar"]["total_entropy"]
             found["open_set"]["flagged"] = {
@@ -60,12 +64,14 @@ def figures(
     return found
 
 
-def _open_set(predictions: Predictions, manifest: Manifest) -> dict[str, Any]:
+def _open_set(
+    predictions: Predictions, manifest: Manifest, know_fakes: Collection[str]
+) -> dict[str, Any]:
     """How well each model's measures tell videos of unknown classes from the test videos."""
 
-    def measures(p: Prediction) -> dict[str, Tensor]:
-        return {
-            "p_fake": p.p_fake,
+    def measures(model: str, p: Prediction) -> dict[str, Tensor]:
+        fake = {"p_fake": p.p_fake} if model in know_fakes else {}
+        return fake | {
             "mutual_information": p.mutual_information,
             "total_entropy": p.total_entropy,
             "max_probability": -p.video_probabilities.max(dim=1).values,
@@ -73,8 +79,9 @@ def _open_set(predictions: Predictions, manifest: Manifest) -> dict[str, Any]:
 
     auroc: dict[str, dict[str, float]] = {}
     for model, p in predictions["open"].items():
-        known = measures(predictions["test"][model])
+        known = measures(model, predictions["test"][model])
         auroc[model] = {
-            name: calibration.auroc(unknown, known[name]) for name, unknown in measures(p).items()
+            name: calibration.auroc(unknown, known[name])
+            for name, unknown in measures(model, p).items()
         }
     return {"classes": list(manifest.open_classes), "auroc": auroc}

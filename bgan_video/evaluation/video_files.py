@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class Window:
     start: int
     end: int
     probabilities: list[float]
-    p_fake: float
+    p_fake: float | None
     total_entropy: float
     mutual_information: float
 
@@ -44,7 +44,7 @@ class VideoPrediction:
         path: As it was given.
         num_frames: Frames that decode.
         probabilities: Of the classes, in the manifest's order; mean over windows.
-        p_fake: Mean probability of 'fake'.
+        p_fake: Mean probability of 'fake'; None of a model that never learned from fakes.
         total_entropy: Of the posterior-mean probabilities.
         mutual_information: Between label and weights: high where the networks disagree.
         unfamiliar: Whether its total entropy is above that of nearly all validation videos, as that
@@ -55,7 +55,7 @@ class VideoPrediction:
     path: str
     num_frames: int
     probabilities: list[float]
-    p_fake: float
+    p_fake: float | None
     total_entropy: float
     mutual_information: float
     unfamiliar: bool | None
@@ -76,6 +76,7 @@ def predict_files(
     config: Config,
     backend: Backend,
     most_entropy: float | None = None,
+    knows_fakes: bool = True,
 ) -> Iterator[VideoPrediction | Unreadable]:
     """Predict files, or all videos (or images) in folders, one by one.
 
@@ -87,6 +88,7 @@ def predict_files(
         config: Clips and decoding.
         backend: Device and precision.
         most_entropy: Total entropy in nats above which a video is unfamiliar.
+        knows_fakes: Whether the networks learned what is fake.
 
     Raises:
         UserError: A folder holds none, or the networks see points, which no file holds.
@@ -95,7 +97,8 @@ def predict_files(
         raise UserError("the networks of this run see points, which no file holds")
     for path in _expand(paths, config):
         try:
-            yield _predict_file(path, networks, config, backend, most_entropy)
+            found = _predict_file(path, networks, config, backend, most_entropy)
+            yield found if knows_fakes else _without_fakes(found)
         except BrokenVideo as error:
             yield Unreadable(str(path), error.reason)
         except ImageError as error:
@@ -142,6 +145,13 @@ def _predict_file(
         None if most_entropy is None else total > most_entropy,
         [_window(place, i, p) for i, place in enumerate(places)],
     )
+
+
+def _without_fakes(found: VideoPrediction | Unreadable) -> VideoPrediction | Unreadable:
+    if isinstance(found, Unreadable):
+        return found
+    unjudged = [replace(window, p_fake=None) for window in found.windows]
+    return replace(found, p_fake=None, windows=unjudged)
 
 
 class _Image:

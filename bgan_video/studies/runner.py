@@ -176,7 +176,12 @@ def _stoppable() -> Generator[None, None, None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    kinds = (signal.SIGTERM, signal.SIGHUP)
+    # What is ignored stays so: under nohup a study outlives its terminal.
+    kinds = [
+        kind
+        for kind in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(kind) is not signal.SIG_IGN
+    ]
     before = {kind: signal.signal(kind, signal.default_int_handler) for kind in kinds}
     try:
         yield

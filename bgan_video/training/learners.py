@@ -84,9 +84,9 @@ class Network:
             name,
         ).train()
         self._config = config
+        self._backend = backend.with_own_scaler()
         self._lr = config.baseline.lr or config.posterior.burn_in_lr
         self.optimizer = torch.optim.Adam(self.module.parameters(), lr=self._lr, betas=ADAM_BETAS)
-        self._backend = backend
         self._name = name
 
     @contextmanager
@@ -101,15 +101,21 @@ class Network:
     def descend(self, loss: Tensor) -> None:
         """A step of the optimiser."""
         descend(loss, [self.optimizer], self._backend, self._config.train.max_grad_norm)
+        self._backend.scaler.update()
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights and optimiser."""
-        return {"network": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
+        """Weights, optimiser and the scale of its gradients."""
+        return {
+            "network": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self._backend.scaler.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state."""
         self.module.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self._backend.scaler.load_state_dict(state["scaler"])
 
 
 class LabelsOnly(Learner):
@@ -128,9 +134,8 @@ class LabelsOnly(Learner):
     ) -> None:
         self.model = model
         self.answers_alone = model == "supervised"
-        self._backend = backend.with_own_scaler()
         names = ["supervised", *(f"ensemble {index}" for index in range(1, size))]
-        self._members = [Network(config, num_classes, self._backend, name) for name in names]
+        self._members = [Network(config, num_classes, backend, name) for name in names]
 
     @property
     def networks(self) -> Sequence[Classifier]:
@@ -150,19 +155,16 @@ class LabelsOnly(Learner):
                 loss = losses.supervised(logits, labelled.y)
             member.descend(loss)
             found.append(_logged(self.model, loss, logits, labelled.y))
-        self._backend.scaler.update()
         return {name: torch.stack([terms[name] for terms in found]).mean() for name in found[0]}
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and optimisers of all members."""
-        members = [member.state_dict() for member in self._members]
-        return {"members": members, "scaler": self._backend.scaler.state_dict()}
+        return {"members": [member.state_dict() for member in self._members]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state."""
         for member, saved in zip(self._members, state["members"], strict=True):
             member.load_state_dict(saved)
-        self._backend.scaler.load_state_dict(state["scaler"])
 
 
 class SemiSupervised(Learner):
@@ -194,8 +196,7 @@ class SemiSupervised(Learner):
         self._objective = config.objective
         weight = config.baseline.unlabelled_weight
         self._weight = (config.objective.consistency_weight or 1.0) if weight is None else weight
-        self._backend = backend.with_own_scaler()
-        self._student = Network(config, num_classes, self._backend, "supervised")
+        self._student = Network(config, num_classes, backend, "supervised")
         self._average = copy.deepcopy(self._student.module).requires_grad_(False)
 
     @property
@@ -214,7 +215,6 @@ class SemiSupervised(Learner):
             logits = self._student.module(labelled.x)
             loss = losses.supervised(logits, labelled.y) + self._weight * warmth * term
         self._student.descend(loss)
-        self._backend.scaler.update()
         self._follow(index)
         term_name = f"unlabelled_{self.model}"
         return {**_logged(self.model, loss, logits, labelled.y), term_name: term.detach()}
@@ -239,8 +239,8 @@ class SemiSupervised(Learner):
     def _follow(self, index: int) -> None:
         """`average ← d·average + (1 - d)·student`; d grows to its value, as the weights' age does.
 
-        Without that the first averages would be mostly the initial weights (Tarvainen & Valpola's
-        code has the same `min(1 - 1/(t + 1), d)`).
+        Without that the first averages would be mostly the initial weights; `min(1 - 1/t, d)`, with
+        t from 1, is the plain mean of all weights so far until d is reached.
         """
         decay = min(1 - 1 / (index + 1), self._decay)
         ours, theirs = self._average.state_dict(), self._student.module.state_dict()
@@ -252,17 +252,12 @@ class SemiSupervised(Learner):
 
     def state_dict(self) -> dict[str, Any]:
         """Student, optimiser and average."""
-        return {
-            "student": self._student.state_dict(),
-            "average": self._average.state_dict(),
-            "scaler": self._backend.scaler.state_dict(),
-        }
+        return {"student": self._student.state_dict(), "average": self._average.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state."""
         self._student.load_state_dict(state["student"])
         self._average.load_state_dict(state["average"])
-        self._backend.scaler.load_state_dict(state["scaler"])
 
 
 @contextmanager

@@ -236,12 +236,12 @@ def _store_final(models: Models, bank: SampleBank) -> None:
 
 
 def _describe(config: Config, manifest: Manifest, models: Models) -> str:
+    chains = f"{len(models.generators)} generators, {len(models.discriminators)} discriminators, "
     return (
         f"{manifest.name}, fold {manifest.fold}: {len(manifest.labelled)} labelled of "
         f"{len(manifest.part('train'))} training {config.items}, "
         f"{len(manifest.part('validation'))} for validation, "
         f"{len(manifest.part('test'))} for test, {manifest.num_classes} classes\n"
-        f"{', '.join(config.baseline.methods)}; {len(models.generators)} generators, "
-        f"{len(models.discriminators)} discriminators, "
+        f"{', '.join(config.baseline.methods)}; {chains if models.chains else ''}"
         f"{models.backend.precision} on {models.backend.hardware}; run folder {config.run_dir}"
     )

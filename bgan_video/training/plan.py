@@ -25,7 +25,7 @@ def network_sizes(config: Config, num_classes: int) -> tuple[int, int]:
     Raises:
         UserError: The settings name networks, sizes or a schedule that cannot be.
     """
-    if config.samples_posterior:
+    if config.needs_schedule:
         step_sizes(config)
     with torch.device("meta"):
         discriminator = build_discriminator(config.without_weights(), num_classes)

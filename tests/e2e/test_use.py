@@ -116,8 +116,9 @@ def test_classes_held_out_are_the_open_set(small_videos: Path, tmp_path: Path):
     assert found["data"]["num_classes"] == 6
     assert found["open_set"]["classes"] == ["Grow", "Shrink"]
     assert found["open_set"]["count"] == 2 * found["data"]["num_test"] // 6
-    for scores in found["open_set"]["auroc"].values():
-        assert set(scores) == {"p_fake", "mutual_information", "total_entropy", "max_probability"}
+    for model, scores in found["open_set"]["auroc"].items():
+        measures = {"mutual_information", "total_entropy", "max_probability"}
+        assert set(scores) == (measures | {"p_fake"} if model == "bayesian" else measures)
         assert all(0 <= score <= 1 for score in scores.values())
     assert 0 <= found["open_set"]["flagged"]["test"] <= 1
     assert found["unfamiliar"]["total_entropy"] > 0
@@ -174,8 +175,14 @@ def test_a_run_without_a_gan_answers_all_questions(
     assert set(metrics(run)["models"]) == set(metrics(run)["networks"]) == {"fixmatch"}
     assert metrics(run)["peak_memory_mib"] > 50
     assert not list((run / "posterior").glob("generator*"))
-    assert cli.main(["suggest", str(run), "--budget", "2"]) == 0
+    assert cli.main(["suggest", str(run), "--budget", "2", "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["total_entropy"] >= second["total_entropy"] > 0
     assert cli.main(["predict", str(run), str(small_videos)]) == 0
+    assert "fake" not in capsys.readouterr().out
+    assert cli.main(["predict", str(run), str(small_videos), "--json"]) == 0
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(record["p_fake"] is None for record in said)
     assert cli.main(["report", str(run)]) == 0
     assert cli.main(["sample", str(run)]) == 2
     assert "trained no generator" in capsys.readouterr().err

@@ -157,3 +157,11 @@ def test_one_network_knows_nothing_of_its_own_uncertainty() -> None:
     chosen = suggest(draw(2, networks=1), list("abcdef"), 3, random())
     assert [c.gain for c in chosen] == [None] * 3
     assert all(c.mutual_information == pytest.approx(0, abs=1e-12) for c in chosen)
+
+
+def test_one_network_suggests_what_it_is_least_sure_of() -> None:
+    p = draw(3, networks=1, items=12)
+    chosen = suggest(p, [f"g{i}" for i in range(12)], 5, random())
+    entropy = torch.special.entr(p[0]).sum(1)
+    assert [c.index for c in chosen] == entropy.argsort(descending=True)[:5].tolist()
+    assert all(c.gain is None and c.mutual_information == 0 for c in chosen)

@@ -262,17 +262,26 @@ def test_one_gan_is_the_bayesian_one_without_bayes() -> None:
 # --- the twin at temperature 0 -----------------------------------------------------------------
 
 
-def test_the_chains_do_not_notice_their_rivals() -> None:
-    alone = build(DROPOUT)
+SAMPLERS = pytest.mark.parametrize("sampler", ["sghmc", "sgld", "adaptive_sghmc"])
+
+
+@SAMPLERS
+def test_the_chains_do_not_notice_their_rivals(sampler: str) -> None:
+    of_sampler = f"posterior.sampler={sampler}"
+    alone = build(DROPOUT, of_sampler)
     advance(alone, *range(5))
-    watched = build(DROPOUT, ALL)  # which seeds torch's own generator, that of dropout
+    watched = build(DROPOUT, ALL, of_sampler)  # which seeds torch's own generator, that of dropout
     advance(watched, *range(5))
     assert all(map(same, discriminators(alone), discriminators(watched)))
 
 
-def test_the_twin_branches_off_at_the_end_of_burn_in_and_is_the_same_gan_without_noise() -> None:
-    twin = build(TWIN)
-    cold = build("posterior.temperature=0")
+@SAMPLERS
+def test_the_twin_branches_off_at_the_end_of_burn_in_and_is_the_same_gan_without_noise(
+    sampler: str,
+) -> None:
+    of_sampler = [f"posterior.sampler={sampler}", "posterior.lr=1e-4"]
+    twin = build(TWIN, *of_sampler)
+    cold = build("posterior.temperature=0", *of_sampler)
     advance(twin, *range(BURN_IN))
     advance(cold, *range(BURN_IN))
     assert all(map(same, discriminators(twin), discriminators(cold)))
