@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from bgan_video import cli
+from bgan_video.config import Method
 from bgan_video.inference import SGHMC
 from tests.e2e import runs
 from tests.inference import test_mixed_precision
@@ -54,6 +56,17 @@ def test_a_short_run(
     record_property("gpu", torch.cuda.get_device_name())
     record_property("seconds", time.perf_counter() - started)
     record_property("peak_memory_gib", torch.cuda.max_memory_allocated() / 2**30)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_every_method_trains_in_half_precision(precision: str, small_videos: Path, tmp_path: Path):
+    more = [f"run.precision={precision}", "train.max_grad_norm=1", "train.adam_schedule=cosine"]
+    assert cli.main(["train", *runs.arguments(small_videos, tmp_path, "all", *more)]) == 0
+    lines = runs.log(tmp_path / "all")
+    for method in set(get_args(Method)) - {"bayesian_gan", "cold_gan"}:
+        losses = torch.tensor([line[method] for line in lines])
+        assert losses.isfinite().all(), method
+        assert losses.std() > 0, method
 
 
 def test_a_step_whose_gradients_overflow_adds_no_noise():
