@@ -106,7 +106,7 @@ def test_any_other_name_is_a_variant_of_the_bayesian_gan_unless_it_says_otherwis
         ({"settings": {"train": {"steps": 3}}}, ["settings", "dotted keys"]),
         ({"settings": {"run.seed": 3}}, ["run.seed is set by the grid"]),
         ({"settings": {"data.num_labelled": 3}}, ["data.num_labelled is set by the grid"]),
-        ({"settings": {"train.steps": 9}}, ["supervised", "posterior.burn_in", "train.steps=9"]),
+        ({"settings": {"train.steps": 9}}, ["bayesian_gan", "posterior.burn_in", "train.steps=9"]),
         ({"methods": {}}, ["methods"]),
         ({"methods": {"supervised": {"posterior.prior_std": -1}}}, ["supervised", "prior_std"]),
         ({"methods": {"supervised": {"data.fold": 2}}}, ["methods.supervised", "data.fold"]),
