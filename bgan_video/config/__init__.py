@@ -5,7 +5,7 @@ can serve it is found out by the layers that use it.
 """
 
 from bgan_video.config.files import from_mapping, load, load_run, to_mapping, to_yaml
-from bgan_video.config.kinds import GANS, ITEMS, Method, SpatialDims, spatial_dims_of
+from bgan_video.config.kinds import GANS, ITEMS, Method, SpatialDims, model_of, spatial_dims_of
 from bgan_video.config.schema import (
     Augment,
     Baseline,
@@ -41,6 +41,7 @@ __all__ = [
     "from_mapping",
     "load",
     "load_run",
+    "model_of",
     "spatial_dims_of",
     "to_mapping",
     "to_yaml",

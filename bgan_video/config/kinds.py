@@ -22,6 +22,12 @@ GANS = ("bayesian_gan", "ml_gan", "cold_gan")
 SIZED = ("bayesian_gan", "cold_gan", "deep_ensemble", "mc_dropout")
 """They have as many networks as posterior samples are taken."""
 
+
+def model_of(method: str) -> str:
+    """What `metrics.json` calls a method: the Bayesian GAN's posterior is `bayesian` there."""
+    return "bayesian" if method == "bayesian_gan" else method
+
+
 SpatialDims = Literal[0, 2, 3]
 """Axes behind batch and channels: none for vectors, two for images, three for clips."""
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bgan_video import config as config_module
 from bgan_video import precision, rng
-from bgan_video.config import GANS, Config
+from bgan_video.config import GANS, Config, model_of
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest, Split
 from bgan_video.data.streams import labelled_batches
@@ -111,7 +111,7 @@ class TrainedRun:
     def models(self) -> list[str]:
         """The models this run has: the posterior first, the rest as `baseline.methods` says."""
         methods = self.config.baseline.methods
-        named = [_BAYESIAN if method == "bayesian_gan" else method for method in methods]
+        named = [model_of(method) for method in methods]
         named.sort(key=lambda model: model != _BAYESIAN)
         return [model for model in named if self.bank.records(_kind(model))]
 
@@ -120,7 +120,7 @@ class TrainedRun:
         """The models that learned what is fake; of others p(fake) means nothing."""
         if self.config.objective.adversarial_weight == 0:
             return frozenset()
-        return frozenset({_BAYESIAN, *GANS} & {*self.models})
+        return frozenset(map(model_of, GANS)) & {*self.models}
 
     @property
     def answering(self) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,22 +17,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from yaml import YAMLError
 
+from bgan_video.config import Method, model_of
 from bgan_video.errors import UserError
 
 Floats = NDArray[np.floating[Any]]
 Row = dict[str, Any]
 
 FIRST_MODELS = ("bayesian", "supervised")
-MODELS = (
-    *FIRST_MODELS,
-    "deep_ensemble",
-    "mc_dropout",
-    "pseudo_label",
-    "mean_teacher",
-    "fixmatch",
-    "ml_gan",
-    "cold_gan",
-)
+MODELS = tuple(map(model_of, get_args(Method)))
 WHOLE_LEVELS = ("video", "image", "point")
 """Names of the level at which one test item is one prediction."""
 UNCERTAINTIES = ("p_fake", "total_entropy", "expected_entropy", "mutual_information")

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bgan_video.config import model_of
 from bgan_video.reports import figures
 from bgan_video.reports.comparison import METRICS
 from bgan_video.reports.figures import COLORS, INK, MUTED, STYLE, Picture
@@ -27,7 +28,7 @@ _PNG_DPI = 130
 
 def styles(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Hue and marker of each method."""
-    own = {name: COLORS.get("bayesian" if name == "bayesian_gan" else name) for name in methods}
+    own = {name: COLORS.get(model_of(name)) for name in methods}
     spare = cycle(_VARIANTS)
     return {
         name: (own[name] or next(spare), _MARKERS[i % len(_MARKERS)])

@@ -21,7 +21,27 @@ from bgan_video.training.trainer import DataSize, Terms, Trainer
 _SEMI_SUPERVISED: tuple[Method, ...] = ("pseudo_label", "mean_teacher", "fixmatch")
 
 
-class MaximumLikelihoodGAN(Learner):
+class RivalGAN(Learner):
+    """A GAN beside the Bayesian one, with a trainer of its own."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+
+    @property
+    def networks(self) -> Sequence[Classifier]:
+        """Its discriminators."""
+        return [chain.network for chain in self._trainer.discriminators]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything."""
+        return self._trainer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+        self._trainer.load_state_dict(state)
+
+
+class MaximumLikelihoodGAN(RivalGAN):
     """The same objective with one generator and one discriminator, no prior and no noise.
 
     Its generator makes as many fakes a step as all generators of the Bayesian GAN together.
@@ -49,12 +69,7 @@ class MaximumLikelihoodGAN(Learner):
         train = dataclasses.replace(config.train, fake_batch_size=fakes)
         single = dataclasses.replace(config, posterior=posterior, baseline=baseline, train=train)
         self._seed = config.run.seed
-        self._trainer = Trainer(single, size, backend.with_own_scaler())
-
-    @property
-    def networks(self) -> Sequence[Classifier]:
-        """Its discriminator."""
-        return [chain.network for chain in self._trainer.discriminators]
+        super().__init__(Trainer(single, size, backend.with_own_scaler()))
 
     def step(
         self, index: int, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
@@ -65,16 +80,8 @@ class MaximumLikelihoodGAN(Learner):
         loss = {self.model: terms["loss_d"]}
         return loss | {f"{name}_{self.model}": value for name, value in terms.items()}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything."""
-        return self._trainer.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a saved state."""
-        self._trainer.load_state_dict(state)
-
-
-class ColdGAN(Learner):
+class ColdGAN(RivalGAN):
     """The same GAN at temperature 0, from the end of burn-in on: what the noise is worth.
 
     Args:
@@ -94,12 +101,7 @@ class ColdGAN(Learner):
         self._seed = config.run.seed
         self._burn_in = config.posterior.burn_in
         self._warm = warm
-        self._trainer = Trainer(cold, size, backend.with_own_scaler())
-
-    @property
-    def networks(self) -> Sequence[Classifier]:
-        """Its discriminators."""
-        return [chain.network for chain in self._trainer.discriminators]
+        super().__init__(Trainer(cold, size, backend.with_own_scaler()))
 
     def step(
         self, index: int, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
@@ -112,14 +114,6 @@ class ColdGAN(Learner):
             with own_randomness(self._trainer.backend, self._seed, "cold", index):
                 self._trainer.step(index, labelled, unlabelled)
         return {}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything."""
-        return self._trainer.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a saved state."""
-        self._trainer.load_state_dict(state)
 
 
 @dataclass(frozen=True)
