@@ -128,6 +128,16 @@ def imbalance(logits: Tensor) -> Tensor:
     return -(log_mean.mean() + math.log(len(log_mean)))
 
 
+def transformation(logits: Tensor, which: Tensor) -> Tensor:
+    """Cross-entropy of the transformation between two views of an item (Zhang et al. 2019, AET).
+
+    Args:
+        logits: `[B, R]` of the pretext head.
+        which: `[B]`, transformations 0..R-1.
+    """
+    return F.cross_entropy(_at_least_float32(logits), which)
+
+
 def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
     """Squared distance of mean features (Salimans et al. 2016, section 3.1), averaged over F.
 

@@ -2,16 +2,17 @@
 
 A discriminator chain samples `exp(-N·L_D / T)` with
 
-    L_D = w_adv·(E_real + E_fake) + w_sup·E_sup + w_con·E_con + w_bal·E_bal - log p(θ_d) / N
+    L_D = w_adv·(E_real + E_fake) + w_sup·E_sup + w_con·E_con + w_pre·E_pre + w_bal·E_bal
+          - log p(θ_d) / N
 
 and a generator chain `exp(-N_g·L_G / T)` with
 
     L_G = E_gen + w_fm·E_fm + w_mask·E_mask - log p(θ_g) / N_g.
 
-N is the number of unlabelled items. With w_adv = 1 and w_con = w_bal = w_fm = w_mask = 0 these are
-the two conditionals of Saatchi & Wilson 2017, eq. 1 and 2, divided by N. `labelled_weight = 1`
-weighs the labels as the published codes do; the likelihood itself would be
-num_labelled / num_unlabelled, which with a hundred labels is nearly nothing.
+N is the number of unlabelled items. With w_adv = 1 and all weights but w_sup 0 these are the two
+conditionals of Saatchi & Wilson 2017, eq. 1 and 2, divided by N. `labelled_weight = 1` weighs the
+labels as the published codes do; the likelihood itself would be num_labelled / num_unlabelled,
+which with a hundred labels is nearly nothing.
 """
 
 from __future__ import annotations
@@ -43,11 +44,13 @@ class RealLogits:
 
     Attributes:
         unlabelled: `[B_ulb, K+1]`, of the weak views.
+        features: `[B_ulb, F]`, of the weak views.
         labelled: `[B_lb, K+1]`; None where no label is used.
         targets: `[B_lb]`, classes 0..K-1; None with `labelled`.
     """
 
     unlabelled: Tensor
+    features: Tensor
     labelled: Tensor | None = None
     targets: Tensor | None = None
 
@@ -59,10 +62,33 @@ class RealLogits:
         learned, as the supervised network's are; without labels, those of the unlabelled ones.
         """
         if labelled is None:
-            return RealLogits(network(weak))
+            features = network.features(weak)
+            return RealLogits(network.judge(features, weak), features)
         with frozen_statistics(network):
-            unlabelled = network(weak)
-        return RealLogits(unlabelled, network(labelled.x), labelled.y)
+            features = network.features(weak)
+            unlabelled = network.judge(features, weak)
+        return RealLogits(unlabelled, features, network(labelled.x), labelled.y)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a chain is shown in a step beside the real items.
+
+    Attributes:
+        fakes: The items of all generators, detached.
+        strong: Strong views of the unlabelled items.
+        teacher: `[B_ulb, K]`, class probabilities that the strong views should agree with; None
+            where the term is off.
+        transformed: The unlabelled items' weak views, each by a transformation of its own; None
+            where the term is off.
+        which: `[B_ulb]`, the transformations; None with `transformed`.
+    """
+
+    fakes: Tensor
+    strong: Tensor
+    teacher: Tensor | None = None
+    transformed: Tensor | None = None
+    which: Tensor | None = None
 
 
 class Objective:
@@ -85,25 +111,16 @@ class Objective:
         self._prior_exempt = posterior.prior_exempt
 
     def discriminator(
-        self,
-        network: Classifier,
-        real: RealLogits,
-        teacher: Tensor | None,
-        strong: Tensor,
-        fakes: Tensor,
-        step: int,
+        self, network: Classifier, real: RealLogits, shown: Shown, step: int
     ) -> Potential:
         """L_D of one chain.
 
-        Labelled items, unlabelled items and fakes are normalised apart.
+        Labelled items, unlabelled items, fakes and transformed items are normalised apart.
 
         Args:
             network: The chain's K+1-class discriminator, in training mode.
             real: Its logits of the labelled and the unlabelled items.
-            teacher: `[B_ulb, K]`, class probabilities that the strong view should agree with;
-                None where the term is off.
-            strong: Strong views of the unlabelled items.
-            fakes: The items of all generators, detached.
+            shown: Everything else.
             step: Of the run from 0, for the warm-up of the consistency term.
         """
         s = self.settings
@@ -115,21 +132,25 @@ class Objective:
             report["train_top1"] = right.float().mean()
         if s.adversarial_weight > 0:
             with frozen_statistics(network):
-                fake_logits = network(fakes)
+                fake_logits = network(shown.fakes)
             clamp = self.compat.complement_clamp
             terms["real"] = s.adversarial_weight * losses.real(real.unlabelled, clamp)
             terms["fake"] = s.adversarial_weight * losses.fake(fake_logits)
             report["d_fake_before"] = losses.log_real(fake_logits.detach()).exp().mean()
-        if teacher is not None and s.consistency_weight > 0:
+        if shown.teacher is not None:
             with frozen_statistics(network):
-                strong_logits = network(strong)
+                strong_logits = network(shown.strong)
             warmth = min(1.0, (step + 1) / (s.consistency_warmup + 1))
             terms["consistency"] = (s.consistency_weight * warmth) * losses.consistency(
-                teacher, strong_logits, s.consistency_threshold
+                shown.teacher, strong_logits, s.consistency_threshold
             )
-            report["confident"] = (
-                (teacher.max(dim=1).values >= s.consistency_threshold).float().mean()
-            )
+            believed = shown.teacher.max(dim=1).values >= s.consistency_threshold
+            report["confident"] = believed.float().mean()
+        if shown.transformed is not None and shown.which is not None:
+            logits = self._relate(network, real.features, shown.transformed)
+            terms["pretext"] = s.pretext_weight * losses.transformation(logits, shown.which)
+            told = logits.detach().argmax(dim=1) == shown.which
+            report["pretext_top1"] = told.float().mean()
         if s.balance_weight > 0:
             terms["balance"] = s.balance_weight * losses.imbalance(real.unlabelled)
         if self._prior is not None:
@@ -179,6 +200,11 @@ class Objective:
             priors = [self._prior_term(g, self._prior, self.num_data_generator) for g in generators]
             terms["prior_g"] = torch.stack(priors).sum()
         return _potential(terms, {"d_fake_after": torch.stack(seen_real).mean()})
+
+    def _relate(self, network: Classifier, features: Tensor, transformed: Tensor) -> Tensor:
+        assert network.pretext is not None, "built with the weight of its term"
+        with frozen_statistics(network):
+            return network.pretext(features, network.features(transformed))
 
     def _match(self, real_features: Tensor, fake_features: Tensor, num_chains: int) -> Tensor:
         is_huber = self.compat.feature_matching == "huber"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bgan_video import config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.models import Classifier, Generated
-from bgan_video.objective import Objective, Potential, RealLogits
+from bgan_video.objective import Objective, Potential, RealLogits, Shown
 from bgan_video.training.chains import without_gradients
 
 K, PIXELS, LATENT = 3, 4, 2
@@ -85,7 +85,8 @@ def potential_of(
     labelled: LabelledBatch = LABELLED,
 ) -> Potential:
     real = RealLogits.of(network, labelled, UNLABELLED.weak)
-    return of.discriminator(network, real, TEACHER, UNLABELLED.strong, fakes, step)
+    teacher = TEACHER if of.settings.consistency_weight > 0 else None
+    return of.discriminator(network, real, Shown(fakes, UNLABELLED.strong, teacher), step)
 
 
 def generated_by(generators: list[Painter], batch: int = 4) -> list[Generated]:

@@ -5,7 +5,16 @@ can serve it is found out by the layers that use it.
 """
 
 from bgan_video.config.files import from_mapping, load, load_run, to_mapping, to_yaml
-from bgan_video.config.kinds import GANS, ITEMS, Method, SpatialDims, model_of, spatial_dims_of
+from bgan_video.config.kinds import (
+    GANS,
+    ITEMS,
+    LABELS_ONLY,
+    Method,
+    SpatialDims,
+    method_of,
+    model_of,
+    spatial_dims_of,
+)
 from bgan_video.config.schema import (
     Augment,
     Baseline,
@@ -24,6 +33,7 @@ from bgan_video.config.schema import (
 __all__ = [
     "GANS",
     "ITEMS",
+    "LABELS_ONLY",
     "Augment",
     "Baseline",
     "Clip",
@@ -41,6 +51,7 @@ __all__ = [
     "from_mapping",
     "load",
     "load_run",
+    "method_of",
     "model_of",
     "spatial_dims_of",
     "to_mapping",

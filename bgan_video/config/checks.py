@@ -97,6 +97,11 @@ def _items(config: Config) -> None:
             f"clip.load_size={c.load_size} is below clip.size={c.size}; "
             f"allowed: at least clip.size, or null"
         )
+    if config.spatial_dims == 0 and config.objective.pretext_weight > 0:
+        raise UserError(
+            f"objective.pretext_weight turns pictures, and data.layout={config.data.layout} has "
+            f"{config.items}; set it to 0"
+        )
     if config.spatial_dims == 3:
         return
     if config.data.store is not None:

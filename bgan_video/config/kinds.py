@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 Method = Literal[
     "bayesian_gan",
@@ -15,7 +15,7 @@ Method = Literal[
     "ml_gan",
     "cold_gan",
 ]
-LABELS_ONLY = ("supervised", "deep_ensemble", "mc_dropout")
+LABELS_ONLY: tuple[Method, ...] = ("supervised", "deep_ensemble", "mc_dropout")
 NEED_LABELS = (*LABELS_ONLY, "pseudo_label", "mean_teacher", "fixmatch")
 """They learn nothing without a label."""
 GANS = ("bayesian_gan", "ml_gan", "cold_gan")
@@ -26,6 +26,11 @@ SIZED = ("bayesian_gan", "cold_gan", "deep_ensemble", "mc_dropout")
 def model_of(method: str) -> str:
     """What `metrics.json` calls a method: the Bayesian GAN's posterior is `bayesian` there."""
     return "bayesian" if method == "bayesian_gan" else method
+
+
+def method_of(model: str) -> Method:
+    """The method that `metrics.json` calls so."""
+    return next(method for method in get_args(Method) if model_of(method) == model)
 
 
 SpatialDims = Literal[0, 2, 3]

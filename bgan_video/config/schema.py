@@ -184,6 +184,9 @@ class Objective:
     """Steps over which the consistency weight grows from 0 to its value."""
     balance_weight: NonNegative = 0.0
     """Keeps the mean prediction of unlabelled clips near uniform; only for balanced data."""
+    pretext_weight: NonNegative = 0.0
+    """Telling which quarter turn, and of clips which direction of time, lies between an unlabelled
+    item and its transform (Zhang et al. 2019)."""
     feature_matching_weight: NonNegative = 0.0
     mask_weight: NonNegative = 0.1
     """L1 of the two-stream generator's foreground mask (Vondrick et al. 2016)."""
@@ -388,10 +391,17 @@ class Config:
         """The same settings for a run of that name."""
         return dataclasses.replace(self, run=dataclasses.replace(self.run, name=name))
 
-    def with_dropout(self, dropout: float) -> Config:
-        """The same networks with another dropout before the head."""
-        discriminator = dataclasses.replace(self.discriminator, dropout=dropout)
-        return dataclasses.replace(self, discriminator=discriminator)
+    def for_networks_of(self, method: Method) -> Config:
+        """The settings of one method's networks, all of the same body.
+
+        MC-dropout has its own dropout before the head; only discriminators have a pretext head.
+        """
+        discriminator, objective = self.discriminator, self.objective
+        if method == "mc_dropout":
+            discriminator = dataclasses.replace(discriminator, dropout=self.baseline.dropout)
+        if method not in GANS:
+            objective = dataclasses.replace(objective, pretext_weight=0.0)
+        return dataclasses.replace(self, discriminator=discriminator, objective=objective)
 
     def without_weights(self) -> Config:
         """The same networks, without reading pretrained weights into them."""

@@ -3,6 +3,7 @@
 from bgan_video.models.discriminators import Classifier
 from bgan_video.models.generators import Generated
 from bgan_video.models.nd import frozen_statistics
+from bgan_video.models.pretext import num_transformations, transform
 from bgan_video.models.registry import build_discriminator, build_generator, draw_latents
 
 __all__ = [
@@ -12,4 +13,6 @@ __all__ = [
     "build_generator",
     "draw_latents",
     "frozen_statistics",
+    "num_transformations",
+    "transform",
 ]

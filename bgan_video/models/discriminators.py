@@ -22,6 +22,8 @@ class Classifier(nn.Module):
         appearance: Where it is given, the body sees what changes from frame to frame, and this
             module, from items to `[B, 1]`, adds what the frames themselves say to the fake logit.
             What stands still may tell real from fake, but not one class from another.
+        pretext: Where it is given, a head from the features of two views, `[B, F]` each, to the
+            logits of what lies between them (`TransformationHead`). No prediction uses it.
         head_bias: Whether the head has a bias.
     """
 
@@ -33,6 +35,7 @@ class Classifier(nn.Module):
         dropout: float,
         *,
         appearance: nn.Module | None = None,
+        pretext: nn.Module | None = None,
         head_bias: bool = True,
     ) -> None:
         super().__init__()
@@ -40,6 +43,7 @@ class Classifier(nn.Module):
         self.body = body
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(num_features, num_logits, bias=head_bias)
+        self.pretext = pretext
 
     def features(self, x: Tensor) -> Tensor:
         """The penultimate features `[B, F]`."""

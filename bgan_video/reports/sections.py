@@ -22,7 +22,7 @@ from bgan_video.reports.run_folder import (
 
 LOSSES = ("loss_d", "loss_g")
 TERMS = (
-    *("real", "fake", "labelled", "consistency", "prior_d"),
+    *("real", "fake", "labelled", "consistency", "pretext", "prior_d"),
     *("generator", "mask", "prior_g", "supervised"),
 )
 JUDGEMENTS = {"d_real": "D(x)", "d_fake_before": "D(G(z)) before", "d_fake_after": "D(G(z)) after"}

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from bgan_video.config import Config, Method
+from bgan_video.config import LABELS_ONLY, Config, Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.models import Classifier
 from bgan_video.precision import Backend
@@ -200,16 +200,15 @@ def build(config: Config, size: DataSize, backend: Backend) -> Models:
     """The networks of a new run."""
     methods, k = config.baseline.methods, size.num_classes
     learners: list[Learner] = []
-    if "supervised" in methods:
-        learners.append(LabelsOnly("supervised", config, k, backend))
-    if "deep_ensemble" in methods:
-        learners.append(LabelsOnly("deep_ensemble", config, k, backend, rival_size(config)))
-    if "mc_dropout" in methods:
-        dropped = config.with_dropout(config.baseline.dropout)
-        learners.append(LabelsOnly("mc_dropout", dropped, k, backend))
-    for method in _SEMI_SUPERVISED:
-        if method in methods:
-            learners.append(SemiSupervised(method, config, k, backend))
+    for method in (*LABELS_ONLY, *_SEMI_SUPERVISED):
+        if method not in methods:
+            continue
+        own = config.for_networks_of(method)
+        if method in LABELS_ONLY:
+            networks = rival_size(config) if method == "deep_ensemble" else 1
+            learners.append(LabelsOnly(method, own, k, backend, networks))
+        else:
+            learners.append(SemiSupervised(method, own, k, backend))
     if "ml_gan" in methods:
         learners.append(MaximumLikelihoodGAN(config, size, backend))
     chains = Trainer(config, size, backend) if "bayesian_gan" in methods else None

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bgan_video import losses
+from bgan_video import losses, rng
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.models import (
@@ -19,8 +19,10 @@ from bgan_video.models import (
     build_discriminator,
     build_generator,
     draw_latents,
+    num_transformations,
+    transform,
 )
-from bgan_video.objective import Objective, RealLogits
+from bgan_video.objective import Objective, RealLogits, Shown
 from bgan_video.precision import Backend
 from bgan_video.rng import Generators
 from bgan_video.training.chains import Chain, descend, initialised, without_gradients
@@ -127,10 +129,6 @@ class Trainer:
         unlabelled: UnlabelledBatch,
         generated: list[Generated],
     ) -> Terms:
-        fakes = [g.items.detach() for g in generated]
-        together = torch.cat(fakes) if fakes else unlabelled.weak[:0]
-        are_pairs = self.config.posterior.independent and bool(fakes)
-        faced = fakes if are_pairs else [together] * len(self.discriminators)
         real: Iterable[RealLogits] = (
             self._look(chain.network, labelled, unlabelled) for chain in self.discriminators
         )
@@ -140,12 +138,13 @@ class Trainer:
             real = list(real)
             weak = [losses.class_probabilities(r.unlabelled.detach()) for r in real]
             teacher = torch.stack(weak).mean(dim=0)
+        transformed, which = self._transformed(index, unlabelled.weak)
         logged: list[Terms] = []
-        for chain, logits, items in zip(self.discriminators, real, faced, strict=True):
+        fakes = self._fakes_faced(generated, unlabelled.weak)
+        for chain, logits, items in zip(self.discriminators, real, fakes, strict=True):
+            shown = Shown(items, unlabelled.strong, teacher, transformed, which)
             with self.backend.autocast():
-                potential = self.objective.discriminator(
-                    chain.network, logits, teacher, unlabelled.strong, items, index
-                )
+                potential = self.objective.discriminator(chain.network, logits, shown, index)
             self._descend(potential.total, chain.optimizer)
             logged.append({"loss_d": potential.total.detach(), **potential.terms})
         return {name: torch.stack([t[name] for t in logged]).mean() for name in logged[0]}
@@ -155,6 +154,24 @@ class Trainer:
     ) -> RealLogits:
         with self.backend.autocast():
             return RealLogits.of(network, labelled, unlabelled.weak)
+
+    def _fakes_faced(self, generated: list[Generated], real: Tensor) -> list[Tensor]:
+        """The fakes that each discriminator faces: everyone's, or its own partner's."""
+        fakes = [g.items.detach() for g in generated]
+        if fakes and self.config.posterior.independent:
+            return fakes
+        together = torch.cat(fakes) if fakes else real[:0]
+        return [together] * len(self.discriminators)
+
+    def _transformed(self, index: int, weak: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """The weak views, each by a transformation drawn for it, and which; the same for all."""
+        if self.config.objective.pretext_weight == 0:
+            return None, None
+        dims = self.config.spatial_dims
+        # On the CPU, where the choice between transformations is made.
+        random = rng.generator(self.config.run.seed, "pretext", index)
+        which = torch.randint(num_transformations(dims), (len(weak),), generator=random)
+        return transform(weak, which.tolist(), dims), which.to(weak.device)
 
     def _step_generators(self, generated: list[Generated], real: Tensor) -> Terms:
         networks = [chain.network for chain in self.generators]
