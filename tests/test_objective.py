@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bgan_video import config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
-from bgan_video.models import Classifier, Generated
+from bgan_video.models import Classifier, Generated, transform
 from bgan_video.objective import Objective, Potential, RealLogits, Shown
 from bgan_video.training.chains import without_gradients
 
@@ -38,10 +38,13 @@ def filled(module: nn.Module, seed: int) -> nn.Module:
     return module.train()
 
 
-def classifier(seed: int = 0, normalised: bool = True) -> Classifier:
+def classifier(
+    seed: int = 0, normalised: bool = True, pretext_dims: int | None = None
+) -> Classifier:
     body: list[nn.Module] = [nn.Flatten(), nn.Linear(PIXELS, 5)]
     body += [nn.BatchNorm1d(5)] if normalised else []
-    network = Classifier(nn.Sequential(*body, nn.Tanh()), 5, K + 1, dropout=0.0)
+    body.append(nn.Tanh())
+    network = Classifier(nn.Sequential(*body), 5, K + 1, dropout=0.0, pretext_dims=pretext_dims)
     return filled(network, seed + 1)  # type: ignore[return-value]
 
 
@@ -77,6 +80,10 @@ DIAGNOSTICS = {"d_real", "d_fake_before", "train_top1", "confident"}
 TEACHER = draw(5, 5, K).softmax(1)
 
 
+def real_of(network: Classifier, labelled: LabelledBatch = LABELLED) -> RealLogits:
+    return RealLogits.of(network, labelled, UNLABELLED.weak)
+
+
 def potential_of(
     of: Objective,
     network: Classifier,
@@ -84,7 +91,7 @@ def potential_of(
     step: int = 0,
     labelled: LabelledBatch = LABELLED,
 ) -> Potential:
-    real = RealLogits.of(network, labelled, UNLABELLED.weak)
+    real = real_of(network, labelled)
     teacher = TEACHER if of.settings.consistency_weight > 0 else None
     return of.discriminator(network, real, Shown(fakes, UNLABELLED.strong, teacher), step)
 
@@ -265,7 +272,7 @@ def test_consistency_asks_the_strong_view_for_what_the_teacher_is_sure_of() -> N
 
 def test_real_logits_are_those_of_the_items() -> None:
     network = classifier()
-    real = RealLogits.of(network, LABELLED, UNLABELLED.weak)
+    real = real_of(network)
     assert torch.equal(real.labelled, fixed(network, LABELLED.x))
     assert torch.equal(real.unlabelled, fixed(network, UNLABELLED.weak))
     assert torch.equal(real.targets, LABELLED.y)
@@ -278,6 +285,35 @@ def test_consistency_warms_up_from_little_to_its_weight(step: int, part: float) 
     of = objective(**settings, consistency_warmup=3)
     term = potential_of(of, classifier(), step=step).terms["consistency"]
     torch.testing.assert_close(term, part * whole)
+
+
+def test_the_pretext_term_is_the_cross_entropy_of_what_lies_between_two_views() -> None:
+    network = classifier(pretext_dims=2)
+    which = torch.tensor([0, 3, 1, 2, 1])
+    shown = Shown(FAKES, UNLABELLED.strong, None, transform(UNLABELLED.weak, which, 2), which)
+    before, after = copy.deepcopy(network), copy.deepcopy(network)
+    both = [before.features(UNLABELLED.weak), after.features(shown.transformed)]
+    logits = network.pretext.layers(torch.cat(both, dim=1))
+    expected = -0.7 * logits.softmax(1)[torch.arange(5), which].log().mean()
+    of = objective(pretext_weight=0.7)
+    terms = of.discriminator(network, real_of(network), shown, 0).terms
+    torch.testing.assert_close(terms["pretext"], expected, rtol=1e-6, atol=1e-9)
+    hits = (logits.argmax(1) == which).double().mean().item()
+    assert terms["pretext_top1"].item() == pytest.approx(hits)
+
+
+def test_the_pretext_term_moves_the_features_of_both_views() -> None:
+    """Its gradient is that of the formula with respect to every weight of the body."""
+    network = classifier(pretext_dims=2, normalised=False)
+    which = torch.tensor([0, 3, 1, 2, 1])
+    moved = transform(UNLABELLED.weak, which, 2)
+    shown = Shown(FAKES, UNLABELLED.strong, None, moved, which)
+    of = objective(pretext_weight=1.0, labelled_weight=0.0, adversarial_weight=0.0, bayes=False)
+    total = of.discriminator(network, real_of(network), shown, 0).total
+    both = torch.cat([network.features(UNLABELLED.weak), network.features(moved)], dim=1)
+    by_hand = nn.functional.cross_entropy(network.pretext.layers(both), which)
+    body = list(network.body.parameters())
+    assert_close(torch.autograd.grad(total, body), torch.autograd.grad(by_hand, body))
 
 
 def test_feature_matching_pulls_each_generator_to_the_real_features() -> None:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bgan_video.models import nd
+from bgan_video.models.pretext import TransformationHead
 from bgan_video.models.shapes import Plan
 
 
@@ -22,8 +23,7 @@ class Classifier(nn.Module):
         appearance: Where it is given, the body sees what changes from frame to frame, and this
             module, from items to `[B, 1]`, adds what the frames themselves say to the fake logit.
             What stands still may tell real from fake, but not one class from another.
-        pretext: Where it is given, a head from the features of two views, `[B, F]` each, to the
-            logits of what lies between them (`TransformationHead`). No prediction uses it.
+        pretext_dims: 2 or 3 where the network has a `TransformationHead`, which no prediction uses.
         head_bias: Whether the head has a bias.
     """
 
@@ -35,7 +35,7 @@ class Classifier(nn.Module):
         dropout: float,
         *,
         appearance: nn.Module | None = None,
-        pretext: nn.Module | None = None,
+        pretext_dims: int | None = None,
         head_bias: bool = True,
     ) -> None:
         super().__init__()
@@ -43,7 +43,8 @@ class Classifier(nn.Module):
         self.body = body
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(num_features, num_logits, bias=head_bias)
-        self.pretext = pretext
+        # Made last, so that the rest begins as it does without it.
+        self.pretext = TransformationHead(num_features, pretext_dims) if pretext_dims else None
 
     def features(self, x: Tensor) -> Tensor:
         """The penultimate features `[B, F]`."""

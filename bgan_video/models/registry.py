@@ -20,7 +20,6 @@ from bgan_video.models.backbones import (
 )
 from bgan_video.models.discriminators import Classifier, dcgan_body
 from bgan_video.models.generators import DCGANGenerator, TwoStreamGenerator
-from bgan_video.models.pretext import TransformationHead
 from bgan_video.models.shapes import Plan, plan_clip, plan_image
 
 _PUBLISHED_BODIES = {
@@ -106,9 +105,6 @@ def build_discriminator(config: Config, num_classes: int) -> Classifier:
                 f"discriminator.input=difference needs clips; allowed for {config.items}: rgb"
             )
         appearance = _appearance(config)
-    pretext = None
-    if config.objective.pretext_weight > 0:
-        pretext = TransformationHead(features, config.spatial_dims)
     # The notebook's last layer is a convolution without bias.
     bias = d.name != "notebook"
     network = Classifier(
@@ -117,7 +113,7 @@ def build_discriminator(config: Config, num_classes: int) -> Classifier:
         num_classes + 1,
         d.dropout,
         appearance=appearance,
-        pretext=pretext,
+        pretext_dims=config.spatial_dims if config.objective.pretext_weight > 0 else None,
         head_bias=bias,
     )
     if d.name == "tensorflow":
