@@ -226,6 +226,14 @@ def test_a_frame_is_not_loaded_smaller_than_its_crop() -> None:
     assert "clip.size=64" in message
 
 
+def test_points_have_no_pretext_task() -> None:
+    load(None, ["objective.pretext_weight=1"])
+    points = ("data.layout=synthetic", "generator.name=mlp", "discriminator.name=mlp")
+    message = refusal(*points, "objective.pretext_weight=0.5")
+    assert "objective.pretext_weight" in message
+    assert "data.layout=synthetic has points" in message
+
+
 def test_a_frame_is_loaded_an_eighth_larger_than_its_crop() -> None:
     assert load(None, ["clip.size=112"]).load_size == 128
     assert load(None, ["clip.size=112", "clip.load_size=120"]).load_size == 120

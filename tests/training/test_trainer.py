@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bgan_video import config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.errors import UserError
+from bgan_video.models import transform
 from bgan_video.precision import Backend
 from bgan_video.training.chains import Chain
 from bgan_video.training.trainer import DataSize, Trainer
@@ -78,6 +79,8 @@ def flat(network: nn.Module) -> Tensor:
         ["posterior.num_mcmc=2"],
         ["objective.consistency_weight=1", "objective.balance_weight=1"],
         ["discriminator.input=difference"],
+        ["objective.pretext_weight=1"],
+        ["objective.pretext_weight=1", SAMPLING],
     ],
     ids=lambda overrides: ",".join(overrides) or "burn_in",
 )
@@ -135,6 +138,32 @@ def test_without_adversarial_terms_there_are_no_generators() -> None:
     assert of.generators == []
     assert not {"loss_g", "real", "fake"} & set(terms)
     assert not any(map(same, before, networks_of(of)))
+
+
+def test_the_pretext_term_needs_no_label() -> None:
+    of = trainer("objective.pretext_weight=1")
+    terms = of.step(0, None, unlabelled())
+    assert terms["pretext"] > 0
+
+
+def test_transforms_depend_on_seed_and_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a resumed run, and every chain of it, is asked for the same."""
+    asked: list[list[int]] = []
+
+    def spy(items: Tensor, which: list[int], dims: int) -> Tensor:
+        asked.append(which)
+        return transform(items, which, dims)
+
+    monkeypatch.setattr("bgan_video.training.trainer.transform", spy)
+    runs = [trainer("objective.pretext_weight=1", f"run.seed={seed}") for seed in (0, 0, 1)]
+    advance(runs[1], 0)  # what was drawn before does not matter
+    asked.clear()
+    for of in runs:
+        advance(of, 5, 6)
+    one, same_seed, other_seed = asked[:2], asked[2:4], asked[4:]
+    assert len(asked) == 6
+    assert one == same_seed != other_seed
+    assert one[0] != one[1]
 
 
 # --- loss scaling ------------------------------------------------------------------------------
