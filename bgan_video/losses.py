@@ -128,14 +128,16 @@ def imbalance(logits: Tensor) -> Tensor:
     return -(log_mean.mean() + math.log(len(log_mean)))
 
 
-def transformation(logits: Tensor, which: Tensor) -> Tensor:
-    """Cross-entropy of the transformation between two views of an item (Zhang et al. 2019, AET).
+def transformation(logits: Tensor, targets: Tensor) -> Tensor:
+    """`E_pre`: cross-entropy of the transformation between an item and its transform.
+
+    The task of Zhang et al. 2019 (AET), as a classification.
 
     Args:
         logits: `[B, R]` of the pretext head.
-        which: `[B]`, transformations 0..R-1.
+        targets: `[B]`, transformations 0..R-1.
     """
-    return F.cross_entropy(_at_least_float32(logits), which)
+    return F.cross_entropy(_at_least_float32(logits), targets)
 
 
 def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -39,8 +40,8 @@ class Potential:
 
 
 @dataclass(frozen=True)
-class RealLogits:
-    """One chain's logits of real items.
+class RealOutputs:
+    """What one chain makes of real items.
 
     Attributes:
         unlabelled: `[B_ulb, K+1]`, of the weak views.
@@ -55,7 +56,7 @@ class RealLogits:
     targets: Tensor | None = None
 
     @staticmethod
-    def of(network: Classifier, labelled: LabelledBatch | None, weak: Tensor) -> RealLogits:
+    def of(network: Classifier, labelled: LabelledBatch | None, weak: Tensor) -> RealOutputs:
         """Labelled and unlabelled items through one network, each normalised among themselves.
 
         Running statistics are those of the labelled batches, under which the class logits are
@@ -63,11 +64,18 @@ class RealLogits:
         """
         if labelled is None:
             features = network.features(weak)
-            return RealLogits(network.judge(features, weak), features)
+            return RealOutputs(network.judge(features, weak), features)
         with frozen_statistics(network):
             features = network.features(weak)
             unlabelled = network.judge(features, weak)
-        return RealLogits(unlabelled, features, network(labelled.x), labelled.y)
+        return RealOutputs(unlabelled, features, network(labelled.x), labelled.y)
+
+
+class Transformed(NamedTuple):
+    """Items `[B, C, (T,) H, W]`, and by which transformation each, `[B]`."""
+
+    items: Tensor
+    which: Tensor
 
 
 @dataclass(frozen=True)
@@ -79,16 +87,13 @@ class Shown:
         strong: Strong views of the unlabelled items.
         teacher: `[B_ulb, K]`, class probabilities that the strong views should agree with; None
             where the term is off.
-        transformed: The unlabelled items' weak views, each by a transformation of its own; None
-            where the term is off.
-        which: `[B_ulb]`, the transformations; None with `transformed`.
+        transformed: Of the unlabelled items' weak views; None where the term is off.
     """
 
     fakes: Tensor
     strong: Tensor
     teacher: Tensor | None = None
-    transformed: Tensor | None = None
-    which: Tensor | None = None
+    transformed: Transformed | None = None
 
 
 class Objective:
@@ -111,7 +116,7 @@ class Objective:
         self._prior_exempt = posterior.prior_exempt
 
     def discriminator(
-        self, network: Classifier, real: RealLogits, shown: Shown, step: int
+        self, network: Classifier, real: RealOutputs, shown: Shown, step: int
     ) -> Potential:
         """L_D of one chain.
 
@@ -146,11 +151,11 @@ class Objective:
             )
             believed = shown.teacher.max(dim=1).values >= s.consistency_threshold
             report["confident"] = believed.float().mean()
-        if shown.transformed is not None and shown.which is not None:
-            logits = self._relate(network, real.features, shown.transformed)
-            terms["pretext"] = s.pretext_weight * losses.transformation(logits, shown.which)
-            told = logits.detach().argmax(dim=1) == shown.which
-            report["pretext_top1"] = told.float().mean()
+        if shown.transformed is not None:
+            logits = self._relate(network, real.features, shown.transformed.items)
+            which = shown.transformed.which
+            terms["pretext"] = s.pretext_weight * losses.transformation(logits, which)
+            report["pretext_top1"] = (logits.detach().argmax(dim=1) == which).float().mean()
         if s.balance_weight > 0:
             terms["balance"] = s.balance_weight * losses.imbalance(real.unlabelled)
         if self._prior is not None:

@@ -234,6 +234,25 @@ def test_points_have_no_pretext_task() -> None:
     assert "data.layout=synthetic has points" in message
 
 
+@pytest.mark.parametrize(
+    ("blind", "seeing"),
+    [
+        (["clip.num_frames=1"], ["clip.num_frames=2"]),
+        (["discriminator.name=timm:resnet18"], ["discriminator.temporal=inflate"]),
+        (["discriminator.name=timm:resnet18"], ["discriminator.input=difference"]),
+    ],
+    ids=",".join,
+)
+def test_what_cannot_see_times_direction_is_not_asked_for_it(
+    blind: list[str], seeing: list[str]
+) -> None:
+    load(None, blind)
+    load(None, [*blind, *seeing, "objective.pretext_weight=1"])
+    message = refusal(*blind, "objective.pretext_weight=1")
+    assert "direction of time" in message
+    assert blind[0].partition("=")[0] in message
+
+
 def test_a_frame_is_loaded_an_eighth_larger_than_its_crop() -> None:
     assert load(None, ["clip.size=112"]).load_size == 128
     assert load(None, ["clip.size=112", "clip.load_size=120"]).load_size == 120

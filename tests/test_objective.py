@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from bgan_video import config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.models import Classifier, Generated, transform
-from bgan_video.objective import Objective, Potential, RealLogits, Shown
+from bgan_video.models.pretext import TransformationHead
+from bgan_video.objective import Objective, Potential, RealOutputs, Shown, Transformed
 from bgan_video.training.chains import without_gradients
 
 K, PIXELS, LATENT = 3, 4, 2
@@ -38,13 +39,12 @@ def filled(module: nn.Module, seed: int) -> nn.Module:
     return module.train()
 
 
-def classifier(
-    seed: int = 0, normalised: bool = True, pretext_dims: int | None = None
-) -> Classifier:
+def classifier(seed: int = 0, normalised: bool = True, pretext: bool = False) -> Classifier:
     body: list[nn.Module] = [nn.Flatten(), nn.Linear(PIXELS, 5)]
     body += [nn.BatchNorm1d(5)] if normalised else []
     body.append(nn.Tanh())
-    network = Classifier(nn.Sequential(*body), 5, K + 1, dropout=0.0, pretext_dims=pretext_dims)
+    network = Classifier(nn.Sequential(*body), 5, K + 1, dropout=0.0)
+    network.pretext = TransformationHead(5, spatial_dims=2) if pretext else None
     return filled(network, seed + 1)  # type: ignore[return-value]
 
 
@@ -80,8 +80,8 @@ DIAGNOSTICS = {"d_real", "d_fake_before", "train_top1", "confident"}
 TEACHER = draw(5, 5, K).softmax(1)
 
 
-def real_of(network: Classifier, labelled: LabelledBatch = LABELLED) -> RealLogits:
-    return RealLogits.of(network, labelled, UNLABELLED.weak)
+def real_of(network: Classifier, labelled: LabelledBatch = LABELLED) -> RealOutputs:
+    return RealOutputs.of(network, labelled, UNLABELLED.weak)
 
 
 def potential_of(
@@ -287,31 +287,38 @@ def test_consistency_warms_up_from_little_to_its_weight(step: int, part: float) 
     torch.testing.assert_close(term, part * whole)
 
 
+TURNS = torch.tensor([0, 3, 1, 2, 1])
+TURNED = Transformed(transform(UNLABELLED.weak, TURNS, 2), TURNS)
+
+
+def told(network: Classifier, before: Tensor, after: Tensor) -> Tensor:
+    """The bilinear head, written out."""
+    head = network.pretext
+    left = before @ head.before.weight.T + head.before.bias
+    right = after @ head.after.weight.T + head.after.bias
+    return (left * right) @ head.out.weight.T + head.out.bias
+
+
 def test_the_pretext_term_is_the_cross_entropy_of_what_lies_between_two_views() -> None:
-    network = classifier(pretext_dims=2)
-    which = torch.tensor([0, 3, 1, 2, 1])
-    shown = Shown(FAKES, UNLABELLED.strong, None, transform(UNLABELLED.weak, which, 2), which)
-    before, after = copy.deepcopy(network), copy.deepcopy(network)
-    both = [before.features(UNLABELLED.weak), after.features(shown.transformed)]
-    logits = network.pretext.layers(torch.cat(both, dim=1))
-    expected = -0.7 * logits.softmax(1)[torch.arange(5), which].log().mean()
-    of = objective(pretext_weight=0.7)
-    terms = of.discriminator(network, real_of(network), shown, 0).terms
+    network = classifier(pretext=True)
+    before = copy.deepcopy(network).features(UNLABELLED.weak)
+    after = copy.deepcopy(network).features(TURNED.items)
+    logits = told(network, before, after)
+    expected = -0.7 * logits.softmax(1)[torch.arange(5), TURNS].log().mean()
+    shown = Shown(FAKES, UNLABELLED.strong, None, TURNED)
+    terms = objective(pretext_weight=0.7).discriminator(network, real_of(network), shown, 0).terms
     torch.testing.assert_close(terms["pretext"], expected, rtol=1e-6, atol=1e-9)
-    hits = (logits.argmax(1) == which).double().mean().item()
+    hits = (logits.argmax(1) == TURNS).double().mean().item()
     assert terms["pretext_top1"].item() == pytest.approx(hits)
 
 
 def test_the_pretext_term_moves_the_features_of_both_views() -> None:
-    """Its gradient is that of the formula with respect to every weight of the body."""
-    network = classifier(pretext_dims=2, normalised=False)
-    which = torch.tensor([0, 3, 1, 2, 1])
-    moved = transform(UNLABELLED.weak, which, 2)
-    shown = Shown(FAKES, UNLABELLED.strong, None, moved, which)
+    network = classifier(pretext=True, normalised=False)
+    shown = Shown(FAKES, UNLABELLED.strong, None, TURNED)
     of = objective(pretext_weight=1.0, labelled_weight=0.0, adversarial_weight=0.0, bayes=False)
     total = of.discriminator(network, real_of(network), shown, 0).total
-    both = torch.cat([network.features(UNLABELLED.weak), network.features(moved)], dim=1)
-    by_hand = nn.functional.cross_entropy(network.pretext.layers(both), which)
+    logits = told(network, network.features(UNLABELLED.weak), network.features(TURNED.items))
+    by_hand = nn.functional.cross_entropy(logits, TURNS)
     body = list(network.body.parameters())
     assert_close(torch.autograd.grad(total, body), torch.autograd.grad(by_hand, body))
 

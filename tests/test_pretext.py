@@ -73,8 +73,13 @@ def test_only_discriminators_have_the_head(method: config.Method) -> None:
     assert (network.pretext is not None) == method.endswith("gan")
 
 
-def test_a_weight_of_zero_leaves_the_networks_as_they_were() -> None:
-    mapping = {"discriminator": {"width": 4}, "clip": {"num_frames": 8, "size": 32}}
+@pytest.mark.parametrize("name", ["dcgan", "tensorflow"])
+def test_the_rest_of_a_network_begins_as_it_does_without_the_head(name: str) -> None:
+    mapping = {
+        "data": {"layout": "cifar10"},
+        "discriminator": {"width": 4, "name": name},
+        "clip": {"num_frames": 1, "stride": 1, "test_clips": 1, "size": 32},
+    }
     torch.manual_seed(0)
     without = build_discriminator(config.from_mapping(mapping), 3).state_dict()
     torch.manual_seed(0)

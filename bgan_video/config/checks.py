@@ -103,6 +103,7 @@ def _items(config: Config) -> None:
             f"{config.items}; set it to 0"
         )
     if config.spatial_dims == 3:
+        _time(config)
         return
     if config.data.store is not None:
         raise UserError(
@@ -115,6 +116,23 @@ def _items(config: Config) -> None:
                 f"clip.{key}={getattr(c, key)}, but data.layout={config.data.layout} has "
                 f"{config.items}; allowed: 1"
             )
+
+
+def _time(config: Config) -> None:
+    """The pretext task asks for time's direction."""
+    d = config.discriminator
+    if config.objective.pretext_weight == 0:
+        return
+    blind = None
+    if config.clip.num_frames == 1:
+        blind = "clip.num_frames=1 has none"
+    elif d.name.startswith("timm:") and d.temporal == "pool" and d.input == "rgb":
+        blind = f"discriminator.name={d.name} with temporal=pool averages over frames"
+    if blind:
+        raise UserError(
+            f"objective.pretext_weight asks for the direction of time, and {blind}; set it to 0, "
+            f"or discriminator.temporal=inflate or discriminator.input=difference"
+        )
 
 
 def _pairs(config: Config) -> None:

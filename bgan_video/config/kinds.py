@@ -29,8 +29,12 @@ def model_of(method: str) -> str:
 
 
 def method_of(model: str) -> Method:
-    """The method that `metrics.json` calls so."""
-    return next(method for method in get_args(Method) if model_of(method) == model)
+    """The method that `metrics.json` calls so.
+
+    Raises:
+        KeyError: There is none.
+    """
+    return {model_of(method): method for method in get_args(Method)}[model]
 
 
 SpatialDims = Literal[0, 2, 3]

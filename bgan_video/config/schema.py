@@ -186,7 +186,7 @@ class Objective:
     """Keeps the mean prediction of unlabelled clips near uniform; only for balanced data."""
     pretext_weight: NonNegative = 0.0
     """Telling which quarter turn, and of clips which direction of time, lies between an unlabelled
-    item and its transform (Zhang et al. 2019)."""
+    item and its transform: AET's task (Zhang et al. 2019) as a classification."""
     feature_matching_weight: NonNegative = 0.0
     mask_weight: NonNegative = 0.1
     """L1 of the two-stream generator's foreground mask (Vondrick et al. 2016)."""
@@ -394,7 +394,7 @@ class Config:
     def for_networks_of(self, method: Method) -> Config:
         """The settings of one method's networks, all of the same body.
 
-        MC-dropout has its own dropout before the head; only discriminators have a pretext head.
+        MC-dropout has its own dropout before the head; only a GAN's have a pretext head.
         """
         discriminator, objective = self.discriminator, self.objective
         if method == "mc_dropout":

@@ -61,7 +61,7 @@ def kinetic(log: Sequence[Mapping[str, Any]], friction: float) -> dict[str, Any]
 
     Returns:
         `target`, `median` over layers and `layers` by name, in the units of T; None where nothing
-        was sampled with a momentum.
+        was sampled with a momentum that had warmed up.
     """
     sampling = [line for line in log if line["phase"] == "sampling"]
     if not sampling:
@@ -70,7 +70,7 @@ def kinetic(log: Sequence[Mapping[str, Any]], friction: float) -> dict[str, Any]
     usable = [
         line for line in sampling if line.get("temperatures") and line.get("temperature", 0) > 0
     ]
-    usable = [line for line in usable if line["step"] >= first] or usable
+    usable = [line for line in usable if line["step"] >= first]
     if not usable:
         return None
     count = len(usable)
@@ -128,7 +128,10 @@ def verdict(
     """Whether the chains were cold, hot or stuck, in sentences."""
     said: list[str] = []
     if temperatures is None:
-        said.append("No kinetic temperature: nothing was sampled with noise and a momentum.")
+        said.append(
+            "No kinetic temperature: nothing was sampled with noise and a momentum for more than "
+            "the 3/friction steps in which that warms up."
+        )
     else:
         said.append(_temperature_verdict(temperatures))
     if functions is not None:

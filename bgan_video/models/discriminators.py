@@ -15,6 +15,9 @@ from bgan_video.models.shapes import Plan
 class Classifier(nn.Module):
     """A body that makes features `[B, F]` and a linear head that makes logits from them.
 
+    Attributes:
+        pretext: The head of the pretext task, where there is one; no prediction uses it.
+
     Args:
         body: From items `[B, C, (T,) H, W]` in [-1, 1] to features `[B, F]`.
         num_features: F.
@@ -23,7 +26,6 @@ class Classifier(nn.Module):
         appearance: Where it is given, the body sees what changes from frame to frame, and this
             module, from items to `[B, 1]`, adds what the frames themselves say to the fake logit.
             What stands still may tell real from fake, but not one class from another.
-        pretext_dims: 2 or 3 where the network has a `TransformationHead`, which no prediction uses.
         head_bias: Whether the head has a bias.
     """
 
@@ -35,7 +37,6 @@ class Classifier(nn.Module):
         dropout: float,
         *,
         appearance: nn.Module | None = None,
-        pretext_dims: int | None = None,
         head_bias: bool = True,
     ) -> None:
         super().__init__()
@@ -43,8 +44,7 @@ class Classifier(nn.Module):
         self.body = body
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(num_features, num_logits, bias=head_bias)
-        # Made last, so that the rest begins as it does without it.
-        self.pretext = TransformationHead(num_features, pretext_dims) if pretext_dims else None
+        self.pretext: TransformationHead | None = None
 
     def features(self, x: Tensor) -> Tensor:
         """The penultimate features `[B, F]`."""

@@ -1,11 +1,11 @@
-"""The pretext task: which transformation lies between two views of an unlabelled item.
+"""The pretext task: which transformation lies between an unlabelled item and its transform.
 
-A network that can tell by which quarter turn, and by which direction of time, one clip differs from
-another has learned to see where things move, and needs no label for it. Predicting the
-transformation from the features of both, not from the transformed item alone, is Zhang et al. 2019
-(AET, section 3); quarter turns are those of Gidaris et al. 2018 (RotNet), time's direction that of
-Wei et al. 2018. Chen et al. 2019 add such a task to a GAN's discriminator, Zhai et al. 2019 (S4L)
-to semi-supervised learning.
+It can be learned without a label, and not without seeing directions, of things and of motion.
+Asking for what lies between the features of two views, not what was done to one, is Zhang et al.
+2019 (AET, section 3), who regress its parameters; quarter turns as classes are Gidaris et al. 2018
+(RotNet), time's direction, of a single clip, Wei et al. 2018. Chen et al. 2019 give a GAN's
+discriminator (and its generator; here it alone) such a task, Zhai et al. 2019 (S4L) a
+semi-supervised classifier.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 QUARTER_TURNS = 4
-_HIDDEN = 256
+_RANK = 256
 
 
 def num_transformations(spatial_dims: int) -> int:
@@ -47,8 +47,9 @@ def transform(items: Tensor, which: Sequence[int], spatial_dims: int) -> Tensor:
 class TransformationHead(nn.Module):
     """From the features `[B, F]` of items and of their transforms to logits `[B, R]`.
 
-    One hidden layer, because a linear map of both adds what each says alone, and each alone says
-    nothing: which turn lies between two directions is neither's property (an exclusive or).
+    Low-rank bilinear (Kim et al. 2017, eq. 3 without its nonlinearity): `P(U f ∘ V f')`. Which turn
+    lies between two directions is a property of neither (an exclusive or), so a linear map of both
+    cannot tell it, and a hidden layer over both starts from a saddle that some runs never leave.
 
     Args:
         num_features: F.
@@ -57,11 +58,9 @@ class TransformationHead(nn.Module):
 
     def __init__(self, num_features: int, spatial_dims: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(2 * num_features, _HIDDEN),
-            nn.ReLU(),
-            nn.Linear(_HIDDEN, num_transformations(spatial_dims)),
-        )
+        self.before = nn.Linear(num_features, _RANK)
+        self.after = nn.Linear(num_features, _RANK)
+        self.out = nn.Linear(_RANK, num_transformations(spatial_dims))
 
     def forward(self, features: Tensor, transformed: Tensor) -> Tensor:
-        return self.layers(torch.cat([features, transformed], dim=1))
+        return self.out(self.before(features) * self.after(transformed))

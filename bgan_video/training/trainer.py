@@ -22,7 +22,7 @@ from bgan_video.models import (
     num_transformations,
     transform,
 )
-from bgan_video.objective import Objective, RealLogits, Shown
+from bgan_video.objective import Objective, RealOutputs, Shown, Transformed
 from bgan_video.precision import Backend
 from bgan_video.rng import Generators
 from bgan_video.training.chains import Chain, descend, initialised, without_gradients
@@ -129,7 +129,7 @@ class Trainer:
         unlabelled: UnlabelledBatch,
         generated: list[Generated],
     ) -> Terms:
-        real: Iterable[RealLogits] = (
+        real: Iterable[RealOutputs] = (
             self._look(chain.network, labelled, unlabelled) for chain in self.discriminators
         )
         teacher = None
@@ -138,11 +138,11 @@ class Trainer:
             real = list(real)
             weak = [losses.class_probabilities(r.unlabelled.detach()) for r in real]
             teacher = torch.stack(weak).mean(dim=0)
-        transformed, which = self._transformed(index, unlabelled.weak)
+        transformed = self._transformed(index, unlabelled.weak)
         logged: list[Terms] = []
         fakes = self._fakes_faced(generated, unlabelled.weak)
         for chain, logits, items in zip(self.discriminators, real, fakes, strict=True):
-            shown = Shown(items, unlabelled.strong, teacher, transformed, which)
+            shown = Shown(items, unlabelled.strong, teacher, transformed)
             with self.backend.autocast():
                 potential = self.objective.discriminator(chain.network, logits, shown, index)
             self._descend(potential.total, chain.optimizer)
@@ -151,9 +151,9 @@ class Trainer:
 
     def _look(
         self, network: Classifier, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
-    ) -> RealLogits:
+    ) -> RealOutputs:
         with self.backend.autocast():
-            return RealLogits.of(network, labelled, unlabelled.weak)
+            return RealOutputs.of(network, labelled, unlabelled.weak)
 
     def _fakes_faced(self, generated: list[Generated], real: Tensor) -> list[Tensor]:
         """The fakes that each discriminator faces: everyone's, or its own partner's."""
@@ -163,15 +163,15 @@ class Trainer:
         together = torch.cat(fakes) if fakes else real[:0]
         return [together] * len(self.discriminators)
 
-    def _transformed(self, index: int, weak: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """The weak views, each by a transformation drawn for it, and which; the same for all."""
+    def _transformed(self, step: int, weak: Tensor) -> Transformed | None:
+        """The weak views, each by a transformation drawn for it; every chain sees the same."""
         if self.config.objective.pretext_weight == 0:
-            return None, None
+            return None
         dims = self.config.spatial_dims
-        # On the CPU, where the choice between transformations is made.
-        random = rng.generator(self.config.run.seed, "pretext", index)
+        # Drawn on the CPU, where they are read; from seed and step alone, so nothing to save.
+        random = rng.generator(self.config.run.seed, "pretext", step)
         which = torch.randint(num_transformations(dims), (len(weak),), generator=random)
-        return transform(weak, which.tolist(), dims), which.to(weak.device)
+        return Transformed(transform(weak, which.tolist(), dims), which.to(weak.device))
 
     def _step_generators(self, generated: list[Generated], real: Tensor) -> Terms:
         networks = [chain.network for chain in self.generators]

@@ -25,6 +25,7 @@ TINY = [
     "discriminator.dropout=0.1",
     "objective.consistency_weight=1",
     "objective.consistency_threshold=0.2",
+    "objective.pretext_weight=1",
     "posterior.burn_in=5",
     "posterior.thinning=2",
     "posterior.max_samples=2",

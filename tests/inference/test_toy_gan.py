@@ -17,7 +17,7 @@ from torch.func import grad, vmap
 from bgan_video import config, losses
 from bgan_video.data.streams import LabelledBatch
 from bgan_video.inference import SGHMC, Gaussian
-from bgan_video.objective import Objective, RealLogits, Shown
+from bgan_video.objective import Objective, RealOutputs, Shown
 from tests.inference.mutants import NoiseOverN
 from tests.inference.oracles import assert_plausible, chi2_p, normal_p
 
@@ -145,7 +145,7 @@ def test_the_toy_potential_is_the_objective():
     toy = Toy(torch.tensor([0.4, -1.2], dtype=torch.float64))
     objective = Objective(config.Config(posterior=config.Posterior(prior_std=STD)), NUM_DATA)
     batch = LabelledBatch(LABELLED.double(), TARGETS)
-    real = RealLogits.of(toy, batch, REAL.double())  # type: ignore[arg-type]
+    real = RealOutputs.of(toy, batch, REAL.double())  # type: ignore[arg-type]
     total = objective.discriminator(toy, real, Shown(FAKES.double(), REAL.double()), 0).total  # type: ignore[arg-type]
     torch.testing.assert_close(total, of_discriminator(toy.theta))
     total.backward()

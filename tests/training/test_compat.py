@@ -17,7 +17,7 @@ from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.errors import UserError
 from bgan_video.inference import SGHMC
 from bgan_video.models import Classifier, Generated
-from bgan_video.objective import Objective, RealLogits, Shown
+from bgan_video.objective import Objective, RealOutputs, Shown
 from bgan_video.precision import Backend
 from bgan_video.training import compat
 from bgan_video.training.chains import Chain
@@ -245,7 +245,7 @@ def terms_of(of: Objective) -> dict[str, Tensor]:
     real, made = draw(0, 5, 1, 2, 2), [p(draw(j, 5, 2)) for j, p in enumerate(painters)]
     fakes = torch.cat([m.items for m in made])
     labelled = LabelledBatch(real[:3], torch.tensor([0, 2, 1]))
-    looked = RealLogits.of(judge, labelled, real)
+    looked = RealOutputs.of(judge, labelled, real)
     found = of.discriminator(judge, looked, Shown(fakes.detach(), real), 0).terms
     found |= of.generators(painters, made, [judge], real).terms
     return found | {"logits": judge(real).detach(), "fake logits": judge(fakes).detach()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from bgan_video import config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.errors import UserError
 from bgan_video.models import transform
+from bgan_video.objective import Potential, Shown, Transformed
 from bgan_video.precision import Backend
 from bgan_video.training.chains import Chain
 from bgan_video.training.trainer import DataSize, Trainer
@@ -146,24 +148,46 @@ def test_the_pretext_term_needs_no_label() -> None:
     assert terms["pretext"] > 0
 
 
-def test_transforms_depend_on_seed_and_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So a resumed run, and every chain of it, is asked for the same."""
-    asked: list[list[int]] = []
+def test_all_chains_see_the_same_transforms_which_seed_and_step_decide() -> None:
+    """So a resumed run is asked for the same, with nothing saved."""
 
-    def spy(items: Tensor, which: list[int], dims: int) -> Tensor:
-        asked.append(which)
-        return transform(items, which, dims)
+    def seen(seed: int, first: int, *steps: int) -> list[Transformed]:
+        of = trainer("objective.pretext_weight=1", f"run.seed={seed}")
+        advance(of, first)  # what was drawn before does not matter
+        spied: list[Transformed] = []
+        make = of.objective.discriminator
 
-    monkeypatch.setattr("bgan_video.training.trainer.transform", spy)
-    runs = [trainer("objective.pretext_weight=1", f"run.seed={seed}") for seed in (0, 0, 1)]
-    advance(runs[1], 0)  # what was drawn before does not matter
-    asked.clear()
-    for of in runs:
-        advance(of, 5, 6)
-    one, same_seed, other_seed = asked[:2], asked[2:4], asked[4:]
-    assert len(asked) == 6
-    assert one == same_seed != other_seed
-    assert one[0] != one[1]
+        def spy(network: Any, real: Any, shown: Shown, step: int) -> Potential:
+            assert shown.transformed is not None
+            spied.append(shown.transformed)
+            return make(network, real, shown, step)
+
+        of.objective.discriminator = spy  # type: ignore[method-assign]
+        advance(of, *steps)
+        return spied
+
+    for one, other in zip(seen(0, 0, 5, 6), seen(0, 3, 5, 6), strict=True):
+        assert torch.equal(one.which, other.which)
+        assert torch.equal(one.items, other.items)
+    first, second, later, _ = seen(0, 0, 5, 6)  # two chains a step
+    assert first is second
+    assert not torch.equal(first.which, later.which)
+    assert torch.equal(first.items, transform(unlabelled(2 + 5).weak, first.which.tolist(), 3))
+    assert not torch.equal(first.which, seen(1, 0, 5)[0].which)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_the_pretext_term_of_images_in_half_precision(precision: Any) -> None:
+    images = ["data.layout=cifar10", "clip.num_frames=1", "clip.stride=1", "clip.test_clips=1"]
+    chosen = settings(*images, "generator.name=dcgan", "objective.pretext_weight=1")
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0, enabled=precision == "fp16")
+    of = Trainer(chosen, DataSize(K, N), Backend(CPU, precision, scaler))
+    still = torch.rand(4, 3, 16, 16)
+    terms = of.step(
+        0, LabelledBatch(still, torch.tensor([0, 2, 1, 0])), UnlabelledBatch(still, still)
+    )
+    assert terms["pretext"].dtype == torch.float32
+    assert terms["pretext"].item() == pytest.approx(math.log(4), abs=0.5)
 
 
 # --- loss scaling ------------------------------------------------------------------------------
