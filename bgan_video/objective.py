@@ -5,6 +5,8 @@ A discriminator chain samples `exp(-N·L_D / T)` with
     L_D = w_adv·(E_real + E_fake) + w_sup·E_sup + w_con·E_con + w_pre·E_pre + w_bal·E_bal
           - log p(θ_d) / N
 
+(w_con grows in burn-in, and w_pre falls to 0 in it: what is sampled knows no pretext task)
+
 and a generator chain `exp(-N_g·L_G / T)` with
 
     L_G = E_gen + w_fm·E_fm + w_mask·E_mask - log p(θ_g) / N_g.
@@ -109,6 +111,7 @@ class Objective:
         self.settings = settings.objective
         self.compat = settings.compat
         self.num_data = num_data
+        self._adam_steps = settings.adam_steps
         self.num_data_generator = posterior.num_data_generator or num_data
         self._prior: Prior | None = None
         if posterior.bayes:
@@ -126,7 +129,7 @@ class Objective:
             network: The chain's K+1-class discriminator, in training mode.
             real: Its logits of the labelled and the unlabelled items.
             shown: Everything else.
-            step: Of the run from 0, for the warm-up of the consistency term.
+            step: Of the run from 0, for what grows and what falls.
         """
         s = self.settings
         terms: dict[str, Tensor] = {}
@@ -154,7 +157,7 @@ class Objective:
         if shown.transformed is not None:
             logits = self._relate(network, real.features, shown.transformed.items)
             which = shown.transformed.which
-            terms["pretext"] = s.pretext_weight * losses.transformation(logits, which)
+            terms["pretext"] = self.pretext_weight(step) * losses.transformation(logits, which)
             report["pretext_top1"] = (logits.detach().argmax(dim=1) == which).float().mean()
         if s.balance_weight > 0:
             terms["balance"] = s.balance_weight * losses.imbalance(real.unlabelled)
@@ -205,6 +208,11 @@ class Objective:
             priors = [self._prior_term(g, self._prior, self.num_data_generator) for g in generators]
             terms["prior_g"] = torch.stack(priors).sum()
         return _potential(terms, {"d_fake_after": torch.stack(seen_real).mean()})
+
+    def pretext_weight(self, step: int) -> float:
+        """What the pretext term weighs at a step: less and less while Adam runs, then nothing."""
+        left = self._adam_steps - step
+        return self.settings.pretext_weight * left / self._adam_steps if left > 0 else 0.0
 
     def _relate(self, network: Classifier, features: Tensor, transformed: Tensor) -> Tensor:
         assert network.pretext is not None, "built with the weight of its term"

@@ -306,7 +306,8 @@ def test_the_pretext_term_is_the_cross_entropy_of_what_lies_between_two_views() 
     logits = told(network, before, after)
     expected = -0.7 * logits.softmax(1)[torch.arange(5), TURNS].log().mean()
     shown = Shown(FAKES, UNLABELLED.strong, None, TURNED)
-    terms = objective(pretext_weight=0.7).discriminator(network, real_of(network), shown, 0).terms
+    of = objective(pretext_weight=0.7, bayes=False)
+    terms = of.discriminator(network, real_of(network), shown, 0).terms
     torch.testing.assert_close(terms["pretext"], expected, rtol=1e-6, atol=1e-9)
     hits = (logits.argmax(1) == TURNS).double().mean().item()
     assert terms["pretext_top1"].item() == pytest.approx(hits)
@@ -321,6 +322,20 @@ def test_the_pretext_term_moves_the_features_of_both_views() -> None:
     by_hand = nn.functional.cross_entropy(logits, TURNS)
     body = list(network.body.parameters())
     assert_close(torch.autograd.grad(total, body), torch.autograd.grad(by_hand, body))
+
+
+@pytest.mark.parametrize(("bayes", "steps"), [(True, 40), (False, 100)])
+def test_the_pretext_weight_falls_to_nothing_while_adam_runs(bayes: bool, steps: int) -> None:
+    lengths = ["posterior.burn_in=40", "train.steps=100"]
+    of = ["objective.pretext_weight=3", f"posterior.bayes={bayes}"]
+    chosen = config.load(None, [*lengths, *of])
+    weights = [Objective(chosen, N).pretext_weight(step) for step in range(100)]
+    assert weights[0] == 3
+    assert weights[steps // 2] == pytest.approx(1.5)
+    assert all(weight > 0 for weight in weights[:steps])
+    assert not any(weights[steps:])
+    falls = torch.tensor(weights[:steps]).diff()
+    torch.testing.assert_close(falls, torch.full_like(falls, -3 / steps))
 
 
 def test_feature_matching_pulls_each_generator_to_the_real_features() -> None:

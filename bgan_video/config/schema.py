@@ -186,7 +186,8 @@ class Objective:
     """Keeps the mean prediction of unlabelled clips near uniform; only for balanced data."""
     pretext_weight: NonNegative = 0.0
     """Telling which quarter turn, and of clips which direction of time, lies between an unlabelled
-    item and its transform: AET's task (Zhang et al. 2019) as a classification."""
+    item and its transform: AET's task (Zhang et al. 2019) as a classification. The weight falls
+    linearly from this to 0 while Adam runs, so that what is sampled is free of the task."""
     feature_matching_weight: NonNegative = 0.0
     mask_weight: NonNegative = 0.1
     """L1 of the two-stream generator's foreground mask (Vondrick et al. 2016)."""
@@ -357,6 +358,11 @@ class Config:
     def samples_posterior(self) -> bool:
         """Whether chains sample after burn-in; else the last weights are the only sample."""
         return self.posterior.bayes and not self.compat.adam
+
+    @property
+    def adam_steps(self) -> int:
+        """Steps that chains take under Adam: their burn-in, or all where nothing samples."""
+        return self.posterior.burn_in if self.samples_posterior else self.train.steps
 
     @property
     def needs_schedule(self) -> bool:

@@ -78,9 +78,9 @@ class Chain(Generic[N]):
     def begin_step(self, step: int) -> None:
         """Set what the schedule wants for this step; at the end of burn-in, start to sample."""
         if self._step_sizes is None or step < self._posterior.burn_in:
-            steps = self._posterior.burn_in if self._step_sizes else self._config.train.steps
+            lr = adam_lr(self._config, self._burn_in_lr, step, self._config.adam_steps)
             for group in self.optimizer.param_groups:
-                group["lr"] = adam_lr(self._config, self._burn_in_lr, step, steps)
+                group["lr"] = lr
             return
         if not self.is_sampling:
             self._start_sampling()

@@ -165,7 +165,7 @@ class Trainer:
 
     def _transformed(self, step: int, weak: Tensor) -> Transformed | None:
         """The weak views, each by a transformation drawn for it; every chain sees the same."""
-        if self.config.objective.pretext_weight == 0:
+        if self.objective.pretext_weight(step) == 0:
             return None
         dims = self.config.spatial_dims
         # Drawn on the CPU, where they are read; from seed and step alone, so nothing to save.

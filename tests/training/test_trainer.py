@@ -82,7 +82,6 @@ def flat(network: nn.Module) -> Tensor:
         ["objective.consistency_weight=1", "objective.balance_weight=1"],
         ["discriminator.input=difference"],
         ["objective.pretext_weight=1"],
-        ["objective.pretext_weight=1", SAMPLING],
     ],
     ids=lambda overrides: ",".join(overrides) or "burn_in",
 )
@@ -152,7 +151,7 @@ def test_all_chains_see_the_same_transforms_which_seed_and_step_decide() -> None
     """So a resumed run is asked for the same, with nothing saved."""
 
     def seen(seed: int, first: int, *steps: int) -> list[Transformed]:
-        of = trainer("objective.pretext_weight=1", f"run.seed={seed}")
+        of = trainer("objective.pretext_weight=1", "posterior.bayes=false", f"run.seed={seed}")
         advance(of, first)  # what was drawn before does not matter
         spied: list[Transformed] = []
         make = of.objective.discriminator
@@ -188,6 +187,12 @@ def test_the_pretext_term_of_images_in_half_precision(precision: Any) -> None:
     )
     assert terms["pretext"].dtype == torch.float32
     assert terms["pretext"].item() == pytest.approx(math.log(4), abs=0.5)
+
+
+def test_what_is_sampled_knows_no_pretext_task() -> None:
+    of = trainer("objective.pretext_weight=1")  # two steps of burn-in
+    logged = [of.step(step, labelled(), unlabelled()) for step in range(3)]
+    assert ["pretext" in terms for terms in logged] == [True, True, False]
 
 
 # --- loss scaling ------------------------------------------------------------------------------
