@@ -27,6 +27,7 @@ TINY = [
     "objective.consistency_threshold=0.2",
     "objective.pretext_weight=1",
     "posterior.burn_in=5",
+    "posterior.friction=0.5",  # so that momenta are warm six steps later
     "posterior.thinning=2",
     "posterior.max_samples=2",
     f"baseline.methods=[{','.join(get_args(Method))}]",

@@ -70,10 +70,12 @@ def test_the_log_has_the_terms_and_both_phases(finished: Path):
     assert [line["phase"] for line in lines] == ["burn_in"] * 5 + ["sampling"] * 9
     keys = {"epoch", "loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after", "train_top1"}
     assert all(keys <= set(line) for line in lines)
-    # Terms add up to the loss they are terms of.
-    names = ("labelled", "real", "fake", "consistency", "prior_d")
+    # Terms add up to the loss they are terms of; the pretext task ends with burn-in.
+    assert ["pretext" in line for line in lines] == [True] * 5 + [False] * 9
+    names = ("labelled", "real", "fake", "consistency", "pretext", "prior_d")
     for line in lines:
-        assert sum(line[name] for name in names) == pytest.approx(line["loss_d"], rel=1e-4)
+        total = sum(line.get(name, 0.0) for name in names)
+        assert total == pytest.approx(line["loss_d"], rel=1e-4)
 
 
 def test_the_console_prints_the_line_of_the_original(finished: Path):
