@@ -44,7 +44,7 @@ def training_steps() -> None:
 
 def stepper(recipe: str, form: str) -> Callable[[], object]:
     c = config.load(recipe, [f"run.precision={form}"])
-    models = build(c, DataSize(8, 1000), precision.resolve(c.run, c.spatial_dims))
+    models = build(c, DataSize(8, 1000, 32), precision.resolve(c.run, c.spatial_dims))
     shape = (3, c.clip.num_frames, c.clip.size, c.clip.size)
     t = c.train
     targets = torch.arange(t.labelled_batch_size) % 8

@@ -253,7 +253,7 @@ def variants(c: config.Config, backend: precision.Backend) -> dict[str, Callable
     views = UnlabelledBatch(unlabelled, unlabelled)
 
     def ours(settings: config.Config) -> tuple[str, Callable[[], object]]:
-        models = build(settings, DataSize(NUM_CLASSES, NUM_IMAGES), backend)
+        models = build(settings, DataSize(NUM_CLASSES, NUM_IMAGES, 4000), backend)
         chains = models.chains
         assert chains is not None
         name = (

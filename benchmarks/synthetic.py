@@ -185,9 +185,8 @@ def generate(c: Config, states: Sequence[State]) -> Array:
 
 def train(c: Config, batches: Iterator[UnlabelledBatch], ruler: Ruler, every: int) -> Row:
     """One run: what is measured on the way, and where its last samples lie."""
-    trainer = Trainer(
-        c, DataSize(c.num_classes(10), len(ruler.points)), precision.resolve(c.run, 0)
-    )
+    size = DataSize(c.num_classes(10), len(ruler.points), 0)
+    trainer = Trainer(c, size, precision.resolve(c.run, 0))
     p, steps = c.posterior, c.train.steps
     states: list[State] = []
     stored: deque[list[State]] = deque(maxlen=p.max_samples)

@@ -5,7 +5,7 @@ A discriminator chain samples `exp(-N·L_D / T)` with
     L_D = w_adv·(E_real + E_fake) + w_sup·E_sup + w_con·E_con + w_pre·E_pre + w_bal·E_bal
           - log p(θ_d) / N
 
-(w_con grows in burn-in, and w_pre falls to 0 in it: what is sampled knows no pretext task)
+(w_con grows at first, and w_pre falls to 0 while Adam runs: what is sampled knows no pretext task)
 
 and a generator chain `exp(-N_g·L_G / T)` with
 
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from bgan_video import config, losses
 from bgan_video.data.streams import LabelledBatch
 from bgan_video.inference import Prior, named_prior, named_prior_parameters
-from bgan_video.models import Classifier, Generated, frozen_statistics
+from bgan_video.models import Classifier, Generated, TransformationHead, frozen_statistics
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,16 @@ class RealOutputs:
         return RealOutputs(unlabelled, features, network(labelled.x), labelled.y)
 
 
-class Transformed(NamedTuple):
-    """Items `[B, C, (T,) H, W]`, and by which transformation each, `[B]`."""
+class PretextTask(NamedTuple):
+    """What a chain is asked: which transformation lies between unlabelled items and their own.
 
+    Attributes:
+        head: The chain's, which answers.
+        items: The weak views transformed, `[B_ulb, C, (T,) H, W]`.
+        which: By which transformation each, `[B_ulb]`.
+    """
+
+    head: TransformationHead
     items: Tensor
     which: Tensor
 
@@ -89,13 +96,13 @@ class Shown:
         strong: Strong views of the unlabelled items.
         teacher: `[B_ulb, K]`, class probabilities that the strong views should agree with; None
             where the term is off.
-        transformed: Of the unlabelled items' weak views; None where the term is off.
+        pretext: None where the term is off.
     """
 
     fakes: Tensor
     strong: Tensor
     teacher: Tensor | None = None
-    transformed: Transformed | None = None
+    pretext: PretextTask | None = None
 
 
 class Objective:
@@ -104,13 +111,15 @@ class Objective:
     Args:
         settings: Weights of the terms, prior and N_g, and what the published codes do otherwise.
         num_data: N, the number of unlabelled training items.
+        labels_per_class: Labelled items over classes.
     """
 
-    def __init__(self, settings: config.Config, num_data: int) -> None:
+    def __init__(self, settings: config.Config, num_data: int, labels_per_class: float) -> None:
         posterior = settings.posterior
         self.settings = settings.objective
         self.compat = settings.compat
         self.num_data = num_data
+        self._labels_per_class = labels_per_class
         self._adam_steps = settings.adam_steps
         self.num_data_generator = posterior.num_data_generator or num_data
         self._prior: Prior | None = None
@@ -154,9 +163,10 @@ class Objective:
             )
             believed = shown.teacher.max(dim=1).values >= s.consistency_threshold
             report["confident"] = believed.float().mean()
-        if shown.transformed is not None:
-            logits = self._relate(network, real.features, shown.transformed.items)
-            which = shown.transformed.which
+        if shown.pretext is not None:
+            head, items, which = shown.pretext
+            with frozen_statistics(network):
+                logits = head(real.features, network.features(items))
             terms["pretext"] = self.pretext_weight(step) * losses.transformation(logits, which)
             report["pretext_top1"] = (logits.detach().argmax(dim=1) == which).float().mean()
         if s.balance_weight > 0:
@@ -210,14 +220,16 @@ class Objective:
         return _potential(terms, {"d_fake_after": torch.stack(seen_real).mean()})
 
     def pretext_weight(self, step: int) -> float:
-        """What the pretext term weighs at a step: less and less while Adam runs, then nothing."""
-        left = self._adam_steps - step
-        return self.settings.pretext_weight * left / self._adam_steps if left > 0 else 0.0
+        """What the pretext term weighs at a step: less and less while Adam runs, then nothing.
 
-    def _relate(self, network: Classifier, features: Tensor, transformed: Tensor) -> Tensor:
-        assert network.pretext is not None, "built with the weight of its term"
-        with frozen_statistics(network):
-            return network.pretext(features, network.features(transformed))
+        The labels' term is the mean over n labelled items of each class. At first the task counts
+        as much as `objective.pretext_weight` further ones, so its weight is that over n: where
+        labels abound it is nearly nothing (docs/experiments.md, 13).
+        """
+        if step >= self._adam_steps:
+            return 0.0
+        whole = self.settings.pretext_weight / max(1.0, self._labels_per_class)
+        return whole * (1 - step / self._adam_steps)
 
     def _match(self, real_features: Tensor, fake_features: Tensor, num_chains: int) -> Tensor:
         is_huber = self.compat.feature_matching == "huber"

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from bgan_video import config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
-from bgan_video.models import Classifier, Generated, transform
-from bgan_video.models.pretext import TransformationHead
-from bgan_video.objective import Objective, Potential, RealOutputs, Shown, Transformed
+from bgan_video.models import Classifier, Generated, TransformationHead, transform
+from bgan_video.objective import Objective, Potential, PretextTask, RealOutputs, Shown
 from bgan_video.training.chains import without_gradients
 
 K, PIXELS, LATENT = 3, 4, 2
@@ -39,12 +38,11 @@ def filled(module: nn.Module, seed: int) -> nn.Module:
     return module.train()
 
 
-def classifier(seed: int = 0, normalised: bool = True, pretext: bool = False) -> Classifier:
+def classifier(seed: int = 0, normalised: bool = True) -> Classifier:
     body: list[nn.Module] = [nn.Flatten(), nn.Linear(PIXELS, 5)]
     body += [nn.BatchNorm1d(5)] if normalised else []
     body.append(nn.Tanh())
     network = Classifier(nn.Sequential(*body), 5, K + 1, dropout=0.0)
-    network.pretext = TransformationHead(5, spatial_dims=2) if pretext else None
     return filled(network, seed + 1)  # type: ignore[return-value]
 
 
@@ -67,10 +65,10 @@ def painters(count: int = 2, masked: bool = False) -> list[Painter]:
 
 def objective(bayes: bool = True, num_data_generator: int | None = N_G, **weights: float):
     posterior = config.Posterior(
-        bayes=bayes, prior_std=STD, num_data_generator=num_data_generator, burn_in=0
+        bayes=bayes, prior_std=STD, num_data_generator=num_data_generator, burn_in=1
     )
     settings = dataclasses.replace(config.Objective(), **weights)
-    return Objective(config.Config(objective=settings, posterior=posterior), N)
+    return Objective(config.Config(objective=settings, posterior=posterior), N, 1)
 
 
 LABELLED = LabelledBatch(draw(1, 3, 1, 2, 2), torch.tensor([0, 2, 1]))
@@ -78,6 +76,9 @@ UNLABELLED = UnlabelledBatch(draw(2, 5, 1, 2, 2), draw(3, 5, 1, 2, 2))
 FAKES = draw(4, 6, 1, 2, 2) * 3 + 1
 DIAGNOSTICS = {"d_real", "d_fake_before", "train_top1", "confident"}
 TEACHER = draw(5, 5, K).softmax(1)
+TURNS = torch.tensor([0, 3, 1, 2, 1])
+HEAD: TransformationHead = filled(TransformationHead(5, spatial_dims=2), 50)  # type: ignore[assignment]
+TASK = PretextTask(HEAD, transform(UNLABELLED.weak, TURNS, 2), TURNS)
 
 
 def real_of(network: Classifier, labelled: LabelledBatch = LABELLED) -> RealOutputs:
@@ -93,7 +94,8 @@ def potential_of(
 ) -> Potential:
     real = real_of(network, labelled)
     teacher = TEACHER if of.settings.consistency_weight > 0 else None
-    return of.discriminator(network, real, Shown(fakes, UNLABELLED.strong, teacher), step)
+    task = TASK if of.settings.pretext_weight > 0 else None
+    return of.discriminator(network, real, Shown(fakes, UNLABELLED.strong, teacher, task), step)
 
 
 def generated_by(generators: list[Painter], batch: int = 4) -> list[Generated]:
@@ -232,7 +234,8 @@ def statistics_after(phase: Callable[[Classifier], object]) -> dict[str, Tensor]
 
 
 def test_running_statistics_are_those_of_the_labelled_items_alone() -> None:
-    of = objective(consistency_weight=1.0, consistency_threshold=0.0)
+    weights = {"consistency_weight": 1.0, "consistency_threshold": 0.0, "pretext_weight": 1.0}
+    of = objective(**weights)
     phase = statistics_after(lambda d: potential_of(of, d))
     reals = statistics_after(lambda d: d(LABELLED.x))
     assert_same_statistics(phase, reals)
@@ -287,38 +290,29 @@ def test_consistency_warms_up_from_little_to_its_weight(step: int, part: float) 
     torch.testing.assert_close(term, part * whole)
 
 
-TURNS = torch.tensor([0, 3, 1, 2, 1])
-TURNED = Transformed(transform(UNLABELLED.weak, TURNS, 2), TURNS)
-
-
-def told(network: Classifier, before: Tensor, after: Tensor) -> Tensor:
+def told(before: Tensor, after: Tensor) -> Tensor:
     """The bilinear head, written out."""
-    head = network.pretext
-    left = before @ head.before.weight.T + head.before.bias
-    right = after @ head.after.weight.T + head.after.bias
-    return (left * right) @ head.out.weight.T + head.out.bias
+    left = before @ HEAD.before.weight.T + HEAD.before.bias
+    right = after @ HEAD.after.weight.T + HEAD.after.bias
+    return (left * right) @ HEAD.out.weight.T + HEAD.out.bias
 
 
 def test_the_pretext_term_is_the_cross_entropy_of_what_lies_between_two_views() -> None:
-    network = classifier(pretext=True)
+    network = classifier()
     before = copy.deepcopy(network).features(UNLABELLED.weak)
-    after = copy.deepcopy(network).features(TURNED.items)
-    logits = told(network, before, after)
+    logits = told(before, copy.deepcopy(network).features(TASK.items))
     expected = -0.7 * logits.softmax(1)[torch.arange(5), TURNS].log().mean()
-    shown = Shown(FAKES, UNLABELLED.strong, None, TURNED)
-    of = objective(pretext_weight=0.7, bayes=False)
-    terms = of.discriminator(network, real_of(network), shown, 0).terms
+    terms = potential_of(objective(pretext_weight=0.7, bayes=False), network).terms
     torch.testing.assert_close(terms["pretext"], expected, rtol=1e-6, atol=1e-9)
     hits = (logits.argmax(1) == TURNS).double().mean().item()
     assert terms["pretext_top1"].item() == pytest.approx(hits)
 
 
 def test_the_pretext_term_moves_the_features_of_both_views() -> None:
-    network = classifier(pretext=True, normalised=False)
-    shown = Shown(FAKES, UNLABELLED.strong, None, TURNED)
+    network = classifier(normalised=False)
     of = objective(pretext_weight=1.0, labelled_weight=0.0, adversarial_weight=0.0, bayes=False)
-    total = of.discriminator(network, real_of(network), shown, 0).total
-    logits = told(network, network.features(UNLABELLED.weak), network.features(TURNED.items))
+    total = potential_of(of, network).total
+    logits = told(network.features(UNLABELLED.weak), network.features(TASK.items))
     by_hand = nn.functional.cross_entropy(logits, TURNS)
     body = list(network.body.parameters())
     assert_close(torch.autograd.grad(total, body), torch.autograd.grad(by_hand, body))
@@ -329,13 +323,23 @@ def test_the_pretext_weight_falls_to_nothing_while_adam_runs(bayes: bool, steps:
     lengths = ["posterior.burn_in=40", "train.steps=100"]
     of = ["objective.pretext_weight=3", f"posterior.bayes={bayes}"]
     chosen = config.load(None, [*lengths, *of])
-    weights = [Objective(chosen, N).pretext_weight(step) for step in range(100)]
+    weights = [Objective(chosen, N, 1).pretext_weight(step) for step in range(100)]
     assert weights[0] == 3
     assert weights[steps // 2] == pytest.approx(1.5)
     assert all(weight > 0 for weight in weights[:steps])
     assert not any(weights[steps:])
     falls = torch.tensor(weights[:steps]).diff()
     torch.testing.assert_close(falls, torch.full_like(falls, -3 / steps))
+
+
+@pytest.mark.parametrize(
+    ("labels_per_class", "weight"), [(0, 3.0), (0.5, 3.0), (1, 3.0), (1.5, 2.0), (6, 0.5)]
+)
+def test_the_pretext_task_counts_as_so_many_labels_of_each_class(
+    labels_per_class: float, weight: float
+) -> None:
+    chosen = config.load(None, ["objective.pretext_weight=3"])
+    assert Objective(chosen, N, labels_per_class).pretext_weight(0) == pytest.approx(weight)
 
 
 def test_feature_matching_pulls_each_generator_to_the_real_features() -> None:
@@ -370,7 +374,7 @@ def test_zero_weights_remove_their_terms_and_the_work_for_them() -> None:
     network = filled(Refuses(nn.Flatten(), PIXELS, K + 1, 0.0), 1)
     assert isinstance(network, Refuses)
     terms = potential_of(objective(adversarial_weight=0.0), network).terms
-    assert not {"real", "fake", "consistency"} & set(terms)
+    assert not {"real", "fake", "consistency", "pretext"} & set(terms)
     assert network.seen == 2  # labelled and unlabelled items: no fakes
     generators = painters(masked=True)
     made = generated_by(generators)
@@ -391,9 +395,11 @@ def test_a_zero_labelled_weight_learns_nothing_from_labels() -> None:
 @pytest.mark.parametrize("phase", ["discriminator", "generator"])
 def test_the_total_is_the_sum_of_the_terms_and_they_hold_no_graph(phase: str) -> None:
     generators, network = painters(masked=True), classifier()
-    of = objective(consistency_weight=1.0, consistency_threshold=0.0, feature_matching_weight=1.0)
+    consistency = {"consistency_weight": 1.0, "consistency_threshold": 0.0}
+    of = objective(**consistency, feature_matching_weight=1.0)
     if phase == "discriminator":
-        potential, reported = potential_of(of, network), DIAGNOSTICS
+        of = objective(**consistency, pretext_weight=1.0)
+        potential, reported = potential_of(of, network), DIAGNOSTICS | {"pretext_top1"}
     else:
         made = generated_by(generators)
         potential = of.generators(generators, made, [network], UNLABELLED.weak)

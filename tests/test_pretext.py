@@ -10,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from bgan_video import config
-from bgan_video.models import build_discriminator, num_transformations, transform
-from bgan_video.models.pretext import TransformationHead
+from bgan_video.models import TransformationHead, num_transformations, transform
 
 CLIPS = torch.arange(2 * 3 * 4 * 5 * 5).reshape(2, 3, 4, 5, 5).float()
 IMAGES = CLIPS[:, :, 0]
@@ -23,7 +21,7 @@ def test_every_transformation_is_another_one_and_the_first_is_none(
     items: Tensor, dims: int, count: int
 ) -> None:
     assert num_transformations(dims) == count
-    found = [transform(items[:1], [k], dims) for k in range(count)]
+    found = [transform(items[:1], torch.tensor([k]), dims) for k in range(count)]
     assert torch.equal(found[0], items[:1])
     for one, other in itertools.combinations(found, 2):
         assert not torch.equal(one, other)
@@ -35,13 +33,14 @@ def test_every_transformation_is_another_one_and_the_first_is_none(
 @given(st.integers(0, 7), st.integers(0, 7))
 def test_they_are_the_group_of_quarter_turns_and_times_directions(a: int, b: int) -> None:
     product = (a + b) % 4 + 4 * ((a // 4 + b // 4) % 2)
-    twice = transform(transform(CLIPS[:1], [a], 3), [b], 3)
-    assert torch.equal(twice, transform(CLIPS[:1], [product], 3))
+    first, second, both = torch.tensor([[a], [b], [product]])
+    twice = transform(transform(CLIPS[:1], first, 3), second, 3)
+    assert torch.equal(twice, transform(CLIPS[:1], both, 3))
 
 
 def test_each_item_has_its_own() -> None:
     clips = CLIPS[:1].expand(3, -1, -1, -1, -1)
-    whole = transform(clips, [0, 4, 1], 3)
+    whole = transform(clips, torch.tensor([0, 4, 1]), 3)
     assert torch.equal(whole[0], CLIPS[0])
     assert torch.equal(whole[1], CLIPS[0].flip(1))  # frames in reverse
     # Counterclockwise: the top row comes from the right column, rightmost first to the left.
@@ -61,29 +60,3 @@ def test_the_head_learns_what_no_sum_of_both_views_says() -> None:
         nn.functional.cross_entropy(head(before, after), turn).backward()
         optimizer.step()
     assert torch.equal(head(before, after).argmax(1), turn)
-
-
-@pytest.mark.parametrize("method", ["bayesian_gan", "ml_gan", "cold_gan", "supervised", "fixmatch"])
-def test_only_discriminators_have_the_head(method: config.Method) -> None:
-    chosen = config.from_mapping(
-        {"objective": {"pretext_weight": 1.0}, "generator": {"width": 4}}
-        | {"discriminator": {"width": 4}, "clip": {"num_frames": 8, "size": 32}}
-    )
-    network = build_discriminator(chosen.for_networks_of(method), 3)
-    assert (network.pretext is not None) == method.endswith("gan")
-
-
-@pytest.mark.parametrize("name", ["dcgan", "tensorflow"])
-def test_the_rest_of_a_network_begins_as_it_does_without_the_head(name: str) -> None:
-    mapping = {
-        "data": {"layout": "cifar10"},
-        "discriminator": {"width": 4, "name": name},
-        "clip": {"num_frames": 1, "stride": 1, "test_clips": 1, "size": 32},
-    }
-    torch.manual_seed(0)
-    without = build_discriminator(config.from_mapping(mapping), 3).state_dict()
-    torch.manual_seed(0)
-    chosen = config.from_mapping(mapping | {"objective": {"pretext_weight": 1.0}})
-    with_head = build_discriminator(chosen, 3).state_dict()
-    assert {name for name in with_head if not name.startswith("pretext.")} == set(without)
-    assert all(torch.equal(with_head[name], value) for name, value in without.items())

@@ -59,7 +59,7 @@ def test_a_recipe_names_networks_that_exist(recipe: Path) -> None:
 def test_a_recipe_of_images_takes_a_step_in_both_phases(recipe: Path) -> None:
     c = small(recipe)
     backend = Backend(torch.device("cpu"), "fp32", torch.amp.GradScaler("cpu", enabled=False))
-    of = build(c, DataSize(c.num_classes(CLASSES), 1000), backend)
+    of = build(c, DataSize(c.num_classes(CLASSES), 1000, BATCH), backend)
     x = items(c, 0)
     labelled = None if c.is_unsupervised else LabelledBatch(x, torch.arange(BATCH))
     steps = [0, c.posterior.burn_in] if c.samples_posterior else [0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bgan_video.config.kinds import NEED_LABELS
+from bgan_video.config.kinds import GANS, NEED_LABELS
 from bgan_video.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def check(config: Config) -> None:
     Raises:
         UserError: Says which settings, what is allowed, and what to do.
     """
-    for part in (_labels, _sampling, _baselines, _items, _pairs, _compat):
+    for part in (_labels, _sampling, _baselines, _pretext, _items, _pairs, _compat):
         part(config)
 
 
@@ -97,13 +97,7 @@ def _items(config: Config) -> None:
             f"clip.load_size={c.load_size} is below clip.size={c.size}; "
             f"allowed: at least clip.size, or null"
         )
-    if config.spatial_dims == 0 and config.objective.pretext_weight > 0:
-        raise UserError(
-            f"objective.pretext_weight turns pictures, and data.layout={config.data.layout} has "
-            f"{config.items}; set it to 0"
-        )
     if config.spatial_dims == 3:
-        _time(config)
         return
     if config.data.store is not None:
         raise UserError(
@@ -118,20 +112,33 @@ def _items(config: Config) -> None:
             )
 
 
-def _time(config: Config) -> None:
-    """The pretext task asks for time's direction."""
-    d = config.discriminator
-    if config.objective.pretext_weight == 0:
+def _pretext(config: Config) -> None:
+    """The pretext task turns pictures, asks for time's direction, and teaches under Adam."""
+    methods, d = {*config.baseline.methods}, config.discriminator
+    if config.objective.pretext_weight == 0 or not methods & {*GANS}:
         return
-    blind = None
-    if config.clip.num_frames == 1:
-        blind = "clip.num_frames=1 has none"
-    elif d.name.startswith("timm:") and d.temporal == "pool" and d.input == "rgb":
-        blind = f"discriminator.name={d.name} with temporal=pool averages over frames"
-    if blind:
+    what = f"objective.pretext_weight={config.objective.pretext_weight:g}"
+    if config.spatial_dims == 0:
         raise UserError(
-            f"objective.pretext_weight asks for the direction of time, and {blind}; set it to 0, "
-            f"or discriminator.temporal=inflate or discriminator.input=difference"
+            f"{what} turns pictures, and data.layout={config.data.layout} has {config.items}; "
+            f"set it to 0"
+        )
+    if config.adam_steps == 0 and methods & {"bayesian_gan", "cold_gan"}:
+        raise UserError(
+            f"{what} teaches while Adam runs, and posterior.burn_in=0 leaves it no step; set it to "
+            f"0, or posterior.burn_in to 1 or more"
+        )
+    if config.spatial_dims == 3 and config.clip.num_frames == 1:
+        raise UserError(
+            f"{what} asks for the direction of time, and clip.num_frames=1 has none; set it to 0, "
+            f"or clip.num_frames to 2 or more"
+        )
+    averages = d.name.startswith("timm:") and d.temporal == "pool" and d.input == "rgb"
+    if config.spatial_dims == 3 and averages:
+        raise UserError(
+            f"{what} asks for the direction of time, and discriminator.name={d.name} with "
+            f"temporal=pool averages over frames; set it to 0, or discriminator.temporal=inflate "
+            f"or discriminator.input=difference"
         )
 
 

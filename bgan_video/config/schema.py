@@ -186,8 +186,9 @@ class Objective:
     """Keeps the mean prediction of unlabelled clips near uniform; only for balanced data."""
     pretext_weight: NonNegative = 0.0
     """Telling which quarter turn, and of clips which direction of time, lies between an unlabelled
-    item and its transform: AET's task (Zhang et al. 2019) as a classification. The weight falls
-    linearly from this to 0 while Adam runs, so that what is sampled is free of the task."""
+    item and its transform: AET's task (Zhang et al. 2019) as a classification. At first it counts
+    as much as this many labelled items of each class; linearly less and less while Adam runs, then
+    nothing, so that what is sampled is free of the task."""
     feature_matching_weight: NonNegative = 0.0
     mask_weight: NonNegative = 0.1
     """L1 of the two-stream generator's foreground mask (Vondrick et al. 2016)."""
@@ -398,16 +399,11 @@ class Config:
         return dataclasses.replace(self, run=dataclasses.replace(self.run, name=name))
 
     def for_networks_of(self, method: Method) -> Config:
-        """The settings of one method's networks, all of the same body.
-
-        MC-dropout has its own dropout before the head; only a GAN's have a pretext head.
-        """
-        discriminator, objective = self.discriminator, self.objective
-        if method == "mc_dropout":
-            discriminator = dataclasses.replace(discriminator, dropout=self.baseline.dropout)
-        if method not in GANS:
-            objective = dataclasses.replace(objective, pretext_weight=0.0)
-        return dataclasses.replace(self, discriminator=discriminator, objective=objective)
+        """The settings of one method's networks: MC-dropout has its own dropout."""
+        if method != "mc_dropout":
+            return self
+        discriminator = dataclasses.replace(self.discriminator, dropout=self.baseline.dropout)
+        return dataclasses.replace(self, discriminator=discriminator)
 
     def without_weights(self) -> Config:
         """The same networks, without reading pretrained weights into them."""

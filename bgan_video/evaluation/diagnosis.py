@@ -24,7 +24,8 @@ MIXED, STUCK = 1.1, 2.0
 """R-hat. Gelman et al. 2013 call chains below 1.1 mixed (1.01 needs hundreds of draws); at 2 the
 chains lie three times as far apart, in variance, as any one of them has moved."""
 MAX_PROBE = 200
-_MIN_DRAWS = 4
+_MIN_DRAWS = 8
+"""Split R-hat compares halves; with halves of two, chains that mix well look stuck."""
 _TINY = 1e-12
 
 
@@ -52,8 +53,8 @@ def diagnose(folder: Path, config: Config, posterior: Prediction, labels: Tensor
 def kinetic(log: Sequence[Mapping[str, Any]], friction: float) -> dict[str, Any] | None:
     """Kinetic temperature of every layer, its mean over the sampling phase, and its target.
 
-    The first 3 / friction steps, in which the momentum warms up from rest, and the steps at
-    temperature 0 of a cycle are left out.
+    The steps at temperature 0 of a cycle are left out, and the 3 / friction steps in which the
+    momentum warms up, at first and after those.
 
     Args:
         log: Lines of log.jsonl.
@@ -63,14 +64,15 @@ def kinetic(log: Sequence[Mapping[str, Any]], friction: float) -> dict[str, Any]
         `target`, `median` over layers and `layers` by name, in the units of T; None where nothing
         was sampled with a momentum that had warmed up.
     """
-    sampling = [line for line in log if line["phase"] == "sampling"]
-    if not sampling:
-        return None
-    first = sampling[0]["step"] + math.ceil(3 / friction)
-    usable = [
-        line for line in sampling if line.get("temperatures") and line.get("temperature", 0) > 0
-    ]
-    usable = [line for line in usable if line["step"] >= first]
+    usable: list[Mapping[str, Any]] = []
+    warm_from = math.inf
+    for line in log:
+        if line["phase"] != "sampling" or not line.get("temperature"):
+            warm_from = math.inf
+        elif warm_from == math.inf:
+            warm_from = line["step"] + math.ceil(3 / friction)
+        if line["step"] >= warm_from and line.get("temperatures"):
+            usable.append(line)
     if not usable:
         return None
     count = len(usable)
@@ -96,7 +98,7 @@ def function_space(probabilities: Tensor, labels: Tensor, num_chains: int) -> di
 
     Returns:
         `chains`, `draws`, `probe` (V), `r_hat_median`, `r_hat_max`, `ess_median`, `ess_min` (None
-        with fewer than 4 draws); `disagreement`, the mutual information in nats between label and
+        with fewer than 8 draws); `disagreement`, the mutual information in nats between label and
         chain, mean over videos; `chains_differ`, the part of the videos that the chains do not all
         give one class.
     """

@@ -8,15 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bgan_video.models import nd
-from bgan_video.models.pretext import TransformationHead
 from bgan_video.models.shapes import Plan
 
 
 class Classifier(nn.Module):
     """A body that makes features `[B, F]` and a linear head that makes logits from them.
-
-    Attributes:
-        pretext: The head of the pretext task, where there is one; no prediction uses it.
 
     Args:
         body: From items `[B, C, (T,) H, W]` in [-1, 1] to features `[B, F]`.
@@ -44,7 +40,6 @@ class Classifier(nn.Module):
         self.body = body
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(num_features, num_logits, bias=head_bias)
-        self.pretext: TransformationHead | None = None
 
     def features(self, x: Tensor) -> Tensor:
         """The penultimate features `[B, F]`."""

@@ -10,8 +10,6 @@ semi-supervised classifier.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -24,32 +22,33 @@ def num_transformations(spatial_dims: int) -> int:
     return QUARTER_TURNS * (2 if spatial_dims == 3 else 1)
 
 
-def transform(items: Tensor, which: Sequence[int], spatial_dims: int) -> Tensor:
+def transform(items: Tensor, which: Tensor, spatial_dims: int) -> Tensor:
     """Every item by a transformation of its own.
 
     Args:
         items: `[B, C, (T,) S, S]`.
-        which: Of each item, in 0..R-1: `which % 4` quarter turns, counterclockwise, and from 4 on
-            the frames in reverse.
+        which: `[B]` on the CPU, in 0..R-1: `which % 4` quarter turns, counterclockwise, and from
+            4 on the frames in reverse.
         spatial_dims: 2 or 3.
 
     Returns:
         Of the shape of `items`; 0 is the identity.
     """
-    if spatial_dims == 3:
-        items = torch.stack(
-            [x.flip(1) if k >= QUARTER_TURNS else x for x, k in zip(items, which, strict=True)]
-        )
-    turned = [x.rot90(k % QUARTER_TURNS, (-2, -1)) for x, k in zip(items, which, strict=True)]
-    return torch.stack(turned)
+    transformed = torch.empty_like(items)
+    for kind in range(num_transformations(spatial_dims)):
+        chosen = (which == kind).nonzero()[:, 0].to(items.device, non_blocking=True)
+        some = items[chosen] if kind < QUARTER_TURNS else items[chosen].flip(2)
+        transformed[chosen] = some.rot90(kind % QUARTER_TURNS, (-2, -1))
+    return transformed
 
 
 class TransformationHead(nn.Module):
     """From the features `[B, F]` of items and of their transforms to logits `[B, R]`.
 
-    Low-rank bilinear (Kim et al. 2017, eq. 3 without its nonlinearity): `P(U f ∘ V f')`. Which turn
-    lies between two directions is a property of neither (an exclusive or), so a linear map of both
-    cannot tell it, and a hidden layer over both starts from a saddle that some runs never leave.
+    Low-rank bilinear, `P((U f + b) ∘ (V f' + c)) + d` (Kim et al. 2017, the full model without its
+    nonlinearities). Which turn lies between two directions is a property of neither (an exclusive
+    or), so a linear map of both cannot tell it, and a hidden layer over both starts from a saddle
+    that some runs never leave.
 
     Args:
         num_features: F.

@@ -20,7 +20,6 @@ from bgan_video.models.backbones import (
 )
 from bgan_video.models.discriminators import Classifier, dcgan_body
 from bgan_video.models.generators import DCGANGenerator, TwoStreamGenerator
-from bgan_video.models.pretext import TransformationHead
 from bgan_video.models.shapes import Plan, plan_clip, plan_image
 
 _PUBLISHED_BODIES = {
@@ -118,9 +117,6 @@ def build_discriminator(config: Config, num_classes: int) -> Classifier:
     )
     if d.name == "tensorflow":
         published.initialise_tensorflow(network)
-    if config.objective.pretext_weight > 0:
-        # Last, so that the rest begins as it does without it.
-        network.pretext = TransformationHead(features, config.spatial_dims)
     return network
 
 

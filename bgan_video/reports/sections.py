@@ -77,7 +77,9 @@ def learning_curves(folder: RunFolder) -> list[Picture]:
     losses = _named_series(folder.log, {key: key for key in LOSSES})
     terms = _named_series(folder.log, {key: key for key in TERMS})
     judgements = _named_series(folder.log, JUDGEMENTS)
+    pretext = _named_series(folder.log, {"pretext_top1": "which transformation"})
     panels = {"losses": losses, "terms": terms, "probability of being real": judgements}
+    panels["top-1 of the pretext task"] = pretext
     pictures = [figures.lines(title, named, end) for title, named in panels.items() if named]
     training = series(folder.log, "train_top1")
     split, held_out = _held_out(folder.evaluations)

@@ -51,7 +51,8 @@ def train(config: Config, resume: Path | None = None) -> Path:
     network_sizes(config, num_classes=2)  # a mistake shows before the data are read
     manifest, broken, frames = run_folder.prepare_data(config)
     unlabelled_items, labelled_items = manifest.part("train"), manifest.labelled
-    size = DataSize(config.num_classes(manifest.num_classes), len(unlabelled_items))
+    num_classes = config.num_classes(manifest.num_classes)
+    size = DataSize(num_classes, len(unlabelled_items), len(labelled_items))
     models = build(config, size, backend)
     if resume is None:
         folder = run_folder.create(config, backend, manifest, broken)

@@ -44,13 +44,10 @@ def plan(config: Config) -> str:
         Frames(listed.root, config)  # a store that does not serve says so
     manifest = splits.split(listed, config.data, first_labels=config.compat.first_labels)
     t, c = config.train, config.clip
-    num_classes = config.num_classes(manifest.num_classes)
-    discriminator, generator = network_sizes(config, num_classes)
-    methods = config.baseline.methods
-    sizes = {m: network_sizes(config.for_networks_of(m), num_classes)[0] for m in methods}
-    counts = {m: _networks(config, m) for m in methods}
-    weights = sum(d * sizes[m] + g * generator for m, (d, g) in counts.items())
-    stored = sum(_stored(config, m) * sizes[m] for m in methods) * 4
+    discriminator, generator = network_sizes(config, config.num_classes(manifest.num_classes))
+    counts = {method: _networks(config, method) for method in config.baseline.methods}
+    weights = sum(d * discriminator + g * generator for d, g in counts.values())
+    stored = sum(_stored(config, method) for method in config.baseline.methods) * discriminator * 4
     splits_count = Counter(item.split for item in manifest.items)
     pixels = c.num_frames * c.size**2 if config.spatial_dims else 1
     item_mib = config.channels * pixels * 4 / 2**20

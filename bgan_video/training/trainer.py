@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bgan_video import losses, rng
+from bgan_video import losses
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.models import (
@@ -19,13 +19,12 @@ from bgan_video.models import (
     build_discriminator,
     build_generator,
     draw_latents,
-    num_transformations,
-    transform,
 )
-from bgan_video.objective import Objective, RealOutputs, Shown, Transformed
+from bgan_video.objective import Objective, RealOutputs, Shown
 from bgan_video.precision import Backend
 from bgan_video.rng import Generators
 from bgan_video.training.chains import Chain, descend, initialised, without_gradients
+from bgan_video.training.pretext import PretextHeads
 
 Terms = dict[str, Tensor]
 
@@ -37,6 +36,7 @@ class DataSize:
     num_classes: int
     """K, or 1 without labels: the discriminators then know real and fake only."""
     num_unlabelled: int
+    num_labelled: int
 
 
 class Trainer:
@@ -54,7 +54,8 @@ class Trainer:
         self.backend = backend
         self.random = Generators(seed, backend.device)
         torch.manual_seed(seed)  # dropout draws from torch's own generator
-        self.objective = Objective(config, size.num_unlabelled)
+        labels_per_class = size.num_labelled / size.num_classes
+        self.objective = Objective(config, size.num_unlabelled, labels_per_class)
 
         def discriminator() -> Classifier:
             return build_discriminator(config, size.num_classes)
@@ -82,6 +83,8 @@ class Trainer:
             )
             for j in range(p.num_z * p.num_mcmc if config.objective.adversarial_weight > 0 else 0)
         ]
+        networks = [chain.network for chain in self.discriminators]
+        self.pretext = PretextHeads(config, networks, backend)
         t = config.train
         num_generators = max(1, len(self.generators))
         self.fakes_per_generator = t.fake_batch_size or max(1, t.batch_size // num_generators)
@@ -138,14 +141,17 @@ class Trainer:
             real = list(real)
             weak = [losses.class_probabilities(r.unlabelled.detach()) for r in real]
             teacher = torch.stack(weak).mean(dim=0)
-        transformed = self._transformed(index, unlabelled.weak)
+        is_asked = self.objective.pretext_weight(index) > 0
+        tasks = self.pretext.tasks(index, unlabelled.weak) if is_asked else []
         logged: list[Terms] = []
         fakes = self._fakes_faced(generated, unlabelled.weak)
-        for chain, logits, items in zip(self.discriminators, real, fakes, strict=True):
-            shown = Shown(items, unlabelled.strong, teacher, transformed)
+        for j, (chain, outputs) in enumerate(zip(self.discriminators, real, strict=True)):
+            task = tasks[j] if tasks else None
+            shown = Shown(fakes[j], unlabelled.strong, teacher, task)
             with self.backend.autocast():
-                potential = self.objective.discriminator(chain.network, logits, shown, index)
-            self._descend(potential.total, chain.optimizer)
+                potential = self.objective.discriminator(chain.network, outputs, shown, index)
+            learning = [chain.optimizer, self.pretext.optimizers[j]] if task else [chain.optimizer]
+            self._descend(potential.total, *learning)
             logged.append({"loss_d": potential.total.detach(), **potential.terms})
         return {name: torch.stack([t[name] for t in logged]).mean() for name in logged[0]}
 
@@ -162,16 +168,6 @@ class Trainer:
             return fakes
         together = torch.cat(fakes) if fakes else real[:0]
         return [together] * len(self.discriminators)
-
-    def _transformed(self, step: int, weak: Tensor) -> Transformed | None:
-        """The weak views, each by a transformation drawn for it; every chain sees the same."""
-        if self.objective.pretext_weight(step) == 0:
-            return None
-        dims = self.config.spatial_dims
-        # Drawn on the CPU, where they are read; from seed and step alone, so nothing to save.
-        random = rng.generator(self.config.run.seed, "pretext", step)
-        which = torch.randint(num_transformations(dims), (len(weak),), generator=random)
-        return Transformed(transform(weak, which.tolist(), dims), which.to(weak.device))
 
     def _step_generators(self, generated: list[Generated], real: Tensor) -> Terms:
         networks = [chain.network for chain in self.generators]
@@ -197,6 +193,7 @@ class Trainer:
         return {
             "discriminators": [chain.state_dict() for chain in self.discriminators],
             "generators": [chain.state_dict() for chain in self.generators],
+            "pretext": self.pretext.state_dict(),
             "random": self.random.state_dict(),
             "scaler": self.backend.scaler.state_dict(),
         }
@@ -207,5 +204,6 @@ class Trainer:
             chain.load_state_dict(saved)
         for chain, saved in zip(self.generators, state["generators"], strict=True):
             chain.load_state_dict(saved)
+        self.pretext.load_state_dict(state["pretext"])
         self.backend.scaler.load_state_dict(state["scaler"])
         self.random.load_state_dict(state["random"])

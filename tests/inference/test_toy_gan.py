@@ -143,7 +143,7 @@ class Toy(nn.Module):
 def test_the_toy_potential_is_the_objective():
     """What the grid integrates is what runs descend, value and gradient."""
     toy = Toy(torch.tensor([0.4, -1.2], dtype=torch.float64))
-    objective = Objective(config.Config(posterior=config.Posterior(prior_std=STD)), NUM_DATA)
+    objective = Objective(config.Config(posterior=config.Posterior(prior_std=STD)), NUM_DATA, 1)
     batch = LabelledBatch(LABELLED.double(), TARGETS)
     real = RealOutputs.of(toy, batch, REAL.double())  # type: ignore[arg-type]
     total = objective.discriminator(toy, real, Shown(FAKES.double(), REAL.double()), 0).total  # type: ignore[arg-type]

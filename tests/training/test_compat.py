@@ -235,7 +235,7 @@ def draw(seed: int, *shape: int) -> Tensor:
 
 
 def objective(*overrides: str) -> Objective:
-    return Objective(settings("posterior.bayes=false", *overrides), NUM_DATA)
+    return Objective(settings("posterior.bayes=false", *overrides), NUM_DATA, 1)
 
 
 def terms_of(of: Objective) -> dict[str, Tensor]:
@@ -289,7 +289,7 @@ SMALL += ["discriminator.width=4", "train.batch_size=4", "posterior.num_z=2"]
 def trainer(*overrides: str) -> Trainer:
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     c = settings(*IMAGES, *SMALL, *overrides)
-    return Trainer(c, DataSize(K, NUM_DATA), Backend(CPU, "fp32", scaler))
+    return Trainer(c, DataSize(K, NUM_DATA, K), Backend(CPU, "fp32", scaler))
 
 
 def pictures(seed: int, count: int = 4) -> Tensor:

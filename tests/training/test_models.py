@@ -32,7 +32,7 @@ def build(*overrides: str) -> Models:
     steps = [f"posterior.burn_in={BURN_IN}", "train.steps=9", "baseline.num_networks=3"]
     settings = config.load(None, [*clips, *widths, *steps, *overrides])
     backend = Backend(CPU, "fp32", torch.amp.GradScaler("cpu", enabled=False))
-    return models.build(settings, DataSize(K, N), backend)
+    return models.build(settings, DataSize(K, N, K), backend)
 
 
 def only(method: str, *overrides: str) -> Models:

@@ -38,7 +38,7 @@ def test_cosine_is_that_of_torch() -> None:
 def test_chains_and_rivals_follow_it_over_their_own_steps(overrides: list[str]) -> None:
     c = settings(COSINE, "posterior.burn_in_lr=0.01", "posterior.lr=0.002", *overrides)
     backend = Backend(torch.device("cpu"), "fp32", torch.amp.GradScaler("cpu", enabled=False))
-    of = build(c, DataSize(3, 20), backend)
+    of = build(c, DataSize(3, 20, 3), backend)
     assert of.chains is not None
     (rival,) = of.learners
     assert isinstance(rival, LabelsOnly)

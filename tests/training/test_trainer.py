@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from bgan_video import config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.errors import UserError
 from bgan_video.models import transform
-from bgan_video.objective import Potential, Shown, Transformed
+from bgan_video.objective import Potential, PretextTask, Shown
 from bgan_video.precision import Backend
 from bgan_video.training.chains import Chain
 from bgan_video.training.trainer import DataSize, Trainer
@@ -34,7 +33,7 @@ def settings(*overrides: str) -> config.Config:
 def trainer(*overrides: str, scale: float | None = None) -> Trainer:
     """A trainer on the CPU; with a scale its losses are scaled as those of fp16 are."""
     scaler = torch.amp.GradScaler("cpu", init_scale=scale or 1.0, enabled=scale is not None)
-    return Trainer(settings(*overrides), DataSize(K, N), Backend(CPU, "fp32", scaler))
+    return Trainer(settings(*overrides), DataSize(K, N, K), Backend(CPU, "fp32", scaler))
 
 
 def clips(seed: int, count: int) -> Tensor:
@@ -141,24 +140,55 @@ def test_without_adversarial_terms_there_are_no_generators() -> None:
     assert not any(map(same, before, networks_of(of)))
 
 
-def test_the_pretext_term_needs_no_label() -> None:
-    of = trainer("objective.pretext_weight=1")
-    terms = of.step(0, None, unlabelled())
-    assert terms["pretext"] > 0
+def test_the_pretext_task_teaches_bodies_without_a_label_and_its_own_heads() -> None:
+    alone = ["objective.adversarial_weight=0", "posterior.bayes=false"]
+    idle, taught = trainer(*alone), trainer(*alone, "objective.pretext_weight=1")
+    assert all(map(same, networks_of(idle), networks_of(taught)))  # heads take no one's randomness
+    heads = copy.deepcopy(taught.pretext.heads)
+    assert len(heads) == 2
+    assert not same(*heads)
+    taught.step(0, None, unlabelled())
+    assert not any(map(same, heads, taught.pretext.heads))
+    for old, new in zip(networks_of(idle), networks_of(taught), strict=True):
+        pairs = zip(body_of(old), body_of(new), strict=True)
+        assert not any(torch.equal(a, b) for a, b in pairs)
+
+
+def body_of(network: nn.Module) -> list[Tensor]:
+    return [p for name, p in network.named_parameters() if name.startswith("body.")]
+
+
+def test_heads_learn_at_the_step_size_of_the_chains() -> None:
+    of = trainer("objective.pretext_weight=1", "train.adam_schedule=cosine")
+    for step in range(2):
+        advance(of, step)
+        sizes = {o.param_groups[0]["lr"] for o in of.pretext.optimizers}
+        assert sizes == {of.discriminators[0].optimizer.param_groups[0]["lr"]}
+
+
+def test_a_trainer_with_heads_goes_on_as_it_would_have() -> None:
+    whole = trainer("objective.pretext_weight=1", "posterior.burn_in=3")
+    advance(whole, 0)
+    resumed = trainer("objective.pretext_weight=1", "posterior.burn_in=3")
+    resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
+    for of in (whole, resumed):
+        advance(of, 1, 2)
+    assert all(map(same, networks_of(whole), networks_of(resumed)))
+    assert all(map(same, whole.pretext.heads, resumed.pretext.heads))
 
 
 def test_all_chains_see_the_same_transforms_which_seed_and_step_decide() -> None:
     """So a resumed run is asked for the same, with nothing saved."""
 
-    def seen(seed: int, first: int, *steps: int) -> list[Transformed]:
+    def seen(seed: int, first: int, *steps: int) -> list[PretextTask]:
         of = trainer("objective.pretext_weight=1", "posterior.bayes=false", f"run.seed={seed}")
         advance(of, first)  # what was drawn before does not matter
-        spied: list[Transformed] = []
+        spied: list[PretextTask] = []
         make = of.objective.discriminator
 
         def spy(network: Any, real: Any, shown: Shown, step: int) -> Potential:
-            assert shown.transformed is not None
-            spied.append(shown.transformed)
+            assert shown.pretext is not None
+            spied.append(shown.pretext)
             return make(network, real, shown, step)
 
         of.objective.discriminator = spy  # type: ignore[method-assign]
@@ -169,9 +199,10 @@ def test_all_chains_see_the_same_transforms_which_seed_and_step_decide() -> None
         assert torch.equal(one.which, other.which)
         assert torch.equal(one.items, other.items)
     first, second, later, _ = seen(0, 0, 5, 6)  # two chains a step
-    assert first is second
+    assert first.items is second.items
+    assert first.head is not second.head
     assert not torch.equal(first.which, later.which)
-    assert torch.equal(first.items, transform(unlabelled(2 + 5).weak, first.which.tolist(), 3))
+    assert torch.equal(first.items, transform(unlabelled(2 + 5).weak, first.which, 3))
     assert not torch.equal(first.which, seen(1, 0, 5)[0].which)
 
 
@@ -180,19 +211,33 @@ def test_the_pretext_term_of_images_in_half_precision(precision: Any) -> None:
     images = ["data.layout=cifar10", "clip.num_frames=1", "clip.stride=1", "clip.test_clips=1"]
     chosen = settings(*images, "generator.name=dcgan", "objective.pretext_weight=1")
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0, enabled=precision == "fp16")
-    of = Trainer(chosen, DataSize(K, N), Backend(CPU, precision, scaler))
+    of = Trainer(chosen, DataSize(K, N, K), Backend(CPU, precision, scaler))
     still = torch.rand(4, 3, 16, 16)
     terms = of.step(
         0, LabelledBatch(still, torch.tensor([0, 2, 1, 0])), UnlabelledBatch(still, still)
     )
+    plain = Trainer(
+        chosen, DataSize(K, N, K), Backend(CPU, "fp32", torch.amp.GradScaler("cpu", enabled=False))
+    )
+    exact = plain.step(
+        0, LabelledBatch(still, torch.tensor([0, 2, 1, 0])), UnlabelledBatch(still, still)
+    )
     assert terms["pretext"].dtype == torch.float32
-    assert terms["pretext"].item() == pytest.approx(math.log(4), abs=0.5)
+    assert terms["pretext"].item() == pytest.approx(exact["pretext"].item(), rel=0.02)
+    assert terms["pretext_top1"] == exact["pretext_top1"]
 
 
 def test_what_is_sampled_knows_no_pretext_task() -> None:
     of = trainer("objective.pretext_weight=1")  # two steps of burn-in
-    logged = [of.step(step, labelled(), unlabelled()) for step in range(3)]
-    assert ["pretext" in terms for terms in logged] == [True, True, False]
+    names, heads = [], []
+    for step in range(4):
+        names.append("pretext" in of.step(step, labelled(), unlabelled()))
+        heads.append(copy.deepcopy(of.pretext.heads[0]))
+    assert names == [True, True, False, False]
+    assert not same(*heads[:2])
+    assert same(*heads[1:3])
+    sampled = {name for name, _ in of.discriminators[0].network.named_parameters()}
+    assert {*of.discriminators[0].temperatures()} == sampled
 
 
 # --- loss scaling ------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def models(*overrides: str) -> Models:
     c = settings(*overrides)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     backend = Backend(torch.device("cpu"), "fp32", scaler)
-    return build(c, DataSize(c.num_classes(10), N), backend)
+    return build(c, DataSize(c.num_classes(10), N, 0), backend)
 
 
 def pictures(seed: int) -> Tensor:

@@ -1,0 +1,79 @@
+"""The heads of the pretext task: one beside each discriminator chain, and no part of it.
+
+They are learned with Adam while the chains are, and are neither sampled nor kept with a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bgan_video import rng
+from bgan_video.config import Config
+from bgan_video.models import Classifier, TransformationHead, num_transformations, transform
+from bgan_video.objective import PretextTask
+from bgan_video.precision import Backend
+from bgan_video.schedule import adam_lr
+from bgan_video.training.chains import ADAM_BETAS, initialised
+
+
+class PretextHeads:
+    """The heads, their optimisers, and what they are asked.
+
+    Args:
+        config: The run's settings.
+        networks: The discriminators whose features they read.
+        backend: Its device.
+    """
+
+    def __init__(self, config: Config, networks: Sequence[Classifier], backend: Backend) -> None:
+        self._config = config
+        seed = config.run.seed
+
+        def head(network: Classifier) -> TransformationHead:
+            return TransformationHead(network.head.in_features, config.spatial_dims)
+
+        self.heads = [
+            initialised(lambda n=network: head(n), backend.device, seed, "pretext", j)
+            for j, network in enumerate(networks if config.objective.pretext_weight > 0 else ())
+        ]
+        self._lr = config.posterior.burn_in_lr
+        self.optimizers = [
+            torch.optim.Adam(head.parameters(), lr=self._lr, betas=ADAM_BETAS)
+            for head in self.heads
+        ]
+
+    def tasks(self, step: int, weak: Tensor) -> list[PretextTask]:
+        """The weak views `[B, C, (T,) H, W]`, each by a transformation drawn for it.
+
+        Every chain sees the same. Sets Adam's step size for this step, that of the chains.
+
+        Returns:
+            A task a chain; none where there are no heads.
+        """
+        if not self.heads:
+            return []
+        lr = adam_lr(self._config, self._lr, step, self._config.adam_steps)
+        for optimizer in self.optimizers:
+            optimizer.param_groups[0]["lr"] = lr
+        dims = self._config.spatial_dims
+        # Drawn on the CPU, where they are read; from seed and step alone, so nothing to save.
+        random = rng.generator(self._config.run.seed, "pretext", step)
+        which = torch.randint(num_transformations(dims), (len(weak),), generator=random)
+        items = transform(weak, which, dims)
+        where = which.to(weak.device, non_blocking=True)
+        return [PretextTask(head, items, where) for head in self.heads]
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Weights and the state of Adam, head by head."""
+        pairs = zip(self.heads, self.optimizers, strict=True)
+        return [{"head": h.state_dict(), "optimizer": o.state_dict()} for h, o in pairs]
+
+    def load_state_dict(self, state: Sequence[dict[str, Any]]) -> None:
+        """Continue from a saved state."""
+        for head, optimizer, saved in zip(self.heads, self.optimizers, state, strict=True):
+            head.load_state_dict(saved["head"])
+            optimizer.load_state_dict(saved["optimizer"])
