@@ -224,7 +224,7 @@ class Objective:
 
         The labels' term is the mean over n labelled items of each class. At first the task counts
         as much as `objective.pretext_weight` further ones, so its weight is that over n: where
-        labels abound it is nearly nothing (docs/experiments.md, 13).
+        labels abound it is nearly nothing (docs/experiments.md, section 13).
         """
         if step >= self._adam_steps:
             return 0.0
