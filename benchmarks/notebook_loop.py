@@ -45,7 +45,7 @@ from bgan_video.training.models import build
 from bgan_video.training.trainer import DataSize
 
 SIZE, CHANNELS, LATENT_DIM = 32, 3, 100
-NUM_CLASSES, NUM_IMAGES = 10, 50_000  # CIFAR-10
+NUM_CLASSES, NUM_IMAGES, NUM_LABELLED = 10, 50_000, 4_000  # CIFAR-10
 LEARNING_RATE = 2e-4
 BETAS = (0.5, 0.999)
 PRIOR_STD = 1.0
@@ -253,7 +253,7 @@ def variants(c: config.Config, backend: precision.Backend) -> dict[str, Callable
     views = UnlabelledBatch(unlabelled, unlabelled)
 
     def ours(settings: config.Config) -> tuple[str, Callable[[], object]]:
-        models = build(settings, DataSize(NUM_CLASSES, NUM_IMAGES, 4000), backend)
+        models = build(settings, DataSize(NUM_CLASSES, NUM_IMAGES, NUM_LABELLED), backend)
         chains = models.chains
         assert chains is not None
         name = (

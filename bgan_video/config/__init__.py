@@ -11,7 +11,6 @@ from bgan_video.config.kinds import (
     LABELS_ONLY,
     Method,
     SpatialDims,
-    method_of,
     model_of,
     spatial_dims_of,
 )
@@ -51,7 +50,6 @@ __all__ = [
     "from_mapping",
     "load",
     "load_run",
-    "method_of",
     "model_of",
     "spatial_dims_of",
     "to_mapping",

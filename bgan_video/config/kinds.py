@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 Method = Literal[
     "bayesian_gan",
@@ -26,15 +26,6 @@ SIZED = ("bayesian_gan", "cold_gan", "deep_ensemble", "mc_dropout")
 def model_of(method: str) -> str:
     """What `metrics.json` calls a method: the Bayesian GAN's posterior is `bayesian` there."""
     return "bayesian" if method == "bayesian_gan" else method
-
-
-def method_of(model: str) -> Method:
-    """The method that `metrics.json` calls so.
-
-    Raises:
-        KeyError: There is none.
-    """
-    return {model_of(method): method for method in get_args(Method)}[model]
 
 
 SpatialDims = Literal[0, 2, 3]

@@ -398,9 +398,9 @@ class Config:
         """The same settings for a run of that name."""
         return dataclasses.replace(self, run=dataclasses.replace(self.run, name=name))
 
-    def for_networks_of(self, method: Method) -> Config:
-        """The settings of one method's networks: MC-dropout has its own dropout."""
-        if method != "mc_dropout":
+    def for_networks_of(self, model: str) -> Config:
+        """The settings of the networks of a method or model: MC-dropout has its own dropout."""
+        if model != "mc_dropout":
             return self
         discriminator = dataclasses.replace(self.discriminator, dropout=self.baseline.dropout)
         return dataclasses.replace(self, discriminator=discriminator)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bgan_video import config as config_module
 from bgan_video import precision, rng
-from bgan_video.config import GANS, Config, method_of, model_of
+from bgan_video.config import GANS, Config, model_of
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest, Split
 from bgan_video.data.streams import labelled_batches
@@ -95,7 +95,7 @@ class TrainedRun:
             batches: Clips from which every network's normalisation statistics are taken anew;
                 without any the stored ones are used.
         """
-        config = self.config.for_networks_of(method_of(model))
+        config = self.config.for_networks_of(model)
         module = empty_discriminator(config, self.manifest).to(self.backend.device)
         stored: Networks = Stored(self.bank, _kind(model), module)
         if batches:

@@ -25,20 +25,19 @@ class PretextHeads:
 
     Args:
         config: The run's settings.
-        networks: The discriminators whose features they read.
+        networks: The discriminators whose features they read, all of one body.
         backend: Its device.
     """
 
     def __init__(self, config: Config, networks: Sequence[Classifier], backend: Backend) -> None:
         self._config = config
-        seed = config.run.seed
 
-        def head(network: Classifier) -> TransformationHead:
-            return TransformationHead(network.head.in_features, config.spatial_dims)
+        def head() -> TransformationHead:
+            return TransformationHead(networks[0].head.in_features, config.spatial_dims)
 
         self.heads = [
-            initialised(lambda n=network: head(n), backend.device, seed, "pretext", j)
-            for j, network in enumerate(networks if config.objective.pretext_weight > 0 else ())
+            initialised(head, backend.device, config.run.seed, "pretext", j)
+            for j in range(len(networks) if config.objective.pretext_weight > 0 else 0)
         ]
         self._lr = config.posterior.burn_in_lr
         self.optimizers = [
@@ -52,10 +51,8 @@ class PretextHeads:
         Every chain sees the same. Sets Adam's step size for this step, that of the chains.
 
         Returns:
-            A task a chain; none where there are no heads.
+            A task a head.
         """
-        if not self.heads:
-            return []
         lr = adam_lr(self._config, self._lr, step, self._config.adam_steps)
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = lr
