@@ -52,14 +52,18 @@ def fake(logits: Tensor) -> Tensor:
     return -log_fake(logits).mean()
 
 
-def labelled(logits: Tensor, targets: Tensor) -> Tensor:
-    """`E_sup`: cross-entropy of labelled items over all K+1 logits.
+def labelled(logits: Tensor, targets: Tensor, real_weight: float = 1.0) -> Tensor:
+    """`E_sup = mean(-log p(y | real) - w·log(1 - p_0))` of labelled items.
+
+    With w = 1 the cross-entropy over all K+1 logits of Saatchi & Wilson 2017, by the chain rule:
+    `p_y = (1 - p_0)·p(y | real)`. Its second part tells real from fake, no class from another.
 
     Args:
         logits: `[B, K+1]`.
         targets: `[B]`, classes 0..K-1.
+        real_weight: w.
     """
-    return F.cross_entropy(_at_least_float32(logits), targets + 1)
+    return supervised(logits, targets) + real_weight * real(logits)
 
 
 def generator(logits: Tensor, clamp: float = 0.0) -> Tensor:

@@ -5,7 +5,9 @@ A discriminator chain samples `exp(-N·L_D / T)` with
     L_D = w_adv·(E_real + E_fake) + w_sup·E_sup + w_con·E_con + w_pre·E_pre + w_bal·E_bal
           - log p(θ_d) / N
 
-(w_con grows at first, and w_pre falls to 0 while Adam runs: what is sampled knows no pretext task)
+(w_con grows at first, and w_pre falls to 0 while Adam runs: what is sampled knows no pretext task;
+within E_sup w_adv weighs what tells real from fake, so that no weight makes real items or fakes the
+rarer kind)
 
 and a generator chain `exp(-N_g·L_G / T)` with
 
@@ -144,7 +146,9 @@ class Objective:
         terms: dict[str, Tensor] = {}
         report = {"d_real": losses.log_real(real.unlabelled.detach()).exp().mean()}
         if real.labelled is not None and real.targets is not None:
-            terms["labelled"] = s.labelled_weight * losses.labelled(real.labelled, real.targets)
+            terms["labelled"] = s.labelled_weight * losses.labelled(
+                real.labelled, real.targets, real_weight=s.adversarial_weight
+            )
             right = real.labelled[:, 1:].argmax(dim=1) == real.targets
             report["train_top1"] = right.float().mean()
         if s.adversarial_weight > 0:

@@ -81,6 +81,15 @@ def test_labelled_is_the_cross_entropy_to_one_above_the_class(x: Tensor) -> None
     torch.testing.assert_close(losses.labelled(x, y), expected)
 
 
+@given(logits(), st.floats(0, 3))
+def test_labelled_weighs_real_against_fake_apart_from_the_classes(x: Tensor, weight: float) -> None:
+    y = labels_for(x)
+    is_class = -picked(softmax(x[:, 1:]), y).log().mean()
+    is_real = -(1 - softmax(x)[:, 0]).log().mean()
+    found = losses.labelled(x, y, real_weight=weight)
+    torch.testing.assert_close(found, is_class + weight * is_real, rtol=1e-7, atol=1e-9)
+
+
 @given(logits())
 def test_supervised_never_sees_the_fake_logit(x: Tensor) -> None:
     y = labels_for(x)

@@ -363,8 +363,25 @@ def test_differences_reach_features_and_class_logits_alike() -> None:
     assert torch.equal(moving.features(x), plain.features(frame_differences(x)))
     assert moving.appearance is not None
     expected = plain(frame_differences(x))
-    expected[:, :1] += moving.appearance(x)
-    assert torch.equal(moving(x), expected)
+    fake, classes = expected[:, :1] + moving.appearance(x), expected[:, 1:]
+    torch.testing.assert_close(moving(x), torch.cat([fake, classes.log_softmax(dim=1)], dim=1))
+
+
+def test_looks_are_judged_clip_by_clip() -> None:
+    """Were they normalised over a batch, as fakes and real clips are apart, little would be left
+    to tell the two by."""
+    appearance = build_discriminator(settings("discriminator.input=difference"), K).appearance
+    assert appearance is not None
+    x = items(16, 4)
+    alone = torch.cat([appearance.train()(x[i : i + 1]) for i in range(len(x))])
+    torch.testing.assert_close(appearance(x), alone)
+
+
+def test_the_fake_logit_beside_looks_is_the_log_odds_of_being_fake() -> None:
+    network = build_discriminator(settings("discriminator.input=difference"), K).double()
+    logits = network(items(16, 4).double())
+    p_fake = logits.softmax(dim=1)[:, 0]
+    torch.testing.assert_close((p_fake / (1 - p_fake)).log(), logits[:, 0])
 
 
 @pytest.mark.parametrize("name", ["dcgan", "timm:test_resnet"])

@@ -120,8 +120,10 @@ def fake_loss(logits: Tensor) -> Tensor:
     return -logits.softmax(1)[:, 0].log().mean()
 
 
-def label_loss(logits: Tensor, y: Tensor) -> Tensor:
-    return -logits.softmax(1)[torch.arange(len(y)), y + 1].log().mean()
+def label_loss(logits: Tensor, y: Tensor, w_adv: float = 1.0) -> Tensor:
+    """p_y = (1 - p_0) p(y | real): with w_adv = 1 the cross-entropy over all logits."""
+    among_classes = logits[:, 1:].softmax(1)[torch.arange(len(y)), y]
+    return -among_classes.log().mean() + w_adv * real_loss(logits)
 
 
 def gradients(total: Tensor, network: nn.Module) -> list[Tensor]:
@@ -134,7 +136,7 @@ def assert_close(left: list[Tensor], right: list[Tensor]) -> None:
 
 
 def hand_l_d(network: Classifier, w_sup: float, w_adv: float = 1.0) -> Tensor:
-    loss = w_sup * label_loss(network(LABELLED.x), LABELLED.y) + energy(network) / N
+    loss = w_sup * label_loss(network(LABELLED.x), LABELLED.y, w_adv) + energy(network) / N
     real, fake = real_loss(network(UNLABELLED.weak)), fake_loss(network(FAKES))
     return loss + w_adv * (real + fake)
 

@@ -176,7 +176,8 @@ class Objective:
     labelled_weight: NonNegative = 1.0
     """1 is what the published codes do; num_labelled / num_unlabelled is the literal posterior."""
     adversarial_weight: NonNegative = 1.0
-    """Weight of the real and fake terms of a discriminator."""
+    """Weight of all that tells real from fake: the real and the fake term of a discriminator, and
+    within the labelled term that labelled items are real."""
     consistency_weight: NonNegative = 0.0
     """FixMatch between the weak and the strong view of unlabelled clips (Sohn et al. 2020)."""
     consistency_threshold: Fraction = 0.9

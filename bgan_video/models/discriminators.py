@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from bgan_video.models import nd
@@ -21,7 +21,8 @@ class Classifier(nn.Module):
         dropout: Probability of dropping a feature before the head.
         appearance: Where it is given, the body sees what changes from frame to frame, and this
             module, from items to `[B, 1]`, adds what the frames themselves say to the fake logit.
-            What stands still may tell real from fake, but not one class from another.
+            What stands still may tell real from fake, but not one class from another. The class
+            logits are normalised then, so that the fake logit is the log-odds of being fake.
         head_bias: Whether the head has a bias.
     """
 
@@ -50,7 +51,8 @@ class Classifier(nn.Module):
         logits = self.head(self.dropout(features))
         if self.appearance is None:
             return logits
-        return logits + F.pad(self.appearance(x), (0, logits.shape[1] - 1))
+        fake = logits[:, :1] + self.appearance(x)
+        return torch.cat([fake, logits[:, 1:].log_softmax(dim=1)], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.judge(self.features(x), x)

@@ -144,11 +144,14 @@ def _body(config: Config) -> tuple[nn.Module, int]:
 
 
 def _appearance(config: Config) -> nn.Module:
-    """From clips to one logit: half as wide as the body, since textures are easier than motion."""
+    """From clips to one logit: half as wide as the body, since textures are easier than motion.
+
+    Without batch norm: it would normalise real clips and fakes apart, and the average of what was
+    normalised is much the same for both (docs/experiments.md, 14).
+    """
     d = config.discriminator
-    body, features = dcgan_body(
-        _plan(config), config.channels, max(1, d.width // 2), d.norm, d.head
-    )
+    width = max(1, d.width // 2)
+    body, features = dcgan_body(_plan(config), config.channels, width, "none", d.head)
     return nn.Sequential(body, nn.Linear(features, 1))
 
 
