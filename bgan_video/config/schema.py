@@ -160,6 +160,8 @@ class Discriminator:
     `tensorflow` (images, the published codes' own), or `mlp` (vectors)."""
     width: Count = 64
     norm: Norm = "batch"
+    """`dcgan`. With batch norm and an average pool a body tells fakes hardly at all: they are
+    normalised apart from real items. The classes do not mind."""
     dropout: Annotated[float, Range(0, 0.95)] = 0.0
     head: Literal["pool", "flatten"] = "pool"
     """`dcgan`: average the last feature map, or read all of it as the original does."""
