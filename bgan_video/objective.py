@@ -6,8 +6,8 @@ A discriminator chain samples `exp(-N·L_D / T)` with
           - log p(θ_d) / N
 
 (w_con grows at first, and w_pre falls to 0 while Adam runs: what is sampled knows no pretext task;
-within E_sup w_adv weighs what tells real from fake, so that no weight makes real items or fakes the
-rarer kind)
+within E_sup w_adv weighs that labelled items are real, so that at a small w_adv they do not outvote
+the fakes)
 
 and a generator chain `exp(-N_g·L_G / T)` with
 
