@@ -31,6 +31,7 @@ from bgan_video.config import Data
 from bgan_video.data import layouts
 from bgan_video.data.decode import open_video, read_all
 from bgan_video.data.decoders import Decoder, openers
+from bgan_video.data.manifest import VIDEO_SUFFIXES
 from bgan_video.errors import UserError
 
 NUM_FRAMES = 16
@@ -177,7 +178,7 @@ def find(folder: str | None) -> list[Video]:
         paths = [Path(manifest.root) / item.path for item in manifest.items]
     else:
         found = sorted(Path(folder).rglob("*"))
-        paths = [path for path in found if path.suffix.lower() in layouts.VIDEO_SUFFIXES]
+        paths = [path for path in found if path.suffix.lower() in VIDEO_SUFFIXES]
     videos = [(path, len(read_all(path, size=8))) for path in paths[:NUM_FILES]]
     return [(path, length) for path, length in videos if length >= NUM_FRAMES]
 

@@ -33,6 +33,11 @@ def _labels(config: Config) -> None:
             f"data.train_on_unused is for data.layout=hmdb51, whose lists leave videos unused; "
             f"data.layout={config.data.layout} has none"
         )
+    if config.data.groups_span_classes and config.data.layout != "ucf101":
+        raise UserError(
+            f"data.groups_span_classes says what g01 of data.layout=ucf101 means; the groups of "
+            f"data.layout={config.data.layout} are known; set it to false"
+        )
     if config.is_unsupervised and config.objective.consistency_weight > 0:
         raise UserError(
             "objective.consistency_weight needs classes, and data.num_labelled=0 has none; "

@@ -80,7 +80,7 @@ class Data:
     label_seed: CountOrZero = 0
     separate_recordings: bool = False
     """Leave out of training the unlabelled videos that share a recording with a labelled one. A
-    recording is a group; in `ucf101`, which numbers them anew in each class, a class's group."""
+    recording is a group, or where each class numbers its own (`ucf101`) a class's group."""
     train_on_unused: bool = False
     """`hmdb51`: train on the videos the official lists do not use (tag 0) too, as published
     semi-supervised lists do."""
@@ -90,6 +90,9 @@ class Data:
     """Classes kept out of training, separated by commas: their test videos are the open set."""
     groups: str | None = None
     """`video_folder`: a CSV `path,group`, or a pattern whose first parenthesis is the group."""
+    groups_span_classes: bool = False
+    """`ucf101`: g01 is the same recording or person in every class. Off, g01 of another class is
+    another recording, as in UCF101; a split divides neither."""
     store: str | None = None
     """A clip store that `bgan-video prepare` fills: clips are read from it, not decoded."""
     num_workers: CountOrZero = 0

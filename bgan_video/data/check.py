@@ -15,6 +15,7 @@ from bgan_video.config import Config
 from bgan_video.data import clips, labels, layouts, splits
 from bgan_video.data.decode import BrokenVideo
 from bgan_video.data.frames import Reader, VideoFiles
+from bgan_video.data.label_lists import read_list
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest, Split
 from bgan_video.errors import UserError
 
@@ -190,8 +191,8 @@ def _label(listed: Manifest, config: Config) -> tuple[Manifest, list[str]]:
         return splits.split(listed, data, first_labels=config.compat.first_labels), []
     unlabelled = dataclasses.replace(data, label_list=None, num_labelled=0)
     manifest = splits.split(listed, unlabelled)
-    chosen, wrong_lines = labels.read_list(manifest, data)
-    return labels.use(manifest, chosen, data), wrong_lines
+    listing = read_list(manifest, data)
+    return labels.use(manifest, listing.chosen, data), listing.problems
 
 
 def _read(path: str, root: Path, reader: Reader) -> Reading:

@@ -226,7 +226,8 @@ def survey(
         if reason := too_short(read, config):
             raise UserError(f"{item.path} {reason}")
         good.append(read)
-    return manifest.replace(tuple(good)), broken
+    left_out = tuple(record.path for record in broken)
+    return dataclasses.replace(manifest, items=tuple(good), broken=left_out), broken
 
 
 def too_short(item: Item, config: Config) -> str:

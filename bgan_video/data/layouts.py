@@ -11,11 +11,11 @@ from pathlib import Path
 
 from bgan_video.config import ITEMS, Data, spatial_dims_of
 from bgan_video.data import images, motion_shapes
-from bgan_video.data.manifest import UNKNOWN, Item, Manifest, Split
+from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item, Manifest, Split
 from bgan_video.data.splits import group_folds
+from bgan_video.data.texts import read_text
 from bgan_video.errors import UserError
 
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg")
 NUM_FOLDER_FOLDS = 5
 UNLABELLED = "unlabelled"
 """The folder beside those of the classes whose videos are of no known class (`video_folder`)."""
@@ -198,8 +198,8 @@ def _class_index(file: Path) -> list[str]:
 
 def _lines(file: Path) -> Iterable[tuple[int, str]]:
     """Numbered lines that are not empty; CRLF and LF alike."""
-    text = file.read_text(encoding="utf-8")
-    return ((n, line.strip()) for n, line in enumerate(text.splitlines(), 1) if line.strip())
+    lines = enumerate(read_text(file).splitlines(), 1)
+    return ((n, line.strip()) for n, line in lines if line.strip())
 
 
 def _lists_folder(data: Data, root: Path) -> Path:
@@ -249,8 +249,8 @@ def _folder_groups(groups: str | None, paths: list[str]) -> dict[str, str]:
         file = Path(groups)
         if not file.is_file():
             raise UserError(f"data.groups={groups}: no such file")
-        with file.open(newline="", encoding="utf-8") as text:
-            listed = {row[0]: row[1] for row in csv.reader(text) if len(row) >= 2}
+        rows = csv.reader(read_text(file).splitlines())
+        listed = {row[0].strip(): row[1].strip() for row in rows if len(row) >= 2}
         absent = [p for p in paths if p not in listed]
         if absent:
             raise UserError(f"data.groups={groups} has no line '{absent[0]},<group>'")

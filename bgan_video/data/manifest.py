@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 Split = Literal["train", "validation", "test", "open"]
 
+VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg")
+
 UNKNOWN = -1
 """Label of a training video whose class nobody has said."""
 
@@ -45,7 +47,8 @@ class Item:
 class Manifest:
     """The items of a run, in a fixed order.
 
-    `open_classes` are held out of training; labels K, K + 1, … are theirs.
+    `open_classes` are held out of training; labels K, K + 1, … are theirs. `broken` are the paths
+    of listed videos that were left out because they do not read; a run's file does not have them.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Manifest:
     classes: tuple[str, ...]
     items: tuple[Item, ...]
     open_classes: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:

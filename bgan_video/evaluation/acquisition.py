@@ -107,15 +107,15 @@ class Batch:
 
 
 def suggest(
-    probabilities: Tensor, groups: Sequence[str], budget: int, generator: torch.Generator
+    probabilities: Tensor, recordings: Sequence[str], budget: int, generator: torch.Generator
 ) -> list[Choice]:
-    """The items to label next, best first; no group comes twice before every group came once.
+    """The items to label next, best first; no recording twice before every recording came once.
 
     One network cannot disagree with itself: of its items the entropy decides.
 
     Args:
         probabilities: `[S, V, K]` of every network for every item.
-        groups: Of each item: the recording or person it is from.
+        recordings: Of each item: the recording or person it is from.
         budget: How many, >= 1; all items where there are fewer.
         generator: On the CPU.
     """
@@ -125,12 +125,12 @@ def suggest(
     own = (total - batch.expected_entropy).clamp_min(0)
     worth = total if len(p) == 1 else own
     taken: Counter[str] = Counter()
-    left = set(range(len(groups)))
+    left = set(range(len(recordings)))
     chosen: list[Choice] = []
     bounds, saturated = own.clone(), len(p) == 1
     while left and len(chosen) < budget:
-        turn = min(taken[groups[i]] for i in left)
-        candidates = torch.tensor(sorted(i for i in left if taken[groups[i]] == turn))
+        turn = min(taken[recordings[i]] for i in left)
+        candidates = torch.tensor(sorted(i for i in left if taken[recordings[i]] == turn))
         index, gain = int(candidates[worth[candidates].argmax()]), None
         if not saturated:
             leader, most = batch.best(candidates, bounds)
@@ -139,6 +139,6 @@ def suggest(
                 index, gain = leader, most
                 batch.add(index)
         chosen.append(Choice(index, gain, float(own[index]), float(total[index])))
-        taken[groups[index]] += 1
+        taken[recordings[index]] += 1
         left.remove(index)
     return chosen

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import torch
 
+from bgan_video.config import Data
 from bgan_video.data.manifest import Item, Manifest
+from bgan_video.data.recordings import recording
+from bgan_video.data.texts import read_table
 from bgan_video.errors import UserError
 from bgan_video.evaluation import acquisition
 from bgan_video.evaluation.predict import Prediction
@@ -51,28 +54,30 @@ class Suggestion:
 def choose(
     items: Sequence[Item],
     prediction: Prediction,
-    classes: Sequence[str],
+    manifest: Manifest,
+    data: Data,
     budget: int,
     generator: torch.Generator,
 ) -> list[Suggestion]:
-    """At most `budget` of `items`, most informative first, every group once before any twice.
+    """At most `budget` of `items`, most informative first, every recording once before any twice.
 
     Args:
         items: Unlabelled videos.
         prediction: Of these items, by the posterior's networks.
-        classes: Names in label order.
+        manifest: Has the names of the classes.
+        data: Says which groups are recordings.
         budget: >= 1.
         generator: Of the estimate of joint information, on the CPU.
     """
-    groups = [item.group for item in items]
-    chosen = acquisition.suggest(prediction.network_probabilities, groups, budget, generator)
+    cut_from = [recording(item.label, item.group, data) for item in items]
+    chosen = acquisition.suggest(prediction.network_probabilities, cut_from, budget, generator)
     best = prediction.video_probabilities.max(dim=1)
     return [
         Suggestion(
             rank,
             items[choice.index].path,
             items[choice.index].group,
-            classes[int(best.indices[choice.index])],
+            manifest.classes[int(best.indices[choice.index])],
             float(best.values[choice.index]),
             choice.mutual_information,
             choice.gain,
@@ -115,5 +120,4 @@ def _is_filled_in(file: Path) -> bool:
     """Whether a table of suggestions holds work that must not be lost."""
     if not file.is_file():
         return False
-    with file.open(newline="", encoding="utf-8-sig") as text:
-        return any(row.get("rank") and row.get("label") for row in csv.DictReader(text))
+    return any(row.get("rank") and row.get("label") for row in read_table(file))

@@ -229,7 +229,9 @@ class TrainedRun:
         chunks = test_chunks(items, frames, self.config)
         prediction = predict(self.networks(self.answering), chunks, self.backend)
         random = rng.generator(self.config.run.seed, "suggest")
-        chosen = suggestions.choose(items, prediction, self.manifest.classes, budget, random)
+        chosen = suggestions.choose(
+            items, prediction, self.manifest, self.config.data, budget, random
+        )
         suggestions.write_csv(file or self.folder / "suggestions.csv", chosen, self.manifest)
         return chosen
 

@@ -16,8 +16,7 @@ from bgan_video.data import clips
 from bgan_video.data.decode import BrokenVideo, FrameReader, open_video
 from bgan_video.data.frames import too_short
 from bgan_video.data.images import SUFFIXES, Array, ImageError, decode
-from bgan_video.data.layouts import VIDEO_SUFFIXES
-from bgan_video.data.manifest import UNKNOWN, Item
+from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item
 from bgan_video.errors import UserError
 from bgan_video.evaluation.clips import ClipChunk, clip_views, videos_a_chunk
 from bgan_video.evaluation.predict import Networks, Prediction, entropy, predict

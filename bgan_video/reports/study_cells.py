@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from bgan_video.config import Data, load_run
+from bgan_video.data.recordings import recording
 from bgan_video.errors import UserError
 from bgan_video.reports.comparison import METRICS, number
 from bgan_video.reports.run_folder import WHOLE_LEVELS, ModelPredictions, Row, read_run, section
@@ -23,7 +25,7 @@ class PredictedItems:
     """What the cell's model says of the test items, in the manifest's order."""
 
     paths: tuple[str, ...]
-    groups: tuple[str, ...]
+    recordings: tuple[str, ...]
     judged: Judged
 
 
@@ -89,7 +91,7 @@ def _read(folder: Path, _written: int) -> FinishedRun:
         networks=None if networks is None else int(networks),
         seconds=number(run.metrics.get("seconds")),
         peak_memory_mib=number(run.metrics.get("peak_memory_mib")),
-        items=_items(predicted, run.predictions.labels, run.test_items)
+        items=_items(predicted, run.predictions.labels, run.test_items, load_run(folder).data)
         if predicted is not None and run.predictions
         else None,
     )
@@ -100,13 +102,15 @@ def _figures(level: Row) -> dict[str, float]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _items(model: ModelPredictions, labels: Any, items: list[Row]) -> PredictedItems | None:
+def _items(
+    model: ModelPredictions, labels: Any, items: list[Row], data: Data
+) -> PredictedItems | None:
     if len(items) != len(labels):
         return None
     of_true = model.probs[np.arange(len(labels)), labels]
     return PredictedItems(
         paths=tuple(str(item.get("path")) for item in items),
-        groups=tuple(str(item.get("group")) for item in items),
+        recordings=tuple(recording(item["label"], item["group"], data) for item in items),
         judged=Judged(
             right=(model.predicted == labels).astype(np.float64),
             nll=-np.log(np.maximum(of_true, _TINY)),

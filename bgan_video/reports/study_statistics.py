@@ -46,8 +46,8 @@ class Pair:
 
     fold: int
     seed: int
-    groups: tuple[str, ...]
-    """The recording of each item."""
+    recordings: tuple[str, ...]
+    """Of each item: what it was cut from."""
     own: Judged
     other: Judged
 
@@ -90,7 +90,7 @@ def paired_differences(pairs: Sequence[Pair]) -> dict[str, Interval]:
 
 def _groups(pairs: Sequence[Pair], fold: int) -> dict[str, int]:
     """The number of every recording of a fold, or of its bundle."""
-    names = sorted({name for pair in pairs if pair.fold == fold for name in pair.groups})
+    names = sorted({name for pair in pairs if pair.fold == fold for name in pair.recordings})
     order = np.random.default_rng(derive_seed("study", "bundles")).permutation(len(names))
     return {names[at]: place % MAX_GROUPS for place, at in enumerate(order)}
 
@@ -122,7 +122,7 @@ def _statistics(
     totals: dict[str, Floats] = defaultdict(lambda: np.zeros(1))
     weight: Floats = np.zeros(1)
     for pair in pairs:
-        index = np.array([groups[pair.fold][name] for name in pair.groups])
+        index = np.array([groups[pair.fold][name] for name in pair.recordings])
         drawn = _of_pair(pair, index, group_draws[pair.fold])
         for key, values in drawn.items():
             totals[key] = totals[key] + seed_draws[pair.seed] * values

@@ -106,14 +106,14 @@ def difference(own: Sequence[StudyCell], other: Sequence[StudyCell]) -> Differen
     for cell in own:
         mine, theirs = cell.run.items, others.get((cell.fold, cell.seed))
         if mine is not None and theirs is not None and mine.paths == theirs.paths:
-            pairs.append(Pair(cell.fold, cell.seed, mine.groups, mine.judged, theirs.judged))
+            pairs.append(Pair(cell.fold, cell.seed, mine.recordings, mine.judged, theirs.judged))
     if not pairs:
         return None
     return Difference(
         cells=len(pairs),
         folds=sorted({pair.fold for pair in pairs}),
         seeds=sorted({pair.seed for pair in pairs}),
-        recordings=len({(pair.fold, name) for pair in pairs for name in pair.groups}),
+        recordings=len({(pair.fold, name) for pair in pairs for name in pair.recordings}),
         figures=paired_differences(pairs),
     )
 

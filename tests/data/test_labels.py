@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
 from bgan_video.config import Data
 from bgan_video.data import layouts
+from bgan_video.data.labels import remarks
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest
 from bgan_video.data.splits import split
 from bgan_video.errors import UserError
@@ -80,6 +82,41 @@ def test_a_wrong_row_is_named(row: str, named: list[str], tmp_path: Path) -> Non
     assert all(part in message for part in named), message
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("jump/bend_4.avi,jump,", "not in this data set"),  # of another class's folder
+        ("walk/4.avi,walk,", "not in this data set"),  # unlabelled/4.avi is another video
+    ],
+)
+def test_a_folder_is_not_passed_over(row: str, said: str, tmp_path: Path) -> None:
+    assert said in refusal(table(tmp_path, row))
+
+
+def test_a_broken_video_is_passed_over_and_named(tmp_path: Path) -> None:
+    """Its label must not go to another video of that name, nor stop the run."""
+    known = tuple(i for i in WHOLE.items if i.path != "walk/walk_4.avi")
+    namesake = Item("unlabelled/walk_4.avi", UNKNOWN, "g4", "train")
+    manifest = dataclasses.replace(WHOLE, items=(*known, namesake), broken=("walk/walk_4.avi",))
+    for path in ("walk/walk_4.avi", "walk/walk_4", "videos/walk/WALK_4.avi"):
+        data = Data(
+            label_list=table(tmp_path, f"{path},walk,", "bend/bend_4.avi,bend,"),
+            validation_fraction=0,
+        )
+        found = split(manifest, data)
+        assert [i.path for i in found.labelled] == ["bend/bend_4.avi"]
+        assert f"1 videos of data.label_list do not read, and are left out: {path}" in remarks(
+            found, data
+        )
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_another_encoding_is_one_line(encoding: str, tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_bytes("path,label\nbend/bend_4.avi,bend\njump/café.avi,jump\n".encode(encoding))
+    assert re.search(r"labels\.csv:\d: not UTF-8; save the file as UTF-8", refusal(str(file)))
+
+
 def test_two_labels_for_one_video_are_refused(tmp_path: Path) -> None:
     rows = ["unlabelled/4.avi,walk,", "unlabelled/4.avi,walk,", "unlabelled/4.avi,jump,"]
     assert "labels.csv:4" in refusal(table(tmp_path, *rows))
@@ -88,6 +125,44 @@ def test_two_labels_for_one_video_are_refused(tmp_path: Path) -> None:
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
     assert "path,label" in refusal(table(tmp_path, "a,b,c", header="file,class,rank"))
+
+
+# --- a list of paths ---------------------------------------------------------------------------
+
+BLANKS = [
+    Item(f"bend/{name}", 0, name, "train")
+    for name in ("clip.mp4", "clip 2.mp4", "clip 2 3.mov", "party.mov")
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("bend/clip 2.mp4", "bend/clip 2.mp4"),
+        ("bend/clip 2", "bend/clip 2.mp4"),
+        ("bend/clip.mp4 2", "bend/clip.mp4"),
+        ("bend/clip 2 3 7", "bend/clip 2 3.mov"),
+        ("bend/clip 2.mp4 120 3", "bend/clip 2.mp4"),
+        ("bend/clip.mp4*3", "bend/clip.mp4"),
+        ("bend/party", "bend/party.mov"),
+        ("party.mov 12", "bend/party.mov"),
+        ("frames/party", "bend/party.mov"),
+    ],
+)
+def test_a_path_may_have_blanks_and_end_in_a_number(line: str, path: str, tmp_path: Path) -> None:
+    file = tmp_path / "list.txt"
+    file.write_text(line + "\n")
+    manifest = WHOLE.replace((*KNOWN, *BLANKS))
+    found = split(manifest, Data(label_list=str(file), validation_fraction=0))
+    assert [i.path for i in found.labelled] == [path]
+
+
+@pytest.mark.parametrize("line", ["bend/clip 4.mp4", "bend/clip x 2", "jump/party.mov"])
+def test_a_line_is_not_cut_until_it_fits(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "list.txt"
+    file.write_text(line + "\n")
+    with pytest.raises(UserError, match=re.escape(f"list.txt:1: {line!r} is not in this data set")):
+        split(WHOLE.replace((*KNOWN, *BLANKS)), Data(label_list=str(file)))
 
 
 def test_a_plain_list_cannot_label_a_video_of_no_known_class(tmp_path: Path) -> None:

@@ -31,7 +31,9 @@ def chosen(budget: int) -> list[Suggestion]:
     logits = 2 * torch.randn(4, len(items), 2, generator=random, dtype=torch.float64)
     p = logits.softmax(2)
     prediction = Prediction(p.mean(0), p, torch.zeros(len(items)))
-    return suggestions.choose(items, prediction, CLASSES, budget, random)
+    return suggestions.choose(
+        items, prediction, MANIFEST, Data(layout="video_folder"), budget, random
+    )
 
 
 def rows_of(file: Path) -> list[dict[str, str]]:
@@ -77,3 +79,16 @@ def test_a_run_reads_the_table_back_filled_in_or_not(tmp_path: Path) -> None:
         suggestions.write_csv(file, chosen(2), MANIFEST)
     added = {i.path for i in split(whole, data).labelled} - {i.path for i in MANIFEST.labelled}
     assert added == {rows[1]["path"]}
+
+
+@pytest.mark.parametrize(("layout", "both"), [("ucf101", True), ("video_folder", False)])
+def test_every_recording_comes_once_before_any_twice(layout: str, both: bool) -> None:
+    """Where each class numbers its own groups, g5 of another class is another recording."""
+    items = [item for item in ITEMS if item.group in ("g4", "g5")]
+    sure = torch.tensor([[0.9, 0.1], [0.8, 0.2]], dtype=torch.float64)
+    unsure = torch.tensor([[0.9, 0.1], [0.1, 0.9]], dtype=torch.float64)
+    p = torch.stack([unsure if i.group == "g5" else sure for i in items], dim=1)
+    prediction = Prediction(p.mean(0), p, torch.zeros(len(items)))
+    data = Data(layout=layout)  # type: ignore[arg-type]
+    found = suggestions.choose(items, prediction, MANIFEST, data, 2, torch.Generator())
+    assert [s.group for s in found] == (["g5", "g5"] if both else ["g5", "g4"])

@@ -50,6 +50,25 @@ def test_a_line_a_finished_cell(read_study: Callable[..., Study], undrawn: None)
     assert not {"run.name", "run.dir", "clip.size"} & set(row["settings"])
 
 
+@pytest.mark.parametrize(
+    ("data", "recordings"),
+    [
+        ({"data.layout": "ucf101"}, 24),  # person3 of another class is another one
+        ({"data.layout": "ucf101", "data.groups_span_classes": True}, 12),
+        ({"data.layout": "video_folder"}, 12),
+    ],
+)
+def test_chance_draws_recordings(
+    data: dict[str, object], recordings: int, read_study: Callable[..., Study], undrawn: None
+):
+    study = read_study(**ONE, settings={"train.steps": 300, "posterior.burn_in": 100, **data})
+    finish(study)
+    entry = written(study)[0].entry("flat", "4")
+    assert entry is not None
+    assert entry.difference is not None
+    assert entry.difference.recordings == recordings
+
+
 def test_means_errors_and_differences_are_those_of_the_lines(
     read_study: Callable[..., Study], undrawn: None
 ):
@@ -73,7 +92,7 @@ def test_means_errors_and_differences_are_those_of_the_lines(
     assert entry.figures["top1"].standard_error == pytest.approx(error)
     paired = entry.difference
     assert paired is not None
-    assert (paired.cells, paired.folds, paired.seeds, paired.recordings) == (4, [1, 2], [0, 1], 24)
+    assert (paired.cells, paired.folds, paired.seeds, paired.recordings) == (4, [1, 2], [0, 1], 48)
     expected = (top1("flat") - top1("supervised")).mean()
     assert paired.figures["top1"].estimate == pytest.approx(expected)
     reference = summary.entry("supervised", "4")

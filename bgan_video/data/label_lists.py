@@ -1,0 +1,182 @@
+"""The labelled videos that a file names: a table of a person's, or a published list."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from bgan_video.config import Data
+from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item, Manifest, Split
+from bgan_video.data.texts import read_table, read_text
+from bgan_video.errors import UserError
+
+TRAINING_FOLD = ("train", "validation")
+
+# Of a published list's line, behind the path: a frame count and a label, either, or neither.
+_NUMBER_AT_END = re.compile(r"[\s*]+-?\d+$")
+
+
+class Listed(NamedTuple):
+    """What a label list says of one part of a manifest.
+
+    Attributes:
+        chosen: Path and class of its videos.
+        problems: The wrong lines, each with its place.
+        broken: Paths that are listed and were left out because they do not read.
+    """
+
+    chosen: dict[str, int]
+    problems: list[str]
+    broken: list[str]
+
+
+class _Row(NamedTuple):
+    """A line of a list: what may be meant as a path, likeliest first, and the class it names."""
+
+    number: int
+    paths: Sequence[str]
+    name: str | None
+
+
+def read_list(manifest: Manifest, data: Data, part: Split = "train") -> Listed:
+    """The videos of one part that `data.label_list` names.
+
+    Videos of groups that were carved out for validation stay there, unlabelled.
+
+    Raises:
+        UserError: No such file, or its header is not that of a table of labels.
+    """
+    assert data.label_list is not None
+    file = Path(data.label_list)
+    if not file.is_file():
+        raise UserError(f"data.label_list={file}: no such file")
+    names = _Names(manifest, data)
+    rows = _csv_rows(file) if file.suffix.lower() == ".csv" else _list_rows(file)
+    listed = Listed({}, [], [])
+    for row in rows:
+        where = f"{file}:{row.number}"
+        try:
+            item = names.find(where, row.paths)
+            if item is None:
+                listed.broken.append(row.paths[0])
+                continue
+            known = _class(where, row.name, item, manifest)
+        except UserError as error:
+            listed.problems.append(str(error))
+            continue
+        if listed.chosen.get(item.path, known) != known:
+            listed.problems.append(f"{where}: {item.path} has another label further up")
+        elif item.split == part:
+            listed.chosen[item.path] = known
+    return listed
+
+
+def _list_rows(file: Path) -> Iterator[_Row]:
+    """The lines of a published list: `path[.avi] [frames] [label]` or `path.avi*label`.
+
+    The class comes from the path, because the published lists disagree on whether labels start at 0
+    or 1. A path may have blanks, and end in a number.
+    """
+    for number, line in enumerate(read_text(file).splitlines(), 1):
+        if line.strip():
+            paths = [line.strip()]
+            for _ in range(2):
+                paths.append(_NUMBER_AT_END.sub("", paths[-1]))
+            yield _Row(number, list(dict.fromkeys(paths)), None)
+
+
+def _csv_rows(file: Path) -> Iterator[_Row]:
+    """The rows of a table that have a label."""
+    table = read_table(file)
+    if not {"path", "label"} <= set(table.fieldnames or ()):
+        found = ", ".join(table.fieldnames or ()) or "nothing"
+        raise UserError(f"{file}:1: a CSV of labels has columns path,label; found: {found}")
+    for row in table:
+        path, name = (row["path"] or "").strip(), (row["label"] or "").strip()
+        if path and name:
+            yield _Row(table.line_num, [path], name)
+
+
+class _Names:
+    """Finds an item by its path, or by as much of it as tells it from all others.
+
+    What was left out as broken is found as well: else its name would fit another video.
+    """
+
+    def __init__(self, manifest: Manifest, data: Data) -> None:
+        self._manifest, self._data = manifest, data
+        self._items = {item.path: item for item in manifest.items}
+        self._by_name: dict[str, set[str]] = defaultdict(set)
+        everything = [*self._items, *manifest.broken]
+        for path in everything:
+            for name in (path, _with_class(path), _stem(path)):
+                self._by_name[name].add(path)
+        folders = {PurePosixPath(path).parent.name for path in everything}
+        self._folders = {name.casefold() for name in (*folders, *manifest.classes)}
+
+    def find(self, where: str, paths: Sequence[str]) -> Item | None:
+        """The item that the first of these that fits anything means; None where it is broken.
+
+        Raises:
+            UserError: It is no video of the training fold, or several.
+        """
+        found = next((fit for path in paths if (fit := self._fitting(path))), set[str]())
+        if len(found) == 1:
+            path = found.pop()
+            if path not in self._items:
+                return None
+            if self._items[path].split in TRAINING_FOLD:
+                return self._items[path]
+            what = "is a test video"
+        else:
+            what = "means several videos" if found else self._not_here(paths[0])
+        raise UserError(f"{where}: {paths[0]!r} {what} (fold {self._manifest.fold})")
+
+    def _fitting(self, path: str) -> set[str]:
+        """Paths of the data set; those of its file's name alone where no folder contradicts."""
+        folder = PurePosixPath(path).parent.name.casefold()
+        names = [path, _with_class(path)]
+        if folder not in self._folders:
+            names.append(_stem(path))
+        return next((set(fit) for name in names if (fit := self._by_name.get(name))), set[str]())
+
+    def _not_here(self, path: str) -> str:
+        if self._data.layout == "hmdb51" and not self._data.train_on_unused:
+            return "is not in this data set without data.train_on_unused=true"
+        if self._data.layout == "video_folder" and (Path(self._manifest.root) / path).is_file():
+            return "is left out, because other videos of its group are tested"
+        return "is not in this data set"
+
+
+def _class(where: str, name: str | None, item: Item, manifest: Manifest) -> int:
+    """The class a table names for an item, or the item's own."""
+    if name is None:
+        if item.label == UNKNOWN:
+            raise UserError(
+                f"{where}: {item.path} is of no known class; name it in a CSV path,label"
+            )
+        return item.label
+    if name not in manifest.classes:
+        near = difflib.get_close_matches(name, manifest.classes, n=1)
+        known = f"did you mean {near[0]}?" if near else f"known: {', '.join(manifest.classes[:9])}"
+        raise UserError(f"{where}: no class {name!r}; {known}")
+    label = manifest.classes.index(name)
+    if item.label not in (UNKNOWN, label):
+        own = manifest.classes[item.label]
+        raise UserError(f"{where}: {item.path} is labelled {name}, but its folder says {own}")
+    return label
+
+
+def _stem(path: str) -> str:
+    name = path.rsplit("/", 1)[-1].casefold()
+    fitting = (suffix for suffix in VIDEO_SUFFIXES if name.endswith(suffix))
+    return name.removesuffix(next(fitting, ""))
+
+
+def _with_class(path: str) -> str:
+    """`class/stem` of a path: file names alone may repeat from class to class."""
+    return "/".join([*path.casefold().split("/")[-2:-1], _stem(path)])
