@@ -316,6 +316,8 @@ def test_reading_settings_imports_no_torch() -> None:
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
+        (["posterior.sampler=adaptive_sghmc", "posterior.burn_in=0"], ["burn_in=0", "1 and more"]),
+        (["data.groups_span_classes=true"], ["motion_shapes", "set it to false"]),
         (["posterior.gradient_noise=0.2"], ["gradient_noise=0.2", "0..0.1"]),
         (["posterior.gradient_noise=0.05", "posterior.integrator=baoa"], ["baoa", "0..0"]),
         (

@@ -66,6 +66,11 @@ def _sampling(config: Config) -> None:
             f"posterior.schedule=cyclical: posterior.num_cycles={p.num_cycles} does not fit "
             f"into the {sampling} steps after burn-in; allowed: 1..{sampling // 5}"
         )
+    if p.sampler == "adaptive_sghmc" and p.burn_in == 0:
+        raise UserError(
+            "posterior.sampler=adaptive_sghmc learns its step sizes in burn-in, and "
+            "posterior.burn_in=0 has none; allowed: 1 and more"
+        )
     most = 0.0 if p.integrator == "baoa" else p.friction
     if p.gradient_noise > most:
         raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -37,9 +38,18 @@ def test_chunks(items: Sequence[Item], frames: Frames, config: Config) -> Iterat
     step = videos_a_chunk(config)
     for start in range(0, len(items), step):
         part = items[start : start + step]
-        views = [view for item in part for view in video_views(item, frames, config)]
+        views = (view for item in part for view in video_views(item, frames, config))
         labels = torch.tensor([item.label for item in part])
-        yield ClipChunk(torch.stack(views), labels, per_video)
+        yield ClipChunk(stacked(views, len(part) * per_video), labels, per_video)
+
+
+def stacked(views: Iterator[Tensor], count: int) -> Tensor:
+    """`count` >= 1 views of one shape as one tensor, without a second copy of all of them."""
+    first = next(views)
+    whole = first.new_empty(count, *first.shape)
+    for place, view in enumerate(chain([first], views)):
+        whole[place] = view
+    return whole
 
 
 def videos_a_chunk(config: Config) -> int:

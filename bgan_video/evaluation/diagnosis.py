@@ -15,7 +15,8 @@ from torch import Tensor
 
 from bgan_video.config import Config
 from bgan_video.evaluation.predict import Prediction, entropy
-from bgan_video.inference import effective_sample_size, split_r_hat
+from bgan_video.inference import StepSize, effective_sample_size, split_r_hat
+from bgan_video.schedule import step_sizes
 
 COLD, HOT = 0.8, 1.25
 """Kinetic temperature over target. Discretisation alone gives 1 / (1 - a/2 - h/4), 1.05 to 1.15 in
@@ -40,7 +41,8 @@ def diagnose(folder: Path, config: Config, posterior: Prediction, labels: Tensor
     """
     p = config.posterior
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    temperatures = kinetic([json.loads(line) for line in lines], p.friction)
+    log = [json.loads(line) for line in lines]
+    temperatures = kinetic(log, p.friction, step_sizes(config))
     chains = p.num_discriminators * p.num_mcmc
     functions = function_space(posterior.network_probabilities, labels, chains)
     return {
@@ -50,7 +52,9 @@ def diagnose(folder: Path, config: Config, posterior: Prediction, labels: Tensor
     }
 
 
-def kinetic(log: Sequence[Mapping[str, Any]], friction: float) -> dict[str, Any] | None:
+def kinetic(
+    log: Sequence[Mapping[str, Any]], friction: float, steps: StepSize
+) -> dict[str, Any] | None:
     """Kinetic temperature of every layer, its mean over the sampling phase, and its target.
 
     The steps at temperature 0 of a cycle are left out, and the 3 / friction steps in which the
@@ -59,20 +63,18 @@ def kinetic(log: Sequence[Mapping[str, Any]], friction: float) -> dict[str, Any]
     Args:
         log: Lines of log.jsonl.
         friction: Per step.
+        steps: Says which steps had noise.
 
     Returns:
         `target`, `median` over layers and `layers` by name, in the units of T; None where nothing
         was sampled with a momentum that had warmed up.
     """
-    usable: list[Mapping[str, Any]] = []
-    warm_from = math.inf
-    for line in log:
-        if line["phase"] != "sampling" or not line.get("temperature"):
-            warm_from = math.inf
-        elif warm_from == math.inf:
-            warm_from = line["step"] + math.ceil(3 / friction)
-        if line["step"] >= warm_from and line.get("temperatures"):
-            usable.append(line)
+
+    def is_usable(line: Mapping[str, Any]) -> bool:
+        is_warm = steps.steps_with_noise(line["step"] - 1) >= 3 / friction
+        return is_warm and bool(line.get("temperature") and line.get("temperatures"))
+
+    usable = [line for line in log if is_usable(line)]
     if not usable:
         return None
     count = len(usable)

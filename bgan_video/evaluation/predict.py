@@ -190,6 +190,7 @@ def predict_all(
     for chunk in chunks:
         for name, networks in models.items():
             parts[name].append(_predict_chunk(networks, chunk, backend))
+        del chunk  # or it would stay in memory while the next one is made
     return {name: _concatenate(found) for name, found in parts.items()}
 
 

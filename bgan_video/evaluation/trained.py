@@ -170,6 +170,7 @@ class TrainedRun:
         }
         level = self.config.item_level
         models = {m: figures(p, labels[split], level) for m, p in predictions[split].items()}
+        judged, more = self._how_judged(renormalise), dict[str, Any]()
         if split == "test":
             more = uncertainty.figures(
                 predictions, labels, self.manifest, level, answering, self.know_fakes
@@ -177,16 +178,16 @@ class TrainedRun:
             path = self.folder / "predictions" / "test.safetensors"
             _write_predictions(path, predictions["test"], labels["test"], level, self.know_fakes)
             # Last: whoever finds figures finds what they were made of.
-            self._write_metrics(models, more)
+            self._write_metrics(models, judged | more)
         record: dict[str, Any] = {
             "step": self.config.train.steps,
             "split": split,
             "samples": len({r.step for r in self.bank.records("discriminator")}),
-            "test_clips": self.config.clip.test_clips,
-            "test_crops": self.config.clip.test_crops,
-            "renormalised": renormalise,
+            **judged,
             "models": models,
         }
+        if "unfamiliar" in more:
+            record["unfamiliar"] = more["unfamiliar"]
         if self.config.samples_posterior and _BAYESIAN in predictions[split]:
             posterior = predictions[split][_BAYESIAN]
             record["diagnostics"] = diagnosis.diagnose(
@@ -240,10 +241,26 @@ class TrainedRun:
             raise UserError(f"{self.folder} used no labels: its discriminators know no classes")
 
     def _most_entropy(self) -> float | None:
-        """Where a video's total entropy becomes unfamiliar, if the run was evaluated."""
-        path = self.folder / "metrics.json"
-        metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return metrics.get("unfamiliar", {}).get("total_entropy")
+        """Where a video's total entropy becomes unfamiliar.
+
+        None where the run was not evaluated as it predicts now: with as many clips of each video,
+        and the networks as they were stored.
+        """
+        wanted = self._how_judged(renormalise=False)
+        path = self.folder / "evaluations.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        records = (json.loads(line) for line in reversed(lines))
+        fitting = (r for r in records if "unfamiliar" in r and wanted.items() <= r.items())
+        return next((r["unfamiliar"]["total_entropy"] for r in fitting), None)
+
+    def _how_judged(self, renormalise: bool) -> dict[str, Any]:
+        """Everything of an evaluation that its figures depend on."""
+        c = self.config.clip
+        return {
+            "test_clips": c.test_clips,
+            "test_crops": c.test_crops,
+            "renormalised": renormalise,
+        }
 
     def _labelled_clips(self) -> list[Tensor]:
         """The first batches of labelled clips that training saw."""

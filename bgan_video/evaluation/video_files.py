@@ -18,7 +18,7 @@ from bgan_video.data.frames import too_short
 from bgan_video.data.images import SUFFIXES, Array, ImageError, decode
 from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item
 from bgan_video.errors import UserError
-from bgan_video.evaluation.clips import ClipChunk, clip_views, videos_a_chunk
+from bgan_video.evaluation.clips import ClipChunk, clip_views, stacked, videos_a_chunk
 from bgan_video.evaluation.predict import Networks, Prediction, entropy, predict
 from bgan_video.precision import Backend
 
@@ -191,9 +191,8 @@ def _window_chunks(
     """The test clips of every window, read forwards: memory holds a chunk, not the video."""
     step = videos_a_chunk(config)
     c = config.clip
-    for first in range(0, len(places), step):
-        views: list[Tensor] = []
-        part = places[first : first + step]
+
+    def views(part: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
         for start, end in part:
             placed = clips.uniform_clips(
                 end - start, c.num_frames, c.stride, c.test_clips, c.short_clip
@@ -201,9 +200,13 @@ def _window_chunks(
             wanted = sorted({start + index for indices in placed for index in indices})
             row = {index: r for r, index in enumerate(wanted)}
             rows = [[row[start + i] for i in indices] for indices in placed]
-            views += clip_views(reader.read(wanted), rows, config)
+            yield from clip_views(reader.read(wanted), rows, config)
+
+    per_window = c.test_clips * c.test_crops
+    for first in range(0, len(places), step):
+        part = places[first : first + step]
         labels = torch.full((len(part),), UNKNOWN)
-        yield ClipChunk(torch.stack(views), labels, c.test_clips * c.test_crops)
+        yield ClipChunk(stacked(views(part), len(part) * per_window), labels, per_window)
 
 
 def _expand(paths: Sequence[Path | str], config: Config) -> Iterator[Path]:

@@ -105,6 +105,14 @@ class StepSize:
         index = step - self.burn_in
         return self.kind == "cyclical" and index >= 0 and self._is_exploring(index)
 
+    def steps_with_noise(self, step: int) -> int:
+        """How many steps after burn-in, one after the other and up to this one, had noise."""
+        index = step - self.burn_in
+        if index < 0 or self.kind != "cyclical":
+            return max(index + 1, 0)
+        place = index % self.cycle_length
+        return sum(not self._is_exploring(earlier) for earlier in range(place + 1))
+
     @property
     def _interval(self) -> int:
         return self.cycle_length if self.kind == "cyclical" else self.thinning

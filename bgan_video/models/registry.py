@@ -122,6 +122,11 @@ def build_discriminator(config: Config, num_classes: int) -> Classifier:
 
 def _body(config: Config) -> tuple[nn.Module, int]:
     d, size, dims = config.discriminator, config.clip.size, config.spatial_dims
+    if d.weights is not None and d.name in ("mlp", *_PUBLISHED_BODIES):
+        raise UserError(
+            f"discriminator.weights={d.weights}: discriminator.name={d.name} takes none; allowed "
+            f"for dcgan, torchvision's and timm's networks; set it to null"
+        )
     if d.name == "mlp" and dims == 0:
         return published.mlp_body(d.width, config.channels)
     if d.name == "dcgan" and dims != 0:

@@ -44,7 +44,8 @@ class RivalGAN(Learner):
 class MaximumLikelihoodGAN(RivalGAN):
     """The same objective with one generator and one discriminator, no prior and no noise.
 
-    Its generator makes as many fakes a step as all generators of the Bayesian GAN together.
+    Its generator makes as many fakes a step as all generators of the Bayesian GAN together; as many
+    as there are real items where the two are compared pair by pair.
 
     Args:
         config: The run's settings.
@@ -65,7 +66,8 @@ class MaximumLikelihoodGAN(RivalGAN):
             independent=False,
         )
         baseline = dataclasses.replace(config.baseline, methods=(self.model,))
-        fakes = _fakes_per_step(config)
+        pairs = config.compat.feature_matching == "huber"
+        fakes = config.train.batch_size if pairs else _fakes_per_step(config)
         train = dataclasses.replace(config.train, fake_batch_size=fakes)
         single = dataclasses.replace(config, posterior=posterior, baseline=baseline, train=train)
         self._seed = config.run.seed

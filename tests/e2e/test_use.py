@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bgan_video import cli
+from bgan_video import api, cli
 from tests.e2e import runs
 
 pytestmark = pytest.mark.e2e
@@ -75,10 +75,8 @@ def test_suggestions_are_filled_in_and_read_back(
         assert not items[row["path"]]["labelled"]
         assert row["label"] == ""
         row["label"] = Path(row["path"]).parent.name
-    groups = [row["group"] for row in asked]
-    assert len(set(groups)) == min(
-        5, len({i["group"] for i in items.values() if i["split"] == "train" and not i["labelled"]})
-    )
+    cut_from = {(Path(row["path"]).parent.name, row["group"]) for row in asked}
+    assert len(cut_from) == 5, "every class numbers its own recordings"
     with table.open("w", newline="") as text:
         writer = csv.DictWriter(text, list(rows[0]))
         writer.writeheader()
@@ -132,6 +130,25 @@ def test_an_unknown_class_cannot_be_held_out(
     assert cli.main(["train", *args]) == 2
     assert "'Fly'" in capsys.readouterr().err
     assert not (tmp_path / "bad").exists()
+
+
+def test_the_threshold_of_predict_is_that_of_the_same_clips_and_networks(
+    finished: Path, tmp_path: Path
+):
+    copied = tmp_path / "copied"
+    shutil.copytree(finished, copied)
+    plain = api.load(copied)
+    before, clips = plain._most_entropy(), plain.config.clip.test_clips
+    assert before == metrics(copied)["unfamiliar"]["total_entropy"]
+    plain.evaluate(renormalise=True)
+    renormalised = metrics(copied)
+    more = api.load(copied, [f"clip.test_clips={clips + 1}"])
+    assert more._most_entropy() is None
+    more.evaluate()
+    told = [(m["test_clips"], m["renormalised"]) for m in (renormalised, metrics(copied))]
+    assert told == [(clips, True), (clips + 1, False)]
+    assert more._most_entropy() == metrics(copied)["unfamiliar"]["total_entropy"]
+    assert api.load(copied)._most_entropy() == before
 
 
 def test_a_long_video_is_judged_window_by_window(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bgan_video.evaluation import diagnosis
-from bgan_video.inference import effective_sample_size, split_r_hat
+from bgan_video.inference import StepSize, effective_sample_size, split_r_hat
 
 
 def line(step: int, value: float, target: float = 0.5, **more: Any) -> dict[str, Any]:
@@ -26,19 +26,23 @@ def networks(seed: int, chains: int, draws: int, apart: float) -> Tensor:
     return logits.double().softmax(3).flatten(0, 1)
 
 
+def constant(burn_in: int) -> StepSize:
+    return StepSize(kind="constant", lr=0.1, total_steps=1000, burn_in=burn_in)
+
+
 LABELS = torch.arange(12) % 3
 
 
 def test_the_first_steps_of_sampling_are_left_out() -> None:
     burn_in = {"step": 10, "phase": "burn_in"}
     log = [burn_in, line(20, 0.0), line(40, 0.1), line(50, 0.4), line(60, 0.6)]
-    found = diagnosis.kinetic(log, friction=0.1)  # 30 steps from step 20 on
+    found = diagnosis.kinetic(log, 0.1, constant(20))  # 30 steps from step 20 on
     assert found == {"target": 0.5, "median": 0.75, "layers": {"a": 0.5, "b": 1.0}}
 
 
 def test_a_run_that_ends_before_momenta_are_warm_has_no_temperature() -> None:
-    assert diagnosis.kinetic([line(20, 0.1), line(49, 0.3)], friction=0.1) is None
-    assert diagnosis.kinetic([line(20, 0.1), line(50, 0.3)], friction=0.1) is not None
+    assert diagnosis.kinetic([line(21, 0.1), line(49, 0.3)], 0.1, constant(20)) is None
+    assert diagnosis.kinetic([line(21, 0.1), line(50, 0.3)], 0.1, constant(20)) is not None
 
 
 @pytest.mark.parametrize(
@@ -52,16 +56,21 @@ def test_a_run_that_ends_before_momenta_are_warm_has_no_temperature() -> None:
     ids=["nothing", "burn-in", "cold", "no momentum"],
 )
 def test_nothing_to_measure(log: list[dict[str, Any]]) -> None:
-    assert diagnosis.kinetic(log, 0.1) is None
+    assert diagnosis.kinetic(log, 0.1, constant(0)) is None
 
 
-def test_steps_that_explore_cold_do_not_count() -> None:
-    """Nor do those in which the momentum warms up after them."""
-    cycle = [line(20, 0.1), line(50, 0.5), line(60, 9.0, target=0.0)]
-    again = [line(70, 0.1), line(99, 0.2), line(100, 0.7)]
-    found = diagnosis.kinetic([*cycle, *again], 0.1)
-    assert found is not None
-    assert (found["target"], found["layers"]["a"]) == (0.5, pytest.approx(0.6))
+@pytest.mark.parametrize(("length", "warm"), [(100, []), (200, [230, 240, 430, 440])])
+def test_steps_that_explore_cold_do_not_count(length: int, warm: list[int]) -> None:
+    """Nor do those in which the momentum warms up after them, whether one of them is logged or not.
+
+    The last fifth of a cycle has noise: of 100 steps the 20 in which nothing is warm yet.
+    """
+    steps = StepSize(kind="cyclical", lr=0.1, total_steps=40 + 4 * length, burn_in=40, num_cycles=4)
+    logged = [s for s in range(10, 441, 10) if not steps.is_exploring(s - 1)]
+    found = diagnosis.kinetic([line(s, float(s in warm)) for s in logged], 0.1, steps)
+    assert (found is not None) == bool(warm)
+    if found is not None:
+        assert found["layers"]["a"] == 1
 
 
 def test_functionals_are_those_of_each_probe_video() -> None:

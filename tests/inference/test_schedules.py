@@ -78,6 +78,17 @@ def test_only_cycles_explore(schedule: StepSize):
     assert not any(schedule.is_exploring(step) for step in range(schedule.total_steps))
 
 
+@given(st.one_of(cyclical(), thinned()))
+def test_steps_with_noise_are_counted_back_to_the_last_one_without(schedule: StepSize):
+    counted = 0
+    for step in range(schedule.total_steps):
+        index = step - schedule.burn_in
+        is_noisy = index >= 0 and not schedule.is_exploring(step)
+        begins_cycle = schedule.kind == "cyclical" and index % schedule.cycle_length == 0
+        counted = (0 if begins_cycle else counted) + 1 if is_noisy else 0
+        assert schedule.steps_with_noise(step) == counted
+
+
 def test_burn_in_of_a_cyclical_schedule_does_not_explore():
     schedule = StepSize(kind="cyclical", lr=0.1, total_steps=30, burn_in=10, num_cycles=2)
     assert not any(schedule.is_exploring(step) for step in range(10))

@@ -221,3 +221,10 @@ def test_an_unknown_generator_is_refused() -> None:
     message = refusal(lambda: build_generator(chosen))
     assert "generator.name=twostream is not known for videos" in message
     assert "did you mean two_stream?" in message
+
+
+@pytest.mark.parametrize("name", ["notebook", "tensorflow"])
+def test_weights_are_not_passed_over(name: str) -> None:
+    chosen = settings(f"discriminator.name={name}", "discriminator.weights=w.pt", size=32, dims=2)
+    message = refusal(lambda: build_discriminator(chosen, K))
+    assert f"discriminator.weights=w.pt: discriminator.name={name} takes none" in message

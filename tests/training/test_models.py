@@ -317,3 +317,9 @@ def test_saved_models_go_on_bit_for_bit(saved_after: int) -> None:
     second.load_state_dict(state)
     advance(second, *range(saved_after, 6))
     assert all(map(same, everything(whole), everything(second)))
+
+
+def test_one_gan_compared_pair_by_pair_makes_as_many_fakes_as_there_are_real_items() -> None:
+    pairs = ["compat.feature_matching=huber", "objective.feature_matching_weight=1"]
+    terms = advance(only("ml_gan", *pairs, "train.fake_batch_size=4", "posterior.num_z=2"), 0)
+    assert terms["feature_matching_ml_gan"] > 0
