@@ -146,11 +146,19 @@ def check_unchanged(folder: Path, manifest: Manifest, backend: Backend) -> None:
             f"{torch.get_num_threads()}: the run goes on, but not bit for bit as it would have"
         )
     path = folder / "manifest.json"
-    if Manifest.from_json(path.read_text(encoding="utf-8")).items != manifest.items:
+    began = Manifest.from_json(path.read_text(encoding="utf-8"))
+    if began.items == manifest.items:
+        return
+    files, now = ({i.path: i.fingerprint for i in m.items} for m in (began, manifest))
+    if files == now:
         raise UserError(
-            f"the data in {manifest.root} are not those {path} was written for; "
-            f"start a new run, or bring the old files back"
+            f"the labels are not those {path} was written for; start a new run with the new ones, "
+            f"or bring the old data.label_list back"
         )
+    raise UserError(
+        f"the data in {manifest.root} are not those {path} was written for; "
+        f"start a new run, or bring the old files back"
+    )
 
 
 def _installed(name: str) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from bgan_video import config
+from bgan_video import config, precision
+from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import UserError
 from bgan_video.training import run_folder
 
@@ -47,3 +51,22 @@ def test_a_chosen_name_that_is_taken_is_refused(tmp_path: Path) -> None:
     given = config.load(None, [f"run.dir={tmp_path}", "run.name=mine"])
     with pytest.raises(UserError, match="--resume"):
         run_folder.settle(given, "demo")
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (Item("a.avi", 0, "a", "train", True, 9, "one"), None),
+        (Item("a.avi", 0, "a", "train", False, 9, "one"), "the labels are not those"),
+        (Item("a.avi", 0, "a", "train", True, 9, "two"), "the data in root are not those"),
+    ],
+)
+def test_a_run_goes_on_with_what_it_began_with(now: Item, said: str | None, tmp_path: Path) -> None:
+    began = Manifest("m", "root", 1, ("x", "y"), (Item("a.avi", 0, "a", "train", True, 9, "one"),))
+    backend = precision.resolve(config.load(None, ["run.device=cpu"]).run, 3)
+    told = {"device": "cpu", "precision": backend.precision, "threads": torch.get_num_threads()}
+    (tmp_path / "environment.json").write_text(json.dumps(told))
+    (tmp_path / "manifest.json").write_text(began.to_json())
+    refused = pytest.raises(UserError, match=said) if said else contextlib.nullcontext()
+    with refused:
+        run_folder.check_unchanged(tmp_path, began.replace((now,)), backend)
