@@ -70,10 +70,19 @@ def train(config: Config, default_name: str = "run") -> Result:
     return _finish(loop.train(run_folder.settle(config, default_name)))
 
 
-def resume(folder: Path | str) -> Result:
-    """Continue a run from its last checkpoint, to the same end it would have had."""
+def resume(folder: Path | str, overrides: Sequence[str] = ()) -> Result:
+    """Continue a run from its last checkpoint, to the same end it would have had.
+
+    Args:
+        folder: The run's.
+        overrides: Where its data are now: `data.root=…`, `data.store=…`.
+
+    Raises:
+        UserError: Another setting is given, or the data are not those the run began with.
+    """
     folder = Path(folder)
-    return _finish(loop.train(run_folder.open_config(folder), resume=folder))
+    config = run_folder.open_config(folder, overrides)
+    return _finish(loop.train(config, resume=folder), overrides)
 
 
 def sample(run: TrainedRun, count: int, out: Path) -> list[Path]:
@@ -189,8 +198,8 @@ def check_data(config: Config, read: bool = True) -> DataCheck:
     return inspect(config, read, progress)
 
 
-def _finish(folder: Path) -> Result:
-    run = load(folder)
+def _finish(folder: Path, overrides: Sequence[str] = ()) -> Result:
+    run = load(folder, overrides)
     has_figures = run.manifest.part("test") and not run.config.is_unsupervised
     models = run.evaluate("test") if has_figures else None
     return Result(folder, models, write_report(folder))

@@ -41,12 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace) -> None:
-    if options.resume and (options.config or options.overrides or options.dry_run):
-        raise UserError("--resume continues a run with its own settings; give it alone")
+    if options.resume and (options.config or options.dry_run):
+        raise UserError("--resume continues a run with its own settings; give no --config with it")
     if options.resume:
         from bgan_video import api
 
-        _say(str(api.resume(options.resume)))
+        _say(str(api.resume(options.resume, options.overrides)))
         return
     file = Path(options.config) if options.config else _default_config()
     config = config_module.load(file, options.overrides)
@@ -89,10 +89,16 @@ def _predict(options: argparse.Namespace) -> None:
     from bgan_video import api
     from bgan_video.evaluation.video_files import Unreadable
 
+    for path in options.paths:
+        if not Path(path).exists():
+            hint = "; settings stand behind --set" if "=" in path else ""
+            raise UserError(f"{path}: no such file or folder{hint}")
     run = api.load(options.run, options.set)
+    read = 0
     for record in run.predict(options.paths):
+        read += not isinstance(record, Unreadable)
         if options.json:
-            _say(json.dumps(dataclasses.asdict(record) | {"classes": run.classes}))
+            _say(json.dumps(_record(record, run.classes)))
         elif isinstance(record, Unreadable):
             _say(f"{record.path}: does not read: {record.error}")
         else:
@@ -101,6 +107,15 @@ def _predict(options: argparse.Namespace) -> None:
             for window in record.windows if len(record.windows) > 1 else []:
                 place = f"frames {window.start}-{window.end - 1}"
                 _say(f"  {place}: {_judgement(window, run.classes)}")
+    if not read:
+        raise UserError("none of the files reads")
+
+
+def _record(record: Any, classes: Sequence[str]) -> dict[str, Any]:
+    """A prediction as JSON has it: its figures, and its class by name; or why there is none."""
+    found = dataclasses.asdict(record) | {"classes": classes}
+    p = found.get("probabilities")
+    return found if p is None else {"class": classes[p.index(max(p))], **found}
 
 
 def _judgement(record: Any, classes: Sequence[str]) -> str:

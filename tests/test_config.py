@@ -97,6 +97,12 @@ def test_the_last_of_two_overrides_wins() -> None:
     assert load(None, ["run.seed=1", "run.seed=2"]).run.seed == 2
 
 
+def test_a_home_folder_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/anna")
+    found = config.load(None, ["data.root=~/videos", "run.name=~x"])
+    assert (found.data.root, found.run.name) == ("/home/anna/videos", "~x")
+
+
 def test_null_unsets_a_setting(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("data: {labels_per_class: 4}\n")
     assert load(tmp_path / "a.yaml", ["data.labels_per_class=null"]).data.labels_per_class is None

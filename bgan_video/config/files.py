@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -29,7 +29,7 @@ def load(file: Path | str | None = None, overrides: Sequence[str] = ()) -> Confi
     except (OmegaConfBaseException, YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the settings do not read: {reason}") from None
-    return from_mapping(mapping)
+    return from_mapping(_at_home(mapping))
 
 
 def load_run(folder: Path, overrides: Sequence[str] = ()) -> Config:
@@ -56,6 +56,18 @@ def to_mapping(config: Config) -> dict[str, Any]:
 def to_yaml(config: Config) -> str:
     """The resolved config as YAML; `load` gives it back."""
     return OmegaConf.to_yaml(OmegaConf.create(to_mapping(config)))
+
+
+def _at_home(settings: dict[str, Any]) -> dict[str, Any]:
+    """Paths with `~` written out, which a shell leaves as it is behind `key=`."""
+    return {key: _expanded(value) for key, value in settings.items()}
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _at_home(cast("dict[str, Any]", value))
+    is_home = isinstance(value, str) and (value == "~" or value.startswith("~/"))
+    return str(Path(value).expanduser()) if is_home else value
 
 
 def _read(file: Path | str | None) -> Any:

@@ -24,6 +24,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test", "open")
 Kind = Literal[
     "missing", "broken", "short", "duplicate", "group", "class", "label", "list", "unlisted"
 ]
+NO_CLASS = "(no known class)"
 
 
 class Reading(NamedTuple):
@@ -125,7 +126,8 @@ def inspect(
             f"data.layout={config.data.layout} has {config.items}; data check is for videos"
         )
     listed = layouts.read(config.data)
-    together, wrong_lines = _label(listed, config)
+    together, wrong = _label(listed, config)
+    kind: Kind = "list" if config.data.label_list else "label"
     chosen = {item.path: item.label for item in together.labelled}
     manifest = labels.use(together, chosen, config.data)
     reader = VideoFiles(Path(listed.root), config.data.decoder, config.load_size)
@@ -136,7 +138,7 @@ def inspect(
     traps = [
         *find_traps(manifest, readings, config),
         *(Trap("label", manifest.name, line) for line in labels.remarks(manifest, config.data)),
-        *(Trap("list", str(config.data.label_list), line) for line in wrong_lines),
+        *(Trap(kind, str(config.data.label_list or listed.name), line) for line in wrong),
         *(
             Trap("unlisted", path, "no list and no class folder has it")
             for path in layouts.unlisted(listed, config.data)
@@ -185,12 +187,18 @@ def find_traps(
 
 
 def _label(listed: Manifest, config: Config) -> tuple[Manifest, list[str]]:
-    """Split and labelled as a run would have it, with all lines of a label list that fail."""
+    """Split and labelled as a run would have it, with what does not fit: lines of a list, numbers.
+
+    Where no label can be chosen there is none, so that the counts tell why.
+    """
     data = dataclasses.replace(config.data, separate_recordings=False)
+    no_labels = dict.fromkeys(("labels_per_class", "label_fraction", "label_list"))
+    manifest = splits.split(listed, dataclasses.replace(data, **no_labels, num_labelled=0))
     if data.label_list is None:
-        return splits.split(listed, data, first_labels=config.compat.first_labels), []
-    unlabelled = dataclasses.replace(data, label_list=None, num_labelled=0)
-    manifest = splits.split(listed, unlabelled)
+        try:
+            return labels.label(manifest, data, first=config.compat.first_labels), []
+        except UserError as error:
+            return manifest, [str(error)]
     listing = read_list(manifest, data)
     return labels.use(manifest, listing.chosen, data), listing.problems
 
@@ -246,7 +254,7 @@ def _class_counts(manifest: Manifest) -> Iterator[ClassCount]:
     for label, name in enumerate((*manifest.classes, *manifest.open_classes)):
         yield ClassCount(name, labelled[label], dict(videos[label]))
     if UNKNOWN in videos:
-        yield ClassCount("(no known class)", 0, dict(videos[UNKNOWN]))
+        yield ClassCount(NO_CLASS, 0, dict(videos[UNKNOWN]))
 
 
 def _groups(manifest: Manifest) -> dict[str, dict[Split, int]]:

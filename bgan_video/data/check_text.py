@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bgan_video.data.check import SPLITS, DataCheck, Kind, Part
+from bgan_video.data.check import NO_CLASS, SPLITS, DataCheck, Kind, Part
 from bgan_video.data.manifest import Split
 
 SHOWN = 5
@@ -33,8 +33,14 @@ def _head(check: DataCheck) -> Iterator[str]:
     sizes = [sum(videos.values()) for videos in check.groups.values()]
     yield (
         f"{check.name}, fold {check.fold} ({check.root}): {check.videos:,} videos of "
-        f"{len(check.classes)} classes in {len(sizes):,} groups of {min(sizes)} to {max(sizes)}"
+        f"{sum(c.name != NO_CLASS for c in check.classes)} classes in {len(sizes):,} groups of "
+        f"{min(sizes)} to {max(sizes)}"
     )
+    if max(sizes) == 1:
+        yield (
+            "note: every video is a group of its own; if some are cut from one recording, or show "
+            "one person, say so with data.groups, or they may be on both sides of the split"
+        )
     train = check.parts["train"].videos
     yield f"labels: {check.labelled:,} of {train:,} training videos"
     if check.beside_labelled:

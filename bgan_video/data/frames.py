@@ -245,5 +245,6 @@ def _too_many(broken: list[Broken], config: Config) -> str:
     path, reason = broken[-1]
     return (
         f"broken {config.item_level} {path}: {reason}; {len(broken)} so far, allowed: "
-        f"data.max_broken={config.data.max_broken} (raise it to leave such {config.items} out)"
+        f"data.max_broken={config.data.max_broken} (raise it to leave such {config.items} out"
+        f"{'; bgan-video data check lists them all' * (config.spatial_dims == 3)})"
     )

@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from bgan_video.config import Data
 from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item, Manifest, Split
@@ -27,11 +27,14 @@ class Listed(NamedTuple):
         chosen: Path and class of its videos.
         problems: The wrong lines, each with its place.
         broken: Paths that are listed and were left out because they do not read.
+        tested: Paths in folders of a person's own that are listed and tested on, or left out
+            because their group is.
     """
 
     chosen: dict[str, int]
     problems: list[str]
     broken: list[str]
+    tested: list[str]
 
 
 class _Row(NamedTuple):
@@ -45,7 +48,9 @@ class _Row(NamedTuple):
 def read_list(manifest: Manifest, data: Data, part: Split = "train") -> Listed:
     """The videos of one part that `data.label_list` names.
 
-    Videos of groups that were carved out for validation stay there, unlabelled.
+    Videos of groups that were carved out for validation stay there, unlabelled. In folders of a
+    person's own, who cannot know which ones are tested, those are passed over as well; where there
+    is an official split, a list that names them is one of another fold.
 
     Raises:
         UserError: No such file, or its header is not that of a table of labels.
@@ -56,13 +61,16 @@ def read_list(manifest: Manifest, data: Data, part: Split = "train") -> Listed:
         raise UserError(f"data.label_list={file}: no such file")
     names = _Names(manifest, data)
     rows = _csv_rows(file) if file.suffix.lower() == ".csv" else _list_rows(file)
-    listed = Listed({}, [], [])
+    listed = Listed({}, [], [], [])
     for row in rows:
         where = f"{file}:{row.number}"
         try:
             item = names.find(where, row.paths)
-            if item is None:
+            if item == "broken":
                 listed.broken.append(row.paths[0])
+            if item == "tested":
+                listed.tested.append(row.paths[0])
+            if isinstance(item, str):
                 continue
             known = _class(where, row.name, item, manifest)
         except UserError as error:
@@ -70,6 +78,8 @@ def read_list(manifest: Manifest, data: Data, part: Split = "train") -> Listed:
             continue
         if listed.chosen.get(item.path, known) != known:
             listed.problems.append(f"{where}: {item.path} has another label further up")
+        elif item.split not in TRAINING_FOLD:
+            listed.tested.append(item.path)
         elif item.split == part:
             listed.chosen[item.path] = known
     return listed
@@ -109,6 +119,7 @@ class _Names:
 
     def __init__(self, manifest: Manifest, data: Data) -> None:
         self._manifest, self._data = manifest, data
+        self._is_own = data.layout == "video_folder"
         self._items = {item.path: item for item in manifest.items}
         self._by_name: dict[str, set[str]] = defaultdict(set)
         everything = [*self._items, *manifest.broken]
@@ -118,22 +129,24 @@ class _Names:
         folders = {PurePosixPath(path).parent.name for path in everything}
         self._folders = {name.casefold() for name in (*folders, *manifest.classes)}
 
-    def find(self, where: str, paths: Sequence[str]) -> Item | None:
-        """The item that the first of these that fits anything means; None where it is broken.
+    def find(self, where: str, paths: Sequence[str]) -> Item | Literal["broken", "tested"]:
+        """The item that the first of these that fits anything means, or why it was left out.
 
         Raises:
-            UserError: It is no video of the training fold, or several.
+            UserError: It is no video of the data set, or several, or tested on in this fold.
         """
         found = next((fit for path in paths if (fit := self._fitting(path))), set[str]())
         if len(found) == 1:
             path = found.pop()
             if path not in self._items:
-                return None
-            if self._items[path].split in TRAINING_FOLD:
+                return "broken"
+            if self._items[path].split in TRAINING_FOLD or self._is_own:
                 return self._items[path]
             what = "is a test video"
+        elif not found and self._is_own and (Path(self._manifest.root) / paths[0]).is_file():
+            return "tested"  # of no known class, and of a group that is tested
         else:
-            what = "means several videos" if found else self._not_here(paths[0])
+            what = "means several videos" if found else self._not_here()
         raise UserError(f"{where}: {paths[0]!r} {what} (fold {self._manifest.fold})")
 
     def _fitting(self, path: str) -> set[str]:
@@ -144,12 +157,9 @@ class _Names:
             names.append(_stem(path))
         return next((set(fit) for name in names if (fit := self._by_name.get(name))), set[str]())
 
-    def _not_here(self, path: str) -> str:
-        if self._data.layout == "hmdb51" and not self._data.train_on_unused:
-            return "is not in this data set without data.train_on_unused=true"
-        if self._data.layout == "video_folder" and (Path(self._manifest.root) / path).is_file():
-            return "is left out, because other videos of its group are tested"
-        return "is not in this data set"
+    def _not_here(self) -> str:
+        without = self._data.layout == "hmdb51" and not self._data.train_on_unused
+        return "is not in this data set" + " without data.train_on_unused=true" * without
 
 
 def _class(where: str, name: str | None, item: Item, manifest: Manifest) -> int:

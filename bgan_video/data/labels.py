@@ -28,7 +28,7 @@ def label(manifest: Manifest, data: Data, *, first: bool = False) -> Manifest:
             `separate_recordings` leaves no unlabelled video.
     """
     if data.label_list is not None:
-        chosen, problems, _ = read_list(manifest, data)
+        chosen, problems, *_ = read_list(manifest, data)
         if problems:
             others = len(problems) - 1
             more = f" (and {others} more such line{'s' * (others > 1)})" if others else ""
@@ -96,11 +96,16 @@ def remarks(manifest: Manifest, data: Data) -> list[str]:
         known = f"{len(bare)} of {manifest.num_classes} classes have no label"
         lines.append(f"{known}, and cannot be learnt: {', '.join(bare)}")
     if data.label_list is not None:
-        held, _, broken = read_list(manifest, data, "validation")
+        held, _, broken, tested = read_list(manifest, data, "validation")
         if held:
             lines.append(
                 f"{len(held)} {_kind(data)} of data.label_list are in validation groups, and "
                 f"their labels not trained on; data.validation_fraction=0 trains on all of the list"
+            )
+        if tested:
+            lines.append(
+                f"{len(tested)} {_kind(data)} of data.label_list are tested on in fold "
+                f"{manifest.fold}, or share a group with such, and their labels not trained on"
             )
         if broken:
             lines.append(
@@ -114,12 +119,14 @@ def _balanced(manifest: Manifest, data: Data) -> dict[str, int]:
     """Path and class: `labels_per_class`, `label_fraction`, `num_labelled`, or all."""
     order = [label_order(manifest.part("train"), k, data.label_seed) for k in _classes(manifest)]
     if data.labels_per_class is not None:
-        for name, items in zip(manifest.classes, order, strict=True):
-            if len(items) < data.labels_per_class:
-                raise UserError(
-                    f"data.labels_per_class={data.labels_per_class}: class {name} has only "
-                    f"{len(items)} training {_kind(data)}"
-                )
+        have = dict(zip(manifest.classes, map(len, order), strict=True))
+        short = [f"{name} ({n})" for name, n in have.items() if n < data.labels_per_class]
+        if short:
+            raise UserError(
+                f"data.labels_per_class={data.labels_per_class}: too few training {_kind(data)} of "
+                f"{', '.join(short[:5])}{', …' * (len(short) > 5)}; allowed: up to "
+                f"{min(have.values())}, or null to use all labels"
+            )
         return {item.path: item.label for items in order for item in items[: data.labels_per_class]}
     # Rank by rank through the classes, so that any number is as balanced as it can be and nested.
     ranks = max(map(len, order))

@@ -90,17 +90,29 @@ def _hmdb51(data: Data) -> Manifest:
 
 def _video_folder(data: Data) -> Manifest:
     root = _root(data)
-    folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    folders = sorted(
+        p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX"))
+    )
     classes = [name for name in folders if name != UNLABELLED]
+    for name in classes:
+        if name.casefold() in ("unlabeled", UNLABELLED):
+            raise UserError(
+                f"data.root={root}: the folder {name!r} would be a class; videos of no known class "
+                f"lie in {UNLABELLED!r}: rename it"
+            )
     paths = [(path, label) for label, name in enumerate(classes) for path in _videos(root, name)]
     if not paths:
         raise UserError(
-            f"data.root={root} holds no videos; looked for <class>/* with a suffix of "
-            f"{' '.join(VIDEO_SUFFIXES)}, found {_found(root)}; see datasets/video_folder.md"
+            f"data.root={root} holds no videos; looked for <class>/* with a "
+            f"suffix of {' '.join(VIDEO_SUFFIXES)}, found {_found(root)}; the classes are those of "
+            f"folders, also where data.label_list names some; see datasets/video_folder.md"
         )
     empty = set(range(len(classes))) - {label for _, label in paths}
     if empty:
-        raise UserError(f"data.root={root}: no video in class folder {classes[min(empty)]!r}")
+        raise UserError(
+            f"data.root={root}: no video in class folder {classes[min(empty)]!r}; remove the "
+            f"folder, or give it a name that begins with a dot"
+        )
     unknown = _videos(root, UNLABELLED) if UNLABELLED in folders else []
     groups = _folder_groups(data.groups, [*(path for path, _ in paths), *unknown])
     if data.fold > NUM_FOLDER_FOLDS:
@@ -120,8 +132,15 @@ def _video_folder(data: Data) -> Manifest:
 
 
 def _videos(root: Path, folder: str) -> list[str]:
-    """Paths of the videos in a folder, at any depth, relative to the root."""
-    found = (p for p in sorted((root / folder).rglob("*")) if p.suffix.lower() in VIDEO_SUFFIXES)
+    """Paths of the videos in a folder, at any depth, relative to the root.
+
+    Files that begin with a dot are a system's own (macOS puts `._clip.mp4` beside `clip.mp4`).
+    """
+    found = (
+        p
+        for p in sorted((root / folder).rglob("*"))
+        if p.suffix.lower() in VIDEO_SUFFIXES and not p.name.startswith(".")
+    )
     return [p.relative_to(root).as_posix() for p in found]
 
 
@@ -253,7 +272,10 @@ def _folder_groups(groups: str | None, paths: list[str]) -> dict[str, str]:
         listed = {row[0].strip(): row[1].strip() for row in rows if len(row) >= 2}
         absent = [p for p in paths if p not in listed]
         if absent:
-            raise UserError(f"data.groups={groups} has no line '{absent[0]},<group>'")
+            raise UserError(
+                f"data.groups={groups} has no line '{absent[0]},<group>', nor of {len(absent) - 1} "
+                f"other videos; every video needs one"
+            )
         return {p: listed[p] for p in paths}
     try:
         pattern = re.compile(groups)

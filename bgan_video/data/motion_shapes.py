@@ -262,7 +262,8 @@ def _check_free(root: Path) -> None:
     if root.is_dir() and any(root.iterdir()) and not (root / MARKER).is_file():
         raise UserError(
             f"{root} holds files that are no rendering of motion_shapes; "
-            f"give data.root a new or empty folder"
+            f"give data.root a new or empty folder; videos of your own need "
+            f"--config configs/video_folder.yaml"
         )
 
 

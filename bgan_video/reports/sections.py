@@ -54,6 +54,7 @@ def facts(folder: RunFolder) -> list[tuple[str, str]]:
         "labelled": counts.get("num_labelled"),
         "unlabelled": counts.get("num_unlabelled"),
         "test": counts.get("num_test"),
+        "judged by": _judged(folder.metrics),
         "steps": folder.metrics.get("step"),
         "time": None if seconds is None else show_seconds(seconds),
         "speed": f"{np.median(known_speed):.0f} items/s" if known_speed else None,
@@ -61,6 +62,18 @@ def facts(folder: RunFolder) -> list[tuple[str, str]]:
         "precision": environment.get("precision"),
     }
     return [(key, str(value)) for key, value in rows.items() if value is not None]
+
+
+def _judged(metrics: Row) -> str | None:
+    """The clips of each test video, which `evaluate` may have set otherwise than the run."""
+    clips, crops = number(metrics.get("test_clips")), number(metrics.get("test_crops"))
+    if clips is None or crops is None or clips * crops == 1:
+        shown = None
+    else:
+        shown = f"{clips:g} clips" + f" × {crops:g} crops" * (crops > 1)
+    if metrics.get("renormalised"):
+        return "; ".join(filter(None, [shown, "normalisation statistics taken anew"]))
+    return shown
 
 
 def show_seconds(seconds: float) -> str:

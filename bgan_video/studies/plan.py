@@ -112,6 +112,11 @@ def flat(config: Config) -> dict[str, Any]:
 def _read(file: Path, out: Path, overrides: Sequence[str]) -> Study:
     content = _load(file)
     methods = {name: _settings(f"methods.{name}", s) for name, s in _methods(content).items()}
+    for name in (name for name, own in methods.items() if not own and name not in METHODS):
+        raise UserError(
+            f"methods.{name}: neither a method ({', '.join(METHODS)}) nor, without any setting, a "
+            f"variant of bayesian_gan"
+        )
     shared = _settings("settings", content.get("settings") or {})
     label_key, label_values = _labels(content)
     folds, seeds = _numbers(content, "folds", 1), _numbers(content, "seeds", 0)

@@ -21,6 +21,8 @@ from bgan_video.files import write_atomically
 from bgan_video.precision import Backend
 from bgan_video.training import console
 
+_PLACES = ("data.root", "data.store")
+"""What may have moved since a run began."""
 _PACKAGES = ("bgan_video", "torch", "torchvision", "av", "decord", "timm", "numpy")
 
 
@@ -56,10 +58,9 @@ def _absolute(path: str | None) -> str | None:
 def _named(config: Config, default: str) -> Config:
     if config.run.name is not None:
         if config.run_dir.exists():
-            raise UserError(
-                f"{config.run_dir} exists already; continue it with --resume {config.run_dir}, "
-                f"or choose another run.name"
-            )
+            is_run = (config.run_dir / "config.yaml").is_file()
+            way = f"continue it with --resume {config.run_dir}" if is_run else "remove it"
+            raise UserError(f"{config.run_dir} exists already; {way}, or choose another run.name")
         return config
     names = [default, *(f"{default}-{number}" for number in range(2, 10_000))]
     free = next(name for name in names if not (Path(config.run.dir) / name).exists())
@@ -97,13 +98,19 @@ def create(config: Config, backend: Backend, manifest: Manifest, broken: Sequenc
     return folder
 
 
-def open_config(folder: Path) -> Config:
-    """The settings of an existing run.
+def open_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
+    """The settings of an existing run, whose data may have moved.
 
     Raises:
-        UserError: The folder is not a run's.
+        UserError: The folder is not a run's, or an override says more than where the data are.
     """
-    config = config_module.load_run(folder)
+    for key in (override.partition("=")[0] for override in overrides):
+        if key not in _PLACES:
+            raise UserError(
+                f"--resume continues a run with its own settings; {key} cannot be changed, only "
+                f"{', '.join(_PLACES)}"
+            )
+    config = config_module.load_run(folder, overrides)
     # The folder may have been moved or copied since.
     resolved = folder.resolve()
     mapping = config_module.to_mapping(config)
@@ -150,14 +157,15 @@ def check_unchanged(folder: Path, manifest: Manifest, backend: Backend) -> None:
     if began.items == manifest.items:
         return
     files, now = ({i.path: i.fingerprint for i in m.items} for m in (began, manifest))
-    if files == now:
+    other = sorted(path for path, _ in files.items() ^ now.items())
+    if not other:
         raise UserError(
             f"the labels are not those {path} was written for; start a new run with the new ones, "
             f"or bring the old data.label_list back"
         )
     raise UserError(
-        f"the data in {manifest.root} are not those {path} was written for; "
-        f"start a new run, or bring the old files back"
+        f"the data in {manifest.root} are not those {path} was written for: {other[0]} is another "
+        f"file, new or gone; start a new run, or bring the old files back"
     )
 
 

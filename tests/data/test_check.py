@@ -322,7 +322,6 @@ def test_many_traps_of_a_kind_are_counted_behind_the_first() -> None:
     [
         ("data.root=nowhere", "nowhere"),
         ("data.layout=mnist", "data check is for videos"),
-        ("data.labels_per_class=99", "labels_per_class=99"),
         ("data.fold=7", "data.fold=7"),
         ("data.fol=1", "data.fold"),
     ],
@@ -335,6 +334,28 @@ def test_what_cannot_be_checked_is_refused(
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert named in error
+
+
+def test_too_few_videos_for_the_labels_do_not_hide_the_counts(root: Path) -> None:
+    found = check.inspect(settings(root, "data.labels_per_class=99"), read=False)
+    assert found.labelled == 0
+    (trap,) = found.traps
+    assert trap.kind == "label"
+    assert "too few training videos of MoveLeft (2), MoveRight (2)" in trap.why
+    assert "up to 2, or null" in trap.why
+
+
+def test_videos_without_groups_are_asked_about(tmp_path: Path) -> None:
+    for number in range(6):
+        for name in ("a", "b", "unlabelled"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / f"{number}.avi").write_bytes(bytes([number]) * (1 + len(name)))
+    wanted = ["data.layout=video_folder", "data.labels_per_class=null"]
+    said = check_text.text(check.inspect(settings(tmp_path, *wanted), read=False))
+    assert "18 videos of 2 classes in 18 groups" in said
+    assert "every video is a group of its own" in said
+    grouped = check.inspect(settings(tmp_path, *wanted, r"data.groups='/(\d)'"), read=False)
+    assert "every video is a group of its own" not in check_text.text(grouped)
 
 
 def test_a_refusal_needs_no_file_read(root: Path) -> None:

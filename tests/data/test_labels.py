@@ -127,6 +127,34 @@ def test_missing_columns_are_named(tmp_path: Path) -> None:
     assert "path,label" in refusal(table(tmp_path, "a,b,c", header="file,class,rank"))
 
 
+def test_of_ones_own_videos_those_that_are_tested_are_passed_over(tmp_path: Path) -> None:
+    """Nobody can know which ones are; of an official split it is the list of another fold."""
+    root = tmp_path / "videos"
+    for name in ("bend", "walk", "unlabelled"):
+        (root / name).mkdir(parents=True)
+        for person in range(10):
+            (root / name / f"p{person}_{name}.avi").touch()
+    rows = [f"bend/p{p}_bend.avi,bend,\nunlabelled/p{p}_unlabelled.avi,walk," for p in range(10)]
+    data = Data(
+        layout="video_folder",
+        root=str(root),
+        groups=r"(p\d+)_",
+        label_list=table(tmp_path, *rows),
+        validation_fraction=0.2,
+    )
+    found = split(layouts.read(data), data)
+    tested, held = (
+        {i.group for i in found.part("test")},
+        {i.group for i in found.part("validation")},
+    )
+    # A group with a video of no known class does not validate.
+    assert (len(tested), held) == (2, set())
+    assert len(found.labelled) == 16
+    assert {i.group for i in found.labelled}.isdisjoint(tested)
+    (line,) = remarks(found, data)
+    assert line.startswith("4 videos of data.label_list are tested on in fold 1")
+
+
 # --- a list of paths ---------------------------------------------------------------------------
 
 BLANKS = [

@@ -11,7 +11,7 @@ import pytest
 
 from bgan_video.config import Data
 from bgan_video.data import layouts
-from bgan_video.data.manifest import Manifest
+from bgan_video.data.manifest import VIDEO_SUFFIXES, Manifest
 from bgan_video.errors import UserError
 
 CLASSES = ["1 Bend", "2 HandstandPushups"]
@@ -284,6 +284,26 @@ def test_a_csv_without_a_video_names_it(tmp_path: Path) -> None:
 def test_a_class_folder_without_videos_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "'empty'" in refusal("video_folder", touch(tmp_path, "a/1.mp4"))
+
+
+@pytest.mark.parametrize("name", ["unlabeled", "Unlabelled"])
+def test_a_misspelt_folder_of_strangers_is_no_class(name: str, tmp_path: Path) -> None:
+    message = refusal("video_folder", touch(tmp_path, *FOLDER, f"{name}/1.mp4"))
+    assert f"the folder '{name}' would be a class" in message
+    assert "rename it" in message
+
+
+def test_what_a_system_leaves_in_folders_is_no_video(tmp_path: Path) -> None:
+    root = touch(tmp_path, *FOLDER, "a/._1.mp4", "__MACOSX/a/._1.mp4", ".cache/1.mp4")
+    found = read("video_folder", root)
+    assert len(found.items) == sum(path.endswith(VIDEO_SUFFIXES) for path in FOLDER)
+    assert not any("._" in item.path for item in found.items)
+
+
+def test_videos_beside_each_other_are_told_of_class_folders(tmp_path: Path) -> None:
+    message = refusal("video_folder", touch(tmp_path, "1.mp4", "2.mp4"))
+    assert "holds no videos; looked for <class>/*" in message
+    assert "the classes are those of folders" in message
 
 
 def test_a_folder_has_no_sixth_fold(tmp_path: Path) -> None:

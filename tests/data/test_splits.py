@@ -200,7 +200,9 @@ def test_classes_do_not_pick_the_same_recordings() -> None:
 
 def test_a_class_with_too_few_videos_is_named() -> None:
     items = [item for item in WHOLE.items if item.label != 2] + [video(2, 9, 1), video(2, 10, 1)]
-    with pytest.raises(UserError, match=r"data\.labels_per_class=3: class walk has only 2"):
+    with pytest.raises(
+        UserError, match=r"data\.labels_per_class=3: too few training videos of walk \(2\)"
+    ):
         split(manifest(items), Data(labels_per_class=3, validation_fraction=0.0))
 
 

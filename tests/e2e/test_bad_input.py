@@ -30,7 +30,7 @@ def refuse(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("posterior.temprature=1", ["posterior.temprature", "posterior.temperature"]),
         ("run.precision=fp8", ["run.precision", "fp8", "bf16"]),
         ("run.precision=fp16", ["run.precision=fp16", "CUDA"]),
-        ("data.labels_per_class=99", ["labels_per_class=99", "only"]),
+        ("data.labels_per_class=99", ["labels_per_class=99", "up to 3"]),
         ("data.fold=9", ["data.fold=9", "trainlist01.txt"]),
         ("clip.size=33", ["clip.size=33", "32"]),
         ("clip.num_frames=9", ["clip.num_frames=9", "8"]),

@@ -162,6 +162,18 @@ def test_resuming_a_finished_run_changes_nothing(
     assert runs.log(finished) == before[1]
 
 
+def test_a_run_whose_data_moved_is_resumed_where_they_are(
+    finished: Path, small_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    moved = Path(shutil.copytree(small_videos, tmp_path / "moved"))
+    before = (finished / "metrics.json").read_text()
+    assert cli.main(["train", "--resume", str(finished), f"data.root={moved}"]) == 0
+    assert (finished / "metrics.json").read_text() == before
+    min(moved.glob("*/*.avi")).write_bytes(b"other")
+    assert cli.main(["train", "--resume", str(finished), f"data.root={moved}"]) == 2
+    assert f"{min(moved.glob('*/*.avi')).name}" in capsys.readouterr().err
+
+
 def test_another_number_of_workers_gives_the_same_run(
     finished: Path, small_videos: Path, tmp_path: Path
 ):

@@ -151,6 +151,19 @@ def test_the_threshold_of_predict_is_that_of_the_same_clips_and_networks(
     assert api.load(copied)._most_entropy() == before
 
 
+def test_what_cannot_be_predicted_is_no_success(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    for path, said in (("nowhere.avi", "no such file"), ("run.device=cpu", "behind --set")):
+        assert cli.main(["predict", str(finished), path]) == 2
+        assert said in capsys.readouterr().err
+    (tmp_path / "broken.avi").write_bytes(b"no video")
+    assert cli.main(["predict", str(finished), str(tmp_path / "broken.avi"), "--json"]) == 2
+    told = capsys.readouterr()
+    assert json.loads(told.out)["error"]
+    assert "none of the files reads" in told.err
+
+
 def test_a_long_video_is_judged_window_by_window(
     finished: Path, small_videos: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -158,6 +171,8 @@ def test_a_long_video_is_judged_window_by_window(
     assert cli.main(["predict", str(finished), str(video), "--json"]) == 0
     (record,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert len(record["windows"]) > 1
+    p = record["probabilities"]
+    assert record["class"] == record["classes"][p.index(max(p))]
     assert record["unfamiliar"] is (
         record["total_entropy"] > metrics(finished)["unfamiliar"]["total_entropy"]
     )
@@ -178,6 +193,8 @@ def test_statistics_may_be_taken_anew(
     stored = metrics(finished)["models"]
     assert anew["bayesian"]["video"]["nll"] != stored["bayesian"]["video"]["nll"]
     assert '"renormalised": true' in (copied / "evaluations.jsonl").read_text()
+    assert "normalisation statistics taken anew" in (copied / "report.html").read_text()
+    assert "normalisation statistics taken anew" not in (finished / "report.html").read_text()
 
 
 def test_a_run_without_a_gan_answers_all_questions(

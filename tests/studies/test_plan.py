@@ -112,6 +112,7 @@ def test_any_other_name_is_a_variant_of_the_bayesian_gan_unless_it_says_otherwis
         ({"methods": {"supervised": {"data.fold": 2}}}, ["methods.supervised", "data.fold"]),
         ({"methods": {"supervised": {METHOD_LIST: ["a", "b"]}}}, [METHOD_LIST, "one method"]),
         ({"methods": {"../up": {}}}, ["../up"]),
+        ({"methods": {"supervisd": {}}}, ["methods.supervisd", "supervised", "variant"]),
         ({"labels": {"data.labels": [1]}}, ["data.labels", "data.labels_per_class"]),
         ({"labels": {"data.labels_per_class": 4}}, ["data.labels_per_class=4", "list"]),
         ({"labels": {"data.labels_per_class": [4, 4]}}, ["4 is there twice"]),

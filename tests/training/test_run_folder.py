@@ -49,7 +49,10 @@ def test_a_run_without_a_name_gets_the_next_free_one(tmp_path: Path) -> None:
 def test_a_chosen_name_that_is_taken_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     given = config.load(None, [f"run.dir={tmp_path}", "run.name=mine"])
-    with pytest.raises(UserError, match="--resume"):
+    with pytest.raises(UserError, match="exists already; remove it, or"):
+        run_folder.settle(given, "demo")
+    (tmp_path / "mine" / "config.yaml").touch()
+    with pytest.raises(UserError, match=f"exists already; continue it with --resume {tmp_path}"):
         run_folder.settle(given, "demo")
 
 
