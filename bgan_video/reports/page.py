@@ -36,7 +36,7 @@ def write_report(run_dir: Path) -> Path:
 
 def render(folder: RunFolder) -> str:
     """The page as text."""
-    return environment().get_template("template.html").render(collect(folder))
+    return environment().get_template("report.html").render(collect(folder))
 
 
 def environment() -> Environment:
