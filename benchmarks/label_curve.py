@@ -14,12 +14,14 @@ import argparse
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from bgan_video import api, config
 from bgan_video.evaluation.trained import TrainedRun
+from bgan_video.files import append_line
 
 STRATEGIES = ("suggest", "random")
 COLORS = {"suggest": "#0072B2", "random": "#D55E00"}
@@ -38,6 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
         plot(options.out)
         return
     options.out.mkdir(parents=True, exist_ok=True)
+    curve = options.out / "curve.jsonl"
+    written = {(row["seed"], row["strategy"], row["round"]) for row in read(curve)}
     for strategy in STRATEGIES:
         labels: list[str] = []  # the first round's labels are those of labels_per_class
         for index in range(options.rounds + 1):
@@ -47,8 +51,12 @@ def main(arguments: list[str] | None = None) -> None:
             video = figures["models"]["bayesian"]["video"]
             row = {"seed": options.seed, "strategy": strategy, "round": index, **video}
             row["num_labelled"] = figures["data"]["num_labelled"]
-            with (options.out / "curve.jsonl").open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            if (options.seed, strategy, index) not in written:
+                append_line(curve, row)
+
+
+def read(curve: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in curve.read_text().splitlines()] if curve.is_file() else []
 
 
 def train(options: argparse.Namespace, strategy: str, index: int, labels: list[str]) -> TrainedRun:
@@ -89,7 +97,7 @@ def write_labels(file: Path, paths: list[str]) -> None:
 
 def plot(out: Path) -> None:
     """Mean and standard error over seeds of test top-1 and NLL against the number of labels."""
-    rows = [json.loads(line) for line in (out / "curve.jsonl").read_text().splitlines()]
+    rows = read(out / "curve.jsonl")
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     for ax, key, title in zip(
         figure.subplots(1, 2), ("top1", "nll"), ("test top-1", "test NLL (nats)"), strict=True

@@ -4,7 +4,9 @@ A batch is chosen greedily for the mutual information between all its labels and
 items that would tell the same are not both chosen, as they would be by their own information.
 
 With S stored networks no batch can tell more than log S nats: which of the networks it was. Where
-the next item adds next to nothing to the batch, the rest is ranked by its own mutual information.
+the next item adds next to nothing to the batch, the rest is drawn, in proportion to each item's own
+mutual information (PowerBALD, Kirsch et al. 2021, arXiv:2106.12059): the largest ones alone would
+be many videos of the same few classes.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ MAX_CONFIGURATIONS = 2048
 SATURATED = 0.01
 """Nats. Below this an item's gain is lost in the sampling error of the conditional entropy."""
 _BLOCK = 32
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Choice:
     Attributes:
         index: Of the item.
         gain: Information its label adds to the labels of the items chosen before it; None where
-            the networks were told apart already and its own information decided.
+            the networks were told apart already and it was drawn.
         mutual_information: Between its label and the weights (BALD).
         entropy: Of its posterior-mean probabilities.
     """
@@ -111,7 +114,10 @@ def suggest(
 ) -> list[Choice]:
     """The items to label next, best first; no recording twice before every recording came once.
 
-    One network cannot disagree with itself: of its items the entropy decides.
+    Where items are drawn, it is without replacement: the largest of `log worth + Gumbel noise`, one
+    draw of noise an item, is an item drawn in proportion to its worth, the next largest one of the
+    rest (Yellott 1977). One network cannot disagree with itself: the worth of its items is their
+    entropy.
 
     Args:
         probabilities: `[S, V, K]` of every network for every item.
@@ -123,7 +129,9 @@ def suggest(
     batch = Batch(p, generator)
     total = torch.special.entr(p.mean(0)).sum(1)
     own = (total - batch.expected_entropy).clamp_min(0)
-    worth = total if len(p) == 1 else own
+    worth = (total if len(p) == 1 else own).clamp_min(_TINY)
+    uniform = torch.rand(len(worth), generator=generator, dtype=torch.float64)
+    drawn = worth.log() - (-uniform.clamp_min(_TINY).log()).log()
     taken: Counter[str] = Counter()
     left = set(range(len(recordings)))
     chosen: list[Choice] = []
@@ -131,7 +139,7 @@ def suggest(
     while left and len(chosen) < budget:
         turn = min(taken[recordings[i]] for i in left)
         candidates = torch.tensor(sorted(i for i in left if taken[recordings[i]] == turn))
-        index, gain = int(candidates[worth[candidates].argmax()]), None
+        index, gain = int(candidates[drawn[candidates].argmax()]), None
         if not saturated:
             leader, most = batch.best(candidates, bounds)
             saturated = most < SATURATED
