@@ -162,7 +162,9 @@ def _sample(options: argparse.Namespace) -> None:
         raise UserError("--extractor names the features of --quality; give both")
     run = api.load(options.run, options.overrides)
     if options.quality:
-        found = api.measure(run, api.load(options.extractor) if options.extractor else None)
+        where = [override for override in options.overrides if override.startswith("run.")]
+        judge = api.load(options.extractor, where) if options.extractor else None
+        found = api.measure(run, judge)
         write_report(run.folder)
         _say(json.dumps(dataclasses.asdict(found), indent=2))
         return

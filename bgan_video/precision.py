@@ -12,6 +12,7 @@ import resource
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -39,9 +40,17 @@ class Backend:
         """The same backend for networks that are stepped, and may overflow, apart from others."""
         return dataclasses.replace(self, scaler=_scaler(self.device.type, self.precision))
 
+    def forget_peak_memory(self) -> None:
+        """Begin to measure anew, where it can be: on CUDA."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
     @property
     def peak_memory_mib(self) -> float:
-        """The most memory that was ever in use: of tensors on CUDA, of the whole process on CPU."""
+        """The most memory in use since the process began, of tensors on CUDA since it was forgot.
+
+        On a CPU it is that of the whole process.
+        """
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 2**20
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -63,15 +72,25 @@ def resolve(run: Run, spatial_dims: SpatialDims) -> Backend:
         spatial_dims: Of the items; 3 for clips.
 
     Raises:
-        UserError: CUDA where there is none, fp16 on a CPU, or bf16 on a CPU for clips.
+        UserError: CUDA where there is none, fp16 on a CPU, bf16 on a CPU for clips or on a GPU
+            without it.
     """
-    available = torch.cuda.is_available()
-    name = run.device if run.device != "auto" else ("cuda" if available else "cpu")
-    if name == "cuda" and not available:
+    name = "cuda" if on_cuda(run) else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
         raise UserError("run.device=cuda, but this machine has no CUDA device; allowed: auto, cpu")
     precision = run.precision
-    if precision == "auto":
-        precision = "bf16" if name == "cuda" else "fp32"
+    if name == "cuda":
+        # Emulated, as on a T4, its convolutions are slow or missing.
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        if precision == "bf16" and not has_bf16:
+            raise UserError("run.precision=bf16, but this GPU has none; allowed: auto, fp16, fp32")
+        if precision == "auto":
+            precision = "bf16" if has_bf16 else "fp16"
+        # Else convolutions in fp32 would be TF32, with 10 bits of mantissa.
+        cudnn: Any = torch.backends.cudnn  # whose stub has no `conv`
+        cudnn.conv.fp32_precision = "ieee"
+    elif precision == "auto":
+        precision = "fp32"
     if name == "cpu" and precision == "fp16":
         allowed = "auto, fp32" if spatial_dims == 3 else "auto, fp32, bf16"
         raise UserError(f"run.precision=fp16 needs CUDA; allowed on CPU: {allowed}")
@@ -88,6 +107,11 @@ def resolve(run: Run, spatial_dims: SpatialDims) -> Backend:
     elif name == "cuda":
         torch.backends.cudnn.benchmark = True
     return Backend(torch.device(name), precision, _scaler(name, precision))
+
+
+def on_cuda(run: Run) -> bool:
+    """Whether a run computes on a GPU, where there is one."""
+    return run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
 
 
 def _scaler(device: str, precision: str) -> torch.amp.GradScaler:

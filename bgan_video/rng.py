@@ -45,6 +45,7 @@ class Generators:
     def __init__(self, seed: int, device: torch.device | str) -> None:
         self._seed = seed
         self._device = device
+        self._on_cuda = torch.device(device).type == "cuda"
         self._generators: dict[str, torch.Generator] = {}
 
     def __getitem__(self, name: str) -> torch.Generator:
@@ -56,20 +57,18 @@ class Generators:
         """The state of every generator drawn from so far, and of torch's own (used by dropout)."""
         states = {name: g.get_state() for name, g in self._generators.items()}
         states["torch"] = torch.get_rng_state()
-        if torch.cuda.is_available():
+        if self._on_cuda:
             states["torch.cuda"] = torch.cuda.get_rng_state()
         return states
 
     def load_state_dict(self, states: dict[str, torch.Tensor]) -> None:
         """Continue every sequence from a saved state."""
         for name, saved in states.items():
-            state = (
-                saved.cpu()
-            )  # where generators want it, whatever device the checkpoint was read to
+            state = saved.cpu()  # where generators want it
             if name == "torch":
                 torch.set_rng_state(state)
             elif name == "torch.cuda":
-                if torch.cuda.is_available():
+                if self._on_cuda:
                     torch.cuda.set_rng_state(state)
             else:
                 self[name].set_state(state)

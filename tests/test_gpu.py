@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import get_args
@@ -67,6 +68,53 @@ def test_every_method_trains_in_half_precision(precision: str, small_videos: Pat
         losses = torch.tensor([line[method] for line in lines])
         assert losses.isfinite().all(), method
         assert losses.std() > 0, method
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_resumed_run_ends_where_the_run_would_have(
+    precision: str, small_videos: Path, tmp_path: Path
+):
+    """Two loading processes, pinned memory; fp32 without TF32."""
+    more = [f"run.precision={precision}", "data.num_workers=2", "run.deterministic=true"]
+    args = runs.arguments(small_videos, tmp_path, "whole", *more, "train.checkpoint_every=4")
+    assert cli.main(["train", *args]) == 0
+    assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    shutil.copytree(whole, again)
+    max((again / "checkpoints").glob("step_*.pt")).unlink()
+    (again / "posterior" / "finished.json").unlink()
+    assert cli.main(["train", "--resume", str(again)]) == 0
+    last, before = runs.log(again)[-1], runs.log(whole)[-1]
+    assert last["step"] == before["step"]
+    assert last["loss_d"] == pytest.approx(before["loss_d"], rel=1e-2)
+    for optimizer in _adam_states(again):
+        assert all(state["step"].device.type == "cpu" for state in optimizer.values())
+
+
+def _adam_states(run: Path) -> list[dict]:
+    """Adam's states in the last checkpoint, as they were saved."""
+    saved = torch.load(max((run / "checkpoints").glob("step_*.pt")), weights_only=True)
+    found, open_ = [], [saved]
+    while open_:
+        value = open_.pop()
+        if isinstance(value, dict):
+            if "param_groups" in value and any("exp_avg" in s for s in value["state"].values()):
+                found.append(value["state"])
+            open_ += value.values()
+        elif isinstance(value, list | tuple):
+            open_ += value
+    return found
+
+
+def test_evaluation_with_statistics_taken_anew_and_features_of_another_device(
+    small_videos: Path, tmp_path: Path
+):
+    args = runs.arguments(small_videos, tmp_path, "run", "run.precision=bf16")
+    assert cli.main(["train", *args]) == 0
+    run = str(tmp_path / "run")
+    assert cli.main(["evaluate", run, "--renormalise"]) == 0
+    assert cli.main(["sample", run, "--quality", "--extractor", run, "run.device=cpu",
+                     "run.precision=fp32"]) == 0  # fmt: skip
 
 
 def test_a_step_whose_gradients_overflow_adds_no_noise():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 from bgan_video import precision
 from bgan_video.config import Run
 from bgan_video.errors import UserError
+from bgan_video.rng import Generators
 
 
 @pytest.fixture
@@ -31,6 +33,53 @@ def test_what_a_cpu_computes_in(asked: Any, given: str) -> None:
     assert backend.device == torch.device("cpu")
     assert backend.precision == given
     assert not backend.scaler.is_enabled()
+
+
+@pytest.fixture
+def _convolutions() -> Iterator[None]:
+    before = torch.backends.cudnn.conv.fp32_precision
+    yield
+    torch.backends.cudnn.conv.fp32_precision = before
+
+
+@pytest.mark.usefixtures("_convolutions")
+@pytest.mark.filterwarnings("ignore:.*GradScaler")
+@pytest.mark.parametrize(
+    ("has_bf16", "asked", "given"),
+    [
+        (True, "auto", "bf16"),
+        (False, "auto", "fp16"),
+        (False, "fp16", "fp16"),
+        (False, "bf16", None),
+        (False, "fp32", "fp32"),
+    ],
+)
+def test_a_gpu_computes_in_what_it_has(
+    has_bf16: bool, asked: Any, given: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
+    for name in ("deterministic", "benchmark"):
+        monkeypatch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
+    if given is None:
+        assert "this GPU has none; allowed: auto, fp16, fp32" in refusal(precision=asked)
+        return
+    backend = precision.resolve(Run(precision=asked), 3)
+    assert (backend.device.type, backend.precision) == ("cuda", given)
+    assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+
+
+@pytest.mark.parametrize(
+    ("device", "available", "expected"),
+    [("cpu", True, False), ("auto", True, True), ("auto", False, False), ("cuda", False, True)],
+)
+def test_a_run_on_the_cpu_leaves_a_gpu_alone(
+    device: Any, available: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    assert precision.on_cuda(Run(device=device)) is expected
+    if device == "cpu":  # nor does its random state ask for one
+        assert set(Generators(0, "cpu").state_dict()) == {"torch"}
 
 
 @pytest.mark.usefixtures("_no_cuda")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from bgan_video import rng
+from bgan_video import precision, rng
 from bgan_video.config import Config
 from bgan_video.data import clips
 from bgan_video.data.decode import BrokenVideo
@@ -174,7 +174,7 @@ def _load(dataset: Dataset[Batch], size: int, first: int, config: Config) -> Ite
         batch_sampler=([b * size + i for i in range(size)] for b in count(first)),
         num_workers=workers,
         timeout=config.data.worker_timeout if workers else 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=precision.on_cuda(config.run),
         generator=torch.Generator(),  # its own, so that torch's global one is left alone
     )
     return iter(loader)

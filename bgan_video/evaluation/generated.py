@@ -76,10 +76,10 @@ def measure(run: TrainedRun, extractor: TrainedRun | None = None) -> Quality:
     config = dataclasses.replace(run.config, clip=one_clip)
     items = rng.shuffled(run.manifest.part("test"), config.run.seed, "quality")[: 2 * MAX_COUNT]
     chunks = test_chunks(items, run.frames(items), config)
-    real = features(network, (x for c in chunks for x in c.clips.split(BATCH)), run.backend)
+    real = features(network, (x for c in chunks for x in c.clips.split(BATCH)), judge.backend)
     each = math.ceil(len(items) / 2 / len(run.bank.records("generator")))
     made = torch.cat([x for _, x in generate(run, each)])
-    fake = features(network, made.split(BATCH), run.backend)
+    fake = features(network, made.split(BATCH), judge.backend)
     found = quality(real, fake, _name(judge), rng.generator(config.run.seed, "quality"))
     text = json.dumps(dataclasses.asdict(found), indent=2) + "\n"
     write_atomically(run.folder / "quality.json", text)

@@ -6,6 +6,7 @@ not logits, because a mixture of predictive distributions is a distribution's me
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -188,6 +189,8 @@ def predict_all(
     """The posterior predictive of several models; every chunk is decoded once for all of them."""
     parts: dict[str, list[Prediction]] = {name: [] for name in models}
     for chunk in chunks:
+        # Once, not once a network.
+        chunk = dataclasses.replace(chunk, clips=chunk.clips.to(backend.device))
         for name, networks in models.items():
             parts[name].append(_predict_chunk(networks, chunk, backend))
         del chunk  # or it would stay in memory while the next one is made
@@ -205,7 +208,7 @@ def _predict_chunk(
     for network in networks:
         with backend.autocast():
             batches = chunk.clips.split(_BATCH)
-            logits = torch.cat([network(x.to(backend.device)) for x in batches])
+            logits = torch.cat([network(x) for x in batches])
         p = losses.class_probabilities(logits).double().cpu()  # [V·n, K]
         fake = losses.log_fake(logits).double().exp().cpu()
         clip_sum = clip_sum + p

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bgan_video import rng
 from bgan_video.config import Config
+from bgan_video.errors import UserError
 from bgan_video.inference import SGHMC, SGLD, AdaptiveSGHMC, kinetic_temperature
 from bgan_video.inference.sampler import Sampler, standard_normal
 from bgan_video.precision import Backend
@@ -135,6 +136,11 @@ class Chain(Generic[N]):
     def _start_sampling(self) -> None:
         assert self._sampler is not None, "a chain without a posterior does not sample"
         if isinstance(self._sampler, AdaptiveSGHMC):
+            if not self._sampler.state:
+                raise UserError(
+                    "posterior.sampler=adaptive_sghmc has seen no gradient in burn-in: every step "
+                    "overflowed in fp16; try a longer posterior.burn_in, or run.precision=bf16"
+                )
             self._sampler.freeze()
         self.optimizer = self._sampler
 

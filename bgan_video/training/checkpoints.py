@@ -25,8 +25,11 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
         obsolete.unlink()
 
 
-def load_latest(folder: Path, device: torch.device) -> dict[str, Any] | None:
+def load_latest(folder: Path) -> dict[str, Any] | None:
     """The newest checkpoint that reads, or None where there is none at all.
+
+    On the CPU, wherever it was made: whoever loads a state copies it to where it belongs, and
+    Adam's step counts belong there.
 
     Raises:
         UserError: There are checkpoints, and none of them reads.
@@ -34,7 +37,7 @@ def load_latest(folder: Path, device: torch.device) -> dict[str, Any] | None:
     paths = _all(folder)
     for path in reversed(paths):
         try:
-            return torch.load(path, map_location=device, weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             console.say(f"{path} does not read ({error}); trying the one before")
     if paths:

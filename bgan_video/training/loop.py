@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
         UserError: Data, device or settings do not go together.
     """
     backend = precision.resolve(config.run, config.spatial_dims)
+    backend.forget_peak_memory()
     network_sizes(config, num_classes=2)  # a mistake shows before the data are read
     manifest, broken, frames = run_folder.prepare_data(config)
     unlabelled_items, labelled_items = manifest.part("train"), manifest.labelled
@@ -116,7 +118,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
 
 def _restore(folder: Path, models: Models, bank: SampleBank) -> int:
     """Go back to the last checkpoint; what was written after it will be written again."""
-    state = checkpoints.load_latest(folder / "checkpoints", models.backend.device)
+    state = checkpoints.load_latest(folder / "checkpoints")
     step = 0
     if state is not None:
         step = state.pop("step")
@@ -164,9 +166,15 @@ def _phase(chains: Trainer) -> dict[str, Any]:
 
 
 def _mean_temperatures(chains: Sequence[Chain[Any]]) -> dict[str, float]:
-    """Of each parameter tensor, over chains; empty where nothing has a momentum."""
-    found = [chain.temperatures() for chain in chains]
-    return {name: sum(t[name] for t in found) / len(found) for name in (found[0] if found else {})}
+    """Of each parameter tensor, over the chains that have a momentum for it.
+
+    A step in fp16 that overflowed leaves a chain without one for longer than others.
+    """
+    found: dict[str, list[float]] = defaultdict(list)
+    for chain in chains:
+        for name, temperature in chain.temperatures().items():
+            found[name].append(temperature)
+    return {name: sum(values) / len(values) for name, values in found.items()}
 
 
 def _check_finite(record: dict[str, Any]) -> None:

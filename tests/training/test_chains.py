@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from bgan_video import config
+from bgan_video.errors import UserError
 from bgan_video.inference import SGHMC, SGLD, AdaptiveSGHMC
+from bgan_video.training import loop
 from bgan_video.training.chains import (
     ADAM_BETAS,
     Chain,
@@ -127,6 +129,24 @@ def test_every_sampler_takes_over_after_burn_in(name: str) -> None:
     assert {key: group_of(of)[key] for key in wanted} == wanted
     names = [parameter for parameter, _ in of.network.named_parameters()]
     assert list(of.temperatures()) == ([] if name == "sgld" else names)
+
+
+def test_adaptive_sghmc_that_saw_no_gradient_is_refused() -> None:
+    of = chain("posterior.sampler=adaptive_sghmc")
+    with pytest.raises(UserError, match="has seen no gradient in burn-in"):
+        of.begin_step(BURN_IN)
+
+
+def test_temperatures_are_means_over_the_chains_that_have_a_momentum() -> None:
+    """In fp16 the first step of one may be left out."""
+    moved, waiting = chain(seed=0), chain(seed=1)
+    advance(moved, *range(BURN_IN + 1))
+    advance(waiting, *range(BURN_IN))
+    waiting.begin_step(BURN_IN)
+    alone = loop._mean_temperatures([moved])
+    assert set(alone) == {name for name, _ in moved.network.named_parameters()}
+    assert loop._mean_temperatures([waiting, moved]) == alone
+    assert loop._mean_temperatures([waiting]) == loop._mean_temperatures([]) == {}
 
 
 def test_adaptive_sghmc_learns_in_burn_in_and_is_held_afterwards() -> None:
