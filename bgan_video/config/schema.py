@@ -40,7 +40,7 @@ class Run:
     seed: CountOrZero = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """`auto` is bf16 on a GPU that has it, fp16 on others, and fp32, which has no TF32, on a CPU."""
+    """`auto` is bf16 on a GPU that has it, fp16 on others, fp32 on a CPU. fp32 has no TF32."""
     deterministic: bool = True
     """Deterministic cuDNN kernels; on CPU a run is always reproducible bit for bit."""
 
