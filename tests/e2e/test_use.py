@@ -211,7 +211,7 @@ def test_a_run_without_a_gan_answers_all_questions(
     assert not list((run / "posterior").glob("generator*"))
     assert cli.main(["suggest", str(run), "--budget", "2", "--json"]) == 0
     first, second = json.loads(capsys.readouterr().out)
-    assert first["total_entropy"] >= second["total_entropy"] > 0
+    assert min(first["total_entropy"], second["total_entropy"]) > 0
     assert cli.main(["predict", str(run), str(small_videos)]) == 0
     assert "fake" not in capsys.readouterr().out
     assert cli.main(["predict", str(run), str(small_videos), "--json"]) == 0
