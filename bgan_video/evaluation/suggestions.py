@@ -59,7 +59,7 @@ def choose(
     budget: int,
     generator: torch.Generator,
 ) -> list[Suggestion]:
-    """At most `budget` of `items`, most informative first, every recording once before any twice.
+    """At most `budget` of `items`, in the order in which `acquisition.suggest` chooses them.
 
     Args:
         items: Unlabelled videos.

@@ -211,7 +211,7 @@ class TrainedRun:
         return predict_files(paths, networks, self.config, self.backend, limit, knows_fakes)
 
     def suggest(self, budget: int, file: Path | None = None) -> list[Suggestion]:
-        """The unlabelled training videos to label next, most informative first.
+        """The unlabelled training videos to label next, as `acquisition.suggest` chooses them.
 
         Args:
             budget: How many, >= 1; fewer where there are fewer.
