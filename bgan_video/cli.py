@@ -113,19 +113,23 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _record(record: Any, classes: Sequence[str]) -> dict[str, Any]:
     """A prediction as JSON has it: its figures, and its class by name; or why there is none."""
-    found = dataclasses.asdict(record) | {"classes": classes}
+    found: dict[str, Any] = dataclasses.asdict(record) | {"classes": classes}
     p = found.get("probabilities")
-    return found if p is None else {"class": classes[p.index(max(p))], **found}
+    return found if p is None else {"class": classes[_best(p)], **found}
 
 
 def _judgement(record: Any, classes: Sequence[str]) -> str:
     p = record.probabilities
-    best = p.index(max(p))
+    best = _best(p)
     return (
         f"{classes[best]} {p[best]:.3f} (mutual information {record.mutual_information:.3f} nats"
         + ("" if record.p_fake is None else f", fake {record.p_fake:.3f}")
         + ")"
     )
+
+
+def _best(probabilities: Sequence[float]) -> int:
+    return probabilities.index(max(probabilities))
 
 
 def _suggest(options: argparse.Namespace) -> None:

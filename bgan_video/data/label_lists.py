@@ -62,15 +62,13 @@ def read_list(manifest: Manifest, data: Data, part: Split = "train") -> Listed:
     names = _Names(manifest, data)
     rows = _csv_rows(file) if file.suffix.lower() == ".csv" else _list_rows(file)
     listed = Listed({}, [], [], [])
+    left_out = {"broken": listed.broken, "tested": listed.tested}
     for row in rows:
         where = f"{file}:{row.number}"
         try:
             item = names.find(where, row.paths)
-            if item == "broken":
-                listed.broken.append(row.paths[0])
-            if item == "tested":
-                listed.tested.append(row.paths[0])
             if isinstance(item, str):
+                left_out[item].append(row.paths[0])
                 continue
             known = _class(where, row.name, item, manifest)
         except UserError as error:
@@ -137,7 +135,7 @@ class _Names:
         """
         found = next((fit for path in paths if (fit := self._fitting(path))), set[str]())
         if len(found) == 1:
-            path = found.pop()
+            (path,) = found
             if path not in self._items:
                 return "broken"
             if self._items[path].split in TRAINING_FOLD or self._is_own:
@@ -155,7 +153,7 @@ class _Names:
         names = [path, _with_class(path)]
         if folder not in self._folders:
             names.append(_stem(path))
-        return next((set(fit) for name in names if (fit := self._by_name.get(name))), set[str]())
+        return next((fit for name in names if (fit := self._by_name.get(name))), set[str]())
 
     def _not_here(self) -> str:
         without = self._data.layout == "hmdb51" and not self._data.train_on_unused

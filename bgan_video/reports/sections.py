@@ -67,13 +67,12 @@ def facts(folder: RunFolder) -> list[tuple[str, str]]:
 def _judged(metrics: Row) -> str | None:
     """The clips of each test video, which `evaluate` may have set otherwise than the run."""
     clips, crops = number(metrics.get("test_clips")), number(metrics.get("test_crops"))
-    if clips is None or crops is None or clips * crops == 1:
-        shown = None
-    else:
-        shown = f"{clips:g} clips" + f" × {crops:g} crops" * (crops > 1)
+    told: list[str] = []
+    if clips is not None and crops is not None and clips * crops > 1:
+        told.append(f"{clips:g} clips" + f" × {crops:g} crops" * (crops > 1))
     if metrics.get("renormalised"):
-        return "; ".join(filter(None, [shown, "normalisation statistics taken anew"]))
-    return shown
+        told.append("normalisation statistics taken anew")
+    return "; ".join(told) or None
 
 
 def show_seconds(seconds: float) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bgan_video.config import Data, load_run
+from bgan_video import parsing
+from bgan_video.config import Data
 from bgan_video.data.recordings import recording
 from bgan_video.errors import UserError
 from bgan_video.reports.comparison import METRICS, number
@@ -82,6 +83,7 @@ def _read(folder: Path, _written: int) -> FinishedRun:
     levels = {level: figures for level, figures in levels.items() if figures}
     if not set(levels) & set(WHOLE_LEVELS):
         raise UserError(f"{folder}/metrics.json has no test figures of {name}")
+    data = parsing.build(Data, section(run.config, "data"))
     predicted = run.predictions.models.get(name) if run.predictions else None
     labelled = number(section(run.metrics, "data").get("num_labelled"))
     networks = number(section(run.metrics, "networks").get(name))
@@ -91,7 +93,7 @@ def _read(folder: Path, _written: int) -> FinishedRun:
         networks=None if networks is None else int(networks),
         seconds=number(run.metrics.get("seconds")),
         peak_memory_mib=number(run.metrics.get("peak_memory_mib")),
-        items=_items(predicted, run.predictions.labels, run.test_items, load_run(folder).data)
+        items=_items(predicted, run.predictions.labels, run.test_items, data)
         if predicted is not None and run.predictions
         else None,
     )
