@@ -13,9 +13,9 @@ import torch
 
 from bgan_video import cli
 from bgan_video.config import Method
-from bgan_video.inference import SGHMC
+from bgan_video.sampling import SGHMC
 from tests.e2e import runs
-from tests.inference import test_mixed_precision
+from tests.sampling import test_mixed_precision
 
 pytestmark = pytest.mark.gpu
 
