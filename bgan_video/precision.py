@@ -113,7 +113,7 @@ def _forbid_tf32() -> None:
     """Products and convolutions in fp32 with all 23 bits of mantissa, not the 10 of TF32.
 
     By the older switches, which set what belongs together. With one of the newer ones alone
-    (`cudnn.conv.fp32_precision`) torch raises wherever `cudnn.allow_tf32` is read, as Inductor does.
+    (`cudnn.conv.fp32_precision`) torch raises where `cudnn.allow_tf32` is read, as in Inductor.
     """
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
