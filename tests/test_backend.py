@@ -80,7 +80,7 @@ def test_a_gpu_computes_in_what_it_has(
 def test_a_gpu_is_deterministic_where_asked(asked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
-    precision.resolve(Run(deterministic=asked), 3)
+    resolve_backend(Run(deterministic=asked), 3)
     assert torch.are_deterministic_algorithms_enabled() is asked
     assert torch.backends.cudnn.deterministic is asked
     assert torch.backends.cudnn.benchmark is not asked
