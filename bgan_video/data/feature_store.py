@@ -26,10 +26,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from bgan_video.config import Summary
-from bgan_video.data.decode import BrokenVideo
 from bgan_video.data.manifest import Item
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
+from bgan_video.video.reader import BrokenVideo
 
 Vectors = NDArray[np.float32]
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bgan_video.backend import Backend
 from bgan_video.config import Config, Features
 from bgan_video.errors import UserError
 from bgan_video.models.backbones import TIMM_PREFIX, timm_body
 from bgan_video.models.weights import PACKAGED
-from bgan_video.precision import Backend
 
 # Frames at once: on CPUs more of them leave the cache, on GPUs fewer leave it idle.
 _BATCH = {"cpu": 16, "cuda": 64}

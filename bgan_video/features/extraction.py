@@ -16,17 +16,18 @@ from einops import rearrange
 from torch import Tensor
 
 from bgan_video.config import Config
-from bgan_video.data import clips, feature_store
-from bgan_video.data.decode import BrokenVideo, FrameReader, open_video
-from bgan_video.data.decoders import Frames
+from bgan_video.data import feature_store
 from bgan_video.data.feature_store import FeatureRecord, FeatureStore, Vectors
 from bgan_video.data.frames import too_short
 from bgan_video.data.manifest import Item
-from bgan_video.data.store import source_fingerprint
+from bgan_video.data.store.clip_store import source_fingerprint
 from bgan_video.data.transforms import test_view
 from bgan_video.errors import UserError
 from bgan_video.features.bodies import FrozenBody
 from bgan_video.files import cache_folder, locked, write_atomically
+from bgan_video.video import clips
+from bgan_video.video.decoders import Frames
+from bgan_video.video.reader import BrokenVideo, FrameReader, open_video
 
 Say = Callable[[str], None]
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]

@@ -13,19 +13,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from bgan_video import precision
+from bgan_video.backend import resolve_backend
 from bgan_video.config import Config
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Manifest
 from bgan_video.data.streams import labelled_batches, unlabelled_batches
 from bgan_video.errors import UserError
-from bgan_video.evaluation import diagnosis
-from bgan_video.evaluation.clips import test_chunks
-from bgan_video.evaluation.predict import Current, Networks, Stored, figures, predict_all
-from bgan_video.evaluation.trained import FINISHED, empty_discriminator
 from bgan_video.files import append_line, truncate_after, write_atomically
-from bgan_video.inference import SampleBank
-from bgan_video.schedule import step_sizes
+from bgan_video.method.schedule import step_sizes
+from bgan_video.prediction import diagnosis
+from bgan_video.prediction.clips import test_chunks
+from bgan_video.prediction.predict import Current, Networks, Stored, figures, predict_all
+from bgan_video.prediction.trained import FINISHED, empty_discriminator
+from bgan_video.sampling import SampleBank
 from bgan_video.training import checkpoints, console, run_folder, samples
 from bgan_video.training.chains import Chain
 from bgan_video.training.clock import Clock
@@ -48,7 +48,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
     Raises:
         UserError: Data, device or settings do not go together.
     """
-    backend = precision.resolve(config.run, config.spatial_dims)
+    backend = resolve_backend(config.run, config.spatial_dims)
     backend.forget_peak_memory()
     network_sizes(config, num_classes=2)  # a mistake shows before the data are read
     manifest, broken, frames = run_folder.prepare_data(config)

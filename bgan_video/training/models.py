@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import nn
 
+from bgan_video.backend import Backend
 from bgan_video.config import LABELS_ONLY, Config, Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.method.schedule import rival_size
 from bgan_video.models import Classifier
-from bgan_video.precision import Backend
-from bgan_video.schedule import rival_size
 from bgan_video.training.learners import LabelsOnly, Learner, SemiSupervised, own_randomness
 from bgan_video.training.trainer import DataSize, Terms, Trainer
 

@@ -14,10 +14,10 @@ import pytest
 import timm
 import torch
 
-from bgan_video import config, precision
+from bgan_video import config
+from bgan_video.backend import resolve_backend
 from bgan_video.config import Config
-from bgan_video.data import clips, decode, feature_store, layouts
-from bgan_video.data.decode import BrokenVideo
+from bgan_video.data import feature_store, layouts
 from bgan_video.data.frames import Frames, survey
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import UserError
@@ -30,7 +30,9 @@ from bgan_video.features import (
     frozen_body,
 )
 from bgan_video.models.weights import packaged_file
-from tests.data import stores
+from bgan_video.video import clips, reader
+from bgan_video.video.reader import BrokenVideo
+from tests.data.store import stores
 
 
 def settings(root: Path, place: Path, *more: str) -> Config:
@@ -41,7 +43,7 @@ def settings(root: Path, place: Path, *more: str) -> Config:
 @pytest.fixture(scope="module")
 def body() -> FrozenBody:
     with_size = config.load(None, ["features.size=32", "run.device=cpu"])
-    return frozen_body(with_size.features, precision.resolve(with_size.run, 3))
+    return frozen_body(with_size.features, resolve_backend(with_size.run, 3))
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def test_features_are_those_of_a_plain_loop(of: Config, body: FrozenBody) -> Non
     network.load_state_dict(dict(zip(network.state_dict(), packaged.values(), strict=True)))
     network.eval().reset_classifier(0)
     for item in manifest.items:
-        every = decode.read_all(Path(manifest.root) / item.path, "auto", 32)
+        every = reader.read_all(Path(manifest.root) / item.path, "auto", 32)
         vectors: list[torch.Tensor] = []
         for indices in clips.uniform_clips(len(every), 4, 2, 3, "loop"):
             images = torch.from_numpy(every[indices]).permute(0, 3, 1, 2).float()
@@ -103,8 +105,8 @@ def test_vectors_of_an_open_video_are_those_of_the_store(of: Config, body: Froze
     manifest = surveyed(of)
     store = fill(of, manifest, body)
     item = manifest.items[1]
-    with decode.open_video(Path(manifest.root) / item.path, "auto", body.size) as reader:
-        found = clip_vectors(reader, len(reader), of, body)
+    with reader.open_video(Path(manifest.root) / item.path, "auto", body.size) as video:
+        found = clip_vectors(video, len(video), of, body)
     assert np.array_equal(found, store.read(item))
 
 
@@ -165,7 +167,7 @@ def test_other_weights_are_kept_apart(of: Config, body: FrozenBody, tmp_path: Pa
     def opened(file: str) -> FrozenBody:
         named = ["features.body=timm:tf_efficientnet_lite0", f"features.weights={tmp_path / file}"]
         loaded = config.load(None, [*named, "features.size=32", "run.device=cpu"])
-        return frozen_body(loaded.features, precision.resolve(loaded.run, 3))
+        return frozen_body(loaded.features, resolve_backend(loaded.run, 3))
 
     assert opened("same.pth").digest == body.digest
     assert opened("other.pth").digest != body.digest
@@ -272,7 +274,7 @@ def test_a_store_made_otherwise_is_refused(of: Config, body: FrozenBody) -> None
 )
 def test_a_body_that_cannot_be(overrides: list[str], reason: str) -> None:
     features = config.load(None, overrides).features
-    backend = precision.resolve(config.load(None, ["run.device=cpu"]).run, 3)
+    backend = resolve_backend(config.load(None, ["run.device=cpu"]).run, 3)
     with pytest.raises(UserError, match=reason):
         frozen_body(features, backend)
 
