@@ -48,24 +48,29 @@ class RealOutputs:
     """What one chain makes of real items.
 
     Attributes:
-        unlabelled: `[B_ulb, K+1]`, of the weak views.
-        features: `[B_ulb, F]`, of the weak views.
+        unlabelled: `[B_ulb, K+1]`, of the weak views; None where no term looks at them.
+        features: `[B_ulb, F]`, of the weak views; None with `unlabelled`.
         labelled: `[B_lb, K+1]`; None where no label is used.
         targets: `[B_lb]`, classes 0..K-1; None with `labelled`.
     """
 
-    unlabelled: Tensor
-    features: Tensor
+    unlabelled: Tensor | None
+    features: Tensor | None
     labelled: Tensor | None = None
     targets: Tensor | None = None
 
     @staticmethod
-    def of(network: Classifier, labelled: LabelledBatch | None, weak: Tensor) -> RealOutputs:
+    def of(network: Classifier, labelled: LabelledBatch | None, weak: Tensor | None) -> RealOutputs:
         """Labelled and unlabelled items through one network, each normalised among themselves.
+
+        Where no term looks at unlabelled items (`weak` is None), they cost no pass.
 
         Running statistics are those of the labelled batches, under which the class logits are
         learned, as the supervised network's are; without labels, those of the unlabelled ones.
         """
+        if weak is None:
+            assert labelled is not None, "nothing to learn from"
+            return RealOutputs(None, None, network(labelled.x), labelled.y)
         if labelled is None:
             features = network.features(weak)
             return RealOutputs(network.judge(features, weak), features)
@@ -144,14 +149,16 @@ class Objective:
         """
         s = self.settings
         terms: dict[str, Tensor] = {}
-        report = {"d_real": losses.log_real(real.unlabelled.detach()).exp().mean()}
+        report: dict[str, Tensor] = {}
+        if real.unlabelled is not None:
+            report["d_real"] = losses.log_real(real.unlabelled.detach()).exp().mean()
         if real.labelled is not None and real.targets is not None:
             terms["labelled"] = s.labelled_weight * losses.labelled(
                 real.labelled, real.targets, real_weight=s.adversarial_weight
             )
             right = real.labelled[:, 1:].argmax(dim=1) == real.targets
             report["train_top1"] = right.float().mean()
-        if s.adversarial_weight > 0:
+        if s.adversarial_weight > 0 and real.unlabelled is not None:
             with frozen_statistics(network):
                 fake_logits = network(shown.fakes)
             clamp = self.compat.complement_clamp
@@ -167,13 +174,13 @@ class Objective:
             )
             believed = shown.teacher.max(dim=1).values >= s.consistency_threshold
             report["confident"] = believed.float().mean()
-        if shown.pretext is not None:
+        if shown.pretext is not None and real.features is not None:
             head, items, which = shown.pretext
             with frozen_statistics(network):
                 logits = head(real.features, network.features(items))
             terms["pretext"] = self.pretext_weight(step) * losses.transformation(logits, which)
             report["pretext_top1"] = (logits.detach().argmax(dim=1) == which).float().mean()
-        if s.balance_weight > 0:
+        if s.balance_weight > 0 and real.unlabelled is not None:
             terms["balance"] = s.balance_weight * losses.imbalance(real.unlabelled)
         if self._prior is not None:
             terms["prior_d"] = self._prior_term(network, self._prior, self.num_data)

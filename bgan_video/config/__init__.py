@@ -6,6 +6,7 @@ can serve it is found out by the layers that use it.
 
 from bgan_video.config.files import from_mapping, load, load_run, to_mapping, to_yaml
 from bgan_video.config.kinds import (
+    BELIEVERS,
     GANS,
     ITEMS,
     LABELS_ONLY,
@@ -25,11 +26,13 @@ from bgan_video.config.schema import (
     Generator,
     Objective,
     Posterior,
+    Rounds,
     Run,
     Train,
 )
 
 __all__ = [
+    "BELIEVERS",
     "GANS",
     "ITEMS",
     "LABELS_ONLY",
@@ -44,6 +47,7 @@ __all__ = [
     "Method",
     "Objective",
     "Posterior",
+    "Rounds",
     "Run",
     "SpatialDims",
     "Train",

@@ -33,11 +33,14 @@ class Learner(ABC):
         model: Its name, in `metrics.json` and in the bank.
         answers_alone: Whether one network is the whole model, which evaluations on the way show.
         is_sampled: Whether its networks are stored with every posterior sample, not at the end.
+        restarts: Whether its networks are fresh ones in every round, each stored at its end; others
+            learn through all rounds as if they were one.
     """
 
     model: Method
     answers_alone: bool
     is_sampled: bool = False
+    restarts: bool = False
 
     @property
     @abstractmethod
@@ -51,7 +54,7 @@ class Learner(ABC):
         """One step; what it logs is still on the device.
 
         Args:
-            index: Step number from 0.
+            index: Step number from 0, of the round where the learner restarts.
             labelled: On the run's device; None where no label is used.
             unlabelled: On the run's device.
         """
@@ -74,9 +77,12 @@ class Network:
         backend: Device and precision.
         name: Seeds its initial weights and its dropout, so that it is the same beside any number
             of others.
+        steps: How many it will take.
     """
 
-    def __init__(self, config: Config, num_classes: int, backend: Backend, name: str) -> None:
+    def __init__(
+        self, config: Config, num_classes: int, backend: Backend, name: str, steps: int
+    ) -> None:
         self.module = initialised(
             lambda: build_discriminator(config, num_classes),
             backend.device,
@@ -88,12 +94,13 @@ class Network:
         self._lr = config.baseline.lr or config.posterior.burn_in_lr
         self.optimizer = torch.optim.Adam(self.module.parameters(), lr=self._lr, betas=ADAM_BETAS)
         self._name = name
+        self._steps = steps
 
     @contextmanager
     def computing(self, index: int) -> Iterator[None]:
         """Step size of a step, and precision and dropout of its forward passes."""
         for group in self.optimizer.param_groups:
-            group["lr"] = adam_lr(self._config, self._lr, index, self._config.train.steps)
+            group["lr"] = adam_lr(self._config, self._lr, index, self._steps)
         seed = (self._config.run.seed, self._name, index)
         with own_randomness(self._backend, *seed), self._backend.autocast():
             yield
@@ -121,21 +128,31 @@ class Network:
 class LabelsOnly(Learner):
     """One network on the labelled clips, or an ensemble of them (Lakshminarayanan et al. 2017).
 
+    `self_training` is one network too: the clips it is given are labelled and believed ones.
+
     Args:
-        model: `supervised`, `deep_ensemble` or `mc_dropout`.
-        config: The run's settings, with the dropout of this model.
+        model: `supervised`, `deep_ensemble`, `mc_dropout` or `self_training`.
+        config: The run's or the round's settings, with the dropout of this model.
         num_classes: K.
         backend: Device and precision.
-        size: How many networks; the first is the same as the network of `supervised`.
+        steps: How many each network will take.
+        members: Numbers of its networks; 0 is the same as the network of `supervised`.
     """
 
     def __init__(
-        self, model: Method, config: Config, num_classes: int, backend: Backend, size: int = 1
+        self,
+        model: Method,
+        config: Config,
+        num_classes: int,
+        backend: Backend,
+        steps: int,
+        members: Sequence[int] = (0,),
     ) -> None:
         self.model = model
-        self.answers_alone = model == "supervised"
-        names = ["supervised", *(f"ensemble {index}" for index in range(1, size))]
-        self._members = [Network(config, num_classes, backend, name) for name in names]
+        self.answers_alone = model in ("supervised", "self_training")
+        self.restarts = model in ("deep_ensemble", "self_training")
+        names = ["supervised" if index == 0 else f"ensemble {index}" for index in members]
+        self._members = [Network(config, num_classes, backend, name, steps) for name in names]
 
     @property
     def networks(self) -> Sequence[Classifier]:
@@ -155,7 +172,8 @@ class LabelsOnly(Learner):
                 loss = losses.supervised(logits, labelled.y)
             member.descend(loss)
             found.append(_logged(self.model, loss, logits, labelled.y))
-        return {name: torch.stack([terms[name] for terms in found]).mean() for name in found[0]}
+        names = found[0] if found else ()
+        return {name: torch.stack([terms[name] for terms in found]).mean() for name in names}
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and optimisers of all members."""
@@ -186,17 +204,20 @@ class SemiSupervised(Learner):
         config: The run's settings.
         num_classes: K.
         backend: Device and precision.
+        steps: How many it will take.
     """
 
     answers_alone = True
 
-    def __init__(self, model: Method, config: Config, num_classes: int, backend: Backend) -> None:
+    def __init__(
+        self, model: Method, config: Config, num_classes: int, backend: Backend, steps: int
+    ) -> None:
         self.model = model
         self._decay = config.baseline.ema_decay
         self._objective = config.objective
         weight = config.baseline.unlabelled_weight
         self._weight = (config.objective.consistency_weight or 1.0) if weight is None else weight
-        self._student = Network(config, num_classes, backend, "supervised")
+        self._student = Network(config, num_classes, backend, "supervised", steps)
         self._average = copy.deepcopy(self._student.module).requires_grad_(False)
 
     @property

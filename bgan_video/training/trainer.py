@@ -139,7 +139,11 @@ class Trainer:
         if self.config.objective.consistency_weight > 0:
             # The chains teach each other: a pseudo-label is the posterior mean's, not one sample's.
             real = list(real)
-            weak = [losses.class_probabilities(r.unlabelled.detach()) for r in real]
+            weak = [
+                losses.class_probabilities(r.unlabelled.detach())
+                for r in real
+                if r.unlabelled is not None
+            ]
             teacher = torch.stack(weak).mean(dim=0)
         is_asked = self.objective.pretext_weight(index) > 0
         tasks = self.pretext.tasks(index, unlabelled.weak) if is_asked else []
@@ -158,8 +162,9 @@ class Trainer:
     def _look(
         self, network: Classifier, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
     ) -> RealOutputs:
+        weak = unlabelled.weak if self.config.gans_need_unlabelled else None
         with self.backend.autocast():
-            return RealOutputs.of(network, labelled, unlabelled.weak)
+            return RealOutputs.of(network, labelled, weak)
 
     def _fakes_faced(self, generated: list[Generated], real: Tensor) -> list[Tensor]:
         """The fakes that each discriminator faces: everyone's, or its own partner's."""
