@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test lint bench
+.PHONY: install demo test lint bench gpu gpu-kit
 
 install: $(READY)
 
@@ -28,3 +28,19 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# On a machine with a GPU, its own torch and perhaps no network (docs/results/gpu.md).
+gpu:
+	$(PYTHON) -m benchmarks.gpu
+
+# What such a machine may lack, for Python 3.12 on x86-64 Linux.
+KIT := .gpu-kit
+KIT_PLATFORM := --python-version 3.12 --implementation cp \
+	--platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64
+
+gpu-kit: $(READY)
+	rm -rf $(KIT)
+	$(BIN)/python -m pip download --quiet --no-deps --only-binary=:all: $(KIT_PLATFORM) \
+		--constraint constraints.txt --dest $(KIT) av omegaconf
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir $(KIT) 'antlr4-python3-runtime==4.9.*'
+	@du -sm $(KIT)

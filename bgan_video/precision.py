@@ -8,11 +8,11 @@ overflowed is skipped, before a sampler adds noise (`torch.amp.GradScaler.step` 
 from __future__ import annotations
 
 import dataclasses
+import os
 import resource
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -86,9 +86,7 @@ def resolve(run: Run, spatial_dims: SpatialDims) -> Backend:
             raise UserError("run.precision=bf16, but this GPU has none; allowed: auto, fp16, fp32")
         if precision == "auto":
             precision = "bf16" if has_bf16 else "fp16"
-        # Else convolutions in fp32 would be TF32, with 10 bits of mantissa.
-        cudnn: Any = torch.backends.cudnn  # whose stub has no `conv`
-        cudnn.conv.fp32_precision = "ieee"
+        _forbid_tf32()
     elif precision == "auto":
         precision = "fp32"
     if name == "cpu" and precision == "fp16":
@@ -101,17 +99,34 @@ def resolve(run: Run, spatial_dims: SpatialDims) -> Backend:
             "run.precision=bf16 needs CUDA for videos, since gradients of 3-D convolutions are "
             "wrong in it on CPUs; allowed on CPU: auto, fp32"
         )
-    if run.deterministic and name == "cuda":
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
-    elif name == "cuda":
-        torch.backends.cudnn.benchmark = True
+    if name == "cuda":
+        _set_determinism(run.deterministic)
     return Backend(torch.device(name), precision, _scaler(name, precision))
 
 
 def on_cuda(run: Run) -> bool:
     """Whether a run computes on a GPU, where there is one."""
     return run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
+
+
+def _forbid_tf32() -> None:
+    """Products and convolutions in fp32 with all 23 bits of mantissa, not the 10 of TF32.
+
+    By the older switches, which set what belongs together. With one of the newer ones alone
+    (`cudnn.conv.fp32_precision`) torch raises where `cudnn.allow_tf32` is read, as in Inductor.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def _set_determinism(asked: bool) -> None:
+    """On CUDA: the same numbers in every run, or the fastest kernels that cuDNN finds."""
+    torch.backends.cudnn.deterministic = asked
+    torch.backends.cudnn.benchmark = not asked
+    torch.use_deterministic_algorithms(asked)
+    # Torch refuses to be deterministic without, and reads it once, when cuBLAS first computes: a
+    # later run in this process may be the one that asks.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def _scaler(device: str, precision: str) -> torch.amp.GradScaler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,13 +37,17 @@ def test_what_a_cpu_computes_in(asked: Any, given: str) -> None:
 
 
 @pytest.fixture
-def _convolutions() -> Iterator[None]:
-    before = torch.backends.cudnn.conv.fp32_precision
+def _switches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Torch's global switches, put back afterwards."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     yield
-    torch.backends.cudnn.conv.fp32_precision = before
+    cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
+    torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.usefixtures("_convolutions")
+@pytest.mark.usefixtures("_switches")
 @pytest.mark.filterwarnings("ignore:.*GradScaler")
 @pytest.mark.parametrize(
     ("has_bf16", "asked", "given"),
@@ -59,14 +64,27 @@ def test_a_gpu_computes_in_what_it_has(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
-    for name in ("deterministic", "benchmark"):
-        monkeypatch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
     if given is None:
         assert "this GPU has none; allowed: auto, fp16, fp32" in refusal(precision=asked)
         return
     backend = precision.resolve(Run(precision=asked), 3)
     assert (backend.device.type, backend.precision) == ("cuda", given)
-    assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+    assert not torch.backends.cudnn.allow_tf32  # which raised where one switch alone was set
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.usefixtures("_switches")
+@pytest.mark.filterwarnings("ignore:.*GradScaler")
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_gpu_is_deterministic_where_asked(asked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    precision.resolve(Run(deterministic=asked), 3)
+    assert torch.are_deterministic_algorithms_enabled() is asked
+    assert torch.backends.cudnn.deterministic is asked
+    assert torch.backends.cudnn.benchmark is not asked
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == ":4096:8"
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,9 @@ class Run:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """`auto` is bf16 on a GPU that has it, fp16 on others, fp32 on a CPU. fp32 has no TF32."""
-    deterministic: bool = True
-    """Deterministic cuDNN kernels; on CPU a run is always reproducible bit for bit."""
+    deterministic: bool = False
+    """On CUDA: deterministic kernels alone, slower, and refused where an operation has none. On a
+    CPU a run is always reproducible bit for bit."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ class Classifier(nn.Module):
         self.appearance = appearance
         self.body = body
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(num_features, num_logits, bias=head_bias)
+        self.head = nd.Head(num_features, num_logits, bias=head_bias)
 
     def features(self, x: Tensor) -> Tensor:
         """The penultimate features `[B, F]`."""

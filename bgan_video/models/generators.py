@@ -1,4 +1,8 @@
-"""Generators of images and clips: from a latent `[B, Z]` to items in [-1, 1]."""
+"""Generators of images and clips: from a latent `[B, Z]` to items in [-1, 1].
+
+What makes an item of the last layers' outputs is computed in float32 whatever their precision: a
+still background blended in bf16 flickers by half a grey level, which frame differences show.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +65,7 @@ class DCGANGenerator(nn.Module):
         nd.initialise_dcgan(self)
 
     def forward(self, z: Tensor) -> Generated:
-        return Generated(self.paint(self.trunk(z)).tanh(), mask=None)
+        return Generated(self.paint(self.trunk(z)).float().tanh(), mask=None)
 
 
 class TwoStreamGenerator(nn.Module):
@@ -90,7 +94,7 @@ class TwoStreamGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Generated:
         features = self.trunk(z)
-        foreground = self.foreground(features).tanh()  # [B, C, T, H, W]
-        mask = self.mask(features).sigmoid()  # [B, 1, T, H, W]
+        foreground = self.foreground(features).float().tanh()  # [B, C, T, H, W]
+        mask = self.mask(features).float().sigmoid()  # [B, 1, T, H, W]
         background = repeat(self.background(z).items, "b c h w -> b c t h w", t=foreground.shape[2])
         return Generated(mask * foreground + (1 - mask) * background, mask)

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from bgan_video.models.shapes import Stage
 
@@ -59,6 +60,14 @@ def initialise_dcgan(module: nn.Module) -> None:
             continue
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+
+
+class Head(nn.Linear):
+    """A linear layer outside of autocast: logits of two digits tie."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.to(self.weight.dtype))
 
 
 @contextmanager

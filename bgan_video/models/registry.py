@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bgan_video.config import Config, SpatialDims
 from bgan_video.errors import UserError
-from bgan_video.models import published
+from bgan_video.models import nd, published
 from bgan_video.models.backbones import (
     TIMM_PREFIX,
     VIDEO_BACKBONES,
@@ -157,7 +157,7 @@ def _appearance(config: Config) -> nn.Module:
     d = config.discriminator
     width = max(1, d.width // 2)
     body, features = dcgan_body(_plan(config), config.channels, width, "none", d.head)
-    return nn.Sequential(body, nn.Linear(features, 1))
+    return nn.Sequential(body, nd.Head(features, 1))
 
 
 def _unknown(key: str, name: str, known: list[str], config: Config) -> str:

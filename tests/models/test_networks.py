@@ -178,6 +178,29 @@ def test_logits_are_the_head_of_the_features() -> None:
     assert not torch.equal(network(x), network(x))
 
 
+@pytest.mark.parametrize("kind", ["rgb", "difference"])
+def test_logits_are_of_full_precision_under_autocast(kind: str) -> None:
+    """In bf16, with its two digits, they tie."""
+    network = build_discriminator(settings(f"discriminator.input={kind}"), K)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = network.features(items(16, 4))
+        logits = network.judge(features, items(16, 4))
+    assert features.dtype == torch.bfloat16
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())
+
+
+@pytest.mark.parametrize(("name", "spatial_dims"), GENERATORS)
+def test_items_are_blended_in_full_precision_under_autocast(
+    name: str, spatial_dims: SpatialDims
+) -> None:
+    network = build_generator(settings(f"generator.name={name}", dims=spatial_dims))
+    with torch.autocast("cpu", torch.bfloat16):
+        made = network(torch.randn(3, 6))
+    assert made.items.dtype == torch.float32
+    assert not torch.equal(made.items, made.items.bfloat16().float())
+
+
 def test_the_head_reads_the_whole_last_map_or_its_mean() -> None:
     pool, flatten = (
         build_discriminator(settings(f"discriminator.head={head}"), K)
