@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import torch
 
-from bgan_video import config, precision
+from bgan_video import config
+from bgan_video.backend import resolve_backend
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.training.models import build
 from bgan_video.training.trainer import DataSize
@@ -44,7 +45,7 @@ def training_steps() -> None:
 
 def stepper(recipe: str, form: str) -> Callable[[], object]:
     c = config.load(recipe, [f"run.precision={form}"])
-    models = build(c, DataSize(8, 1000, 32), precision.resolve(c.run, c.spatial_dims))
+    models = build(c, DataSize(8, 1000, 32), resolve_backend(c.run, c.spatial_dims))
     shape = (3, c.clip.num_frames, c.clip.size, c.clip.size)
     t = c.train
     targets = torch.arange(t.labelled_batch_size) % 8
@@ -57,7 +58,7 @@ def stepper(recipe: str, form: str) -> Callable[[], object]:
 if __name__ == "__main__":
     from benchmarks import decoding  # it times with `interleaved` above
 
-    backend = precision.resolve(config.Run(), 3)
+    backend = resolve_backend(config.Run(), 3)
     print(f"{backend.hardware}, torch {torch.__version__}")
     training_steps()
     decoding.main()

@@ -29,10 +29,10 @@ from torchvision.datasets.video_utils import VideoClips
 from benchmarks.__main__ import interleaved
 from bgan_video.config import Data
 from bgan_video.data import layouts
-from bgan_video.data.decode import open_video, read_all
-from bgan_video.data.decoders import Decoder, openers
 from bgan_video.data.manifest import VIDEO_SUFFIXES
 from bgan_video.errors import UserError
+from bgan_video.video.decoders import Decoder, openers
+from bgan_video.video.reader import open_video, read_all
 
 NUM_FRAMES = 16
 NUM_FILES = 64

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import notebook_loop
-from bgan_video import config, precision
+from bgan_video import config
+from bgan_video.backend import resolve_backend
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.training.models import Models, build
@@ -158,7 +159,7 @@ def steps(report: Report, toy: bool) -> None:
 
 def measure(report: Report, workload: Workload, c: Config, name: str) -> None:
     """One row: time, arithmetic and peak memory of a step."""
-    backend = precision.resolve(c.run, c.spatial_dims)
+    backend = resolve_backend(c.run, c.spatial_dims)
     _free()
     backend.forget_peak_memory()
     models = build(c, workload.size, backend)
@@ -213,7 +214,7 @@ def agreement(report: Report, toy: bool) -> None:
     found: dict[str, dict[str, float]] = {}
     for name in devices:
         c = load(workload, toy, "run.precision=fp32", f"run.device={name}")
-        backend = precision.resolve(c.run, c.spatial_dims)
+        backend = resolve_backend(c.run, c.spatial_dims)
         models = build(c, workload.size, backend)
         _same_latents(models)
         terms = models.step(0, *batches(c, workload.size, backend.device))

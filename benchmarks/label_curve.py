@@ -20,8 +20,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bgan_video import api, config
-from bgan_video.evaluation.trained import TrainedRun
 from bgan_video.files import append_line
+from bgan_video.prediction.trained import TrainedRun
 
 STRATEGIES = ("suggest", "random")
 COLORS = {"suggest": "#0072B2", "random": "#D55E00"}

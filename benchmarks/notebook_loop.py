@@ -38,7 +38,8 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.__main__ import interleaved
-from bgan_video import config, precision
+from bgan_video import config
+from bgan_video.backend import Backend, resolve_backend
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.models import Classifier, published
 from bgan_video.training.models import build
@@ -218,7 +219,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args(arguments)
     c = config.load(options.config, options.overrides)
-    backend = precision.resolve(c.run, c.spatial_dims)
+    backend = resolve_backend(c.run, c.spatial_dims)
     steppers = variants(c, backend)
     t = c.train
     images = t.batch_size + t.labelled_batch_size
@@ -235,7 +236,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(operations(step, backend.device))
 
 
-def variants(c: config.Config, backend: precision.Backend) -> dict[str, Callable[[], object]]:
+def variants(c: config.Config, backend: Backend) -> dict[str, Callable[[], object]]:
     """A step of the notebook's loop and of ours, on the same images.
 
     The notebook's loop has as many generators as ours and a batch of fakes of each, and always one

@@ -19,10 +19,12 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.__main__ import interleaved
 from bgan_video import config
 from bgan_video.config import Config
-from bgan_video.data import clips, layouts, motion_shapes, prepare
+from bgan_video.data import layouts, motion_shapes
 from bgan_video.data.frames import Frames, survey
 from bgan_video.data.manifest import Item
+from bgan_video.data.store import prepare
 from bgan_video.training import console, loop, run_folder
+from bgan_video.video import clips
 
 # Enough for a mean over starts and videos, few enough to alternate often.
 CLIPS = 64

@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call
 
-from bgan_video import config, precision, rng
+from bgan_video import config, rng
+from bgan_video.backend import resolve_backend
 from bgan_video.config import Config
 from bgan_video.data import images
 from bgan_video.data.streams import UnlabelledBatch, unlabelled_batches
@@ -186,7 +187,7 @@ def generate(c: Config, states: Sequence[State]) -> Array:
 def train(c: Config, batches: Iterator[UnlabelledBatch], ruler: Ruler, every: int) -> Row:
     """One run: what is measured on the way, and where its last samples lie."""
     size = DataSize(c.num_classes(10), len(ruler.points), 0)
-    trainer = Trainer(c, size, precision.resolve(c.run, 0))
+    trainer = Trainer(c, size, resolve_backend(c.run, 0))
     p, steps = c.posterior, c.train.steps
     states: list[State] = []
     stored: deque[list[State]] = deque(maxlen=p.max_samples)

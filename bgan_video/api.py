@@ -12,16 +12,16 @@ from bgan_video.data import layouts
 from bgan_video.data.check import DataCheck, inspect
 from bgan_video.data.manifest import Item
 from bgan_video.errors import UserError
-from bgan_video.evaluation import pictures
-from bgan_video.evaluation.generated import generate, measure
-from bgan_video.evaluation.trained import TrainedRun, load
+from bgan_video.media import pictures
+from bgan_video.prediction.generated import generate, measure
+from bgan_video.prediction.trained import TrainedRun, load
 from bgan_video.reports import write_report
-from bgan_video.reports.figures import label_of
+from bgan_video.reports.plots import label_of
 from bgan_video.training import console, loop, run_folder
 from bgan_video.training.plan import plan
 
 if TYPE_CHECKING:
-    from bgan_video.data.prepare import Prepared
+    from bgan_video.data.store.prepare import Prepared
     from bgan_video.reports.study_summary import Summary
 
 __all__ = [
@@ -110,7 +110,8 @@ def prepare(config: Config) -> Prepared:
     Raises:
         UserError: The store or its place does not serve, or the disk is full.
     """
-    from bgan_video.data import prepare  # it locks files as POSIX systems do; nothing else needs it
+    # Here: it locks files as POSIX systems do, and nothing else needs it.
+    from bgan_video.data.store import prepare
 
     return prepare.prepare(layouts.read(config.data), config, console.say, console.progress)
 
@@ -121,7 +122,7 @@ def verify(config: Config) -> int:
     Raises:
         UserError: Names the videos that are damaged.
     """
-    from bgan_video.data import prepare
+    from bgan_video.data.store import prepare
 
     return prepare.verify(config, console.say, console.progress)
 

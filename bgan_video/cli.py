@@ -87,7 +87,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     from bgan_video import api
-    from bgan_video.evaluation.video_files import Unreadable
+    from bgan_video.prediction.video_files import Unreadable
 
     for path in options.paths:
         if not Path(path).exists():

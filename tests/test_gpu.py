@@ -12,11 +12,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bgan_video import cli, config, precision
+from bgan_video import cli, config
+from bgan_video.backend import resolve_backend
 from bgan_video.config import Method
-from bgan_video.inference import SGHMC
+from bgan_video.sampling import SGHMC
 from tests.e2e import runs
-from tests.inference import test_mixed_precision
+from tests.sampling import test_mixed_precision
 
 pytestmark = pytest.mark.gpu
 
@@ -129,7 +130,7 @@ def test_a_step_whose_gradients_overflow_adds_no_noise():
 
 
 def test_fp32_has_no_tf32():
-    backend = precision.resolve(config.Run(precision="fp32"), 3)
+    backend = resolve_backend(config.Run(precision="fp32"), 3)
     assert backend.precision == "fp32"
     x, weight = torch.randn(8, 64, 4, 8, 8), torch.randn(64, 64, 3, 3, 3)
     exact = F.conv3d(x.double(), weight.double())

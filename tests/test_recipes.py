@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from bgan_video import config
+from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
-from bgan_video.precision import Backend
 from bgan_video.training.models import build
 from bgan_video.training.plan import network_sizes
 from bgan_video.training.trainer import DataSize

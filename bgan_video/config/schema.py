@@ -310,9 +310,9 @@ class Baseline:
     methods: tuple[Method, ...] = ("bayesian_gan", "supervised")
     """Labels alone: `supervised`, `deep_ensemble`, `mc_dropout`. One network on unlabelled clips
     too: `self_training` (the rounds of `train.rounds`), `pseudo_label`, `mean_teacher`, `fixmatch`.
-    Methods without rounds take as many steps in all, the ensemble in fresh networks. GANs: `bayesian_gan`, `ml_gan` (one generator
-    and one discriminator, no prior, no noise), `cold_gan` (the Bayesian GAN branched off at the end
-    of burn-in and continued at temperature 0)."""
+    Methods without rounds take as many steps in all, the ensemble in fresh networks. GANs:
+    `bayesian_gan`, `ml_gan` (one generator and one discriminator, no prior, no noise), `cold_gan`
+    (the Bayesian GAN branched off at the end of burn-in and continued at temperature 0)."""
     lr: Positive | None = None
     """By default `posterior.burn_in_lr`: the same optimiser as the discriminators' burn-in."""
     num_networks: Count | None = None

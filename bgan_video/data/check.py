@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bgan_video.config import Config
-from bgan_video.data import clips, labels, layouts, splits
-from bgan_video.data.decode import BrokenVideo
+from bgan_video.data import layouts, splits
 from bgan_video.data.frames import Reader, VideoFiles
-from bgan_video.data.label_lists import read_list
+from bgan_video.data.labels import choice
+from bgan_video.data.labels.lists import read_list
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest, Split
 from bgan_video.errors import UserError
+from bgan_video.video import clips
+from bgan_video.video.reader import BrokenVideo
 
 NOT_THERE = "no such file"
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "open")
@@ -129,7 +131,7 @@ def inspect(
     together, wrong = _label(listed, config)
     kind: Kind = "list" if config.data.label_list else "label"
     chosen = {item.path: item.label for item in together.labelled}
-    manifest = labels.use(together, chosen, config.data)
+    manifest = choice.use(together, chosen, config.data)
     reader = VideoFiles(Path(listed.root), config.data.decoder, config.load_size)
     look = _read if read else _glance
     readings = {
@@ -137,7 +139,7 @@ def inspect(
     }
     traps = [
         *find_traps(manifest, readings, config),
-        *(Trap("label", manifest.name, line) for line in labels.remarks(manifest, config.data)),
+        *(Trap("label", manifest.name, line) for line in choice.remarks(manifest, config.data)),
         *(Trap(kind, str(config.data.label_list or listed.name), line) for line in wrong),
         *(
             Trap("unlisted", path, "no list and no class folder has it")
@@ -150,7 +152,7 @@ def inspect(
         fold=manifest.fold,
         videos=len(manifest.items),
         labelled=len(manifest.labelled),
-        beside_labelled=len(labels.beside_labelled(manifest, config.data)),
+        beside_labelled=len(choice.beside_labelled(manifest, config.data)),
         left_out=len(together.items) - len(manifest.items),
         were_read=read,
         parts={split: _part(manifest.part(split), readings) for split in SPLITS},
@@ -196,11 +198,11 @@ def _label(listed: Manifest, config: Config) -> tuple[Manifest, list[str]]:
     manifest = splits.split(listed, dataclasses.replace(data, **no_labels, num_labelled=0))
     if data.label_list is None:
         try:
-            return labels.label(manifest, data, first=config.compat.first_labels), []
+            return choice.label(manifest, data, first=config.compat.first_labels), []
         except UserError as error:
             return manifest, [str(error)]
     listing = read_list(manifest, data)
-    return labels.use(manifest, listing.chosen, data), listing.problems
+    return choice.use(manifest, listing.chosen, data), listing.problems
 
 
 def _read(path: str, root: Path, reader: Reader) -> Reading:

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple, Protocol
 from numpy.typing import NDArray
 
 from bgan_video.config import Config
-from bgan_video.data import clips, decode, images
-from bgan_video.data.decode import BrokenVideo, Decoder
+from bgan_video.data import images
 from bgan_video.data.manifest import Item, Manifest
-from bgan_video.data.store import Store, source_fingerprint
+from bgan_video.data.store.clip_store import Store, source_fingerprint
 from bgan_video.errors import UserError
+from bgan_video.video import clips, reader
+from bgan_video.video.reader import BrokenVideo, Decoder
 
 Array = NDArray[Any]
 
@@ -68,14 +69,14 @@ class VideoFiles:
 
     def read_all(self, path: str) -> Array:
         """See `Reader.read_all`."""
-        return decode.read_all(self._file(path), self._decoder, self._short_side)
+        return reader.read_all(self._file(path), self._decoder, self._short_side)
 
     def read(self, path: str, indices: Sequence[int]) -> Array:
         """See `Reader.read`."""
         file = self._file(path)
-        with decode.open_video(file, self._decoder, self._short_side) as reader:
+        with reader.open_video(file, self._decoder, self._short_side) as video:
             try:
-                return reader.read(indices)
+                return video.read(indices)
             except IndexError as error:
                 raise BrokenVideo(file, str(error)) from None
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from bgan_video.data.shapes import SHAPES, Floats, coverage
+from bgan_video.data.motion_drawing import SHAPES, Floats, coverage
 from bgan_video.errors import UserError
 from bgan_video.rng import derive_seed
 

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from bgan_video.config import Data
-from bgan_video.data import labels
+from bgan_video.data.labels import choice
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest
 from bgan_video.errors import UserError
 from bgan_video.rng import shuffled
@@ -20,7 +20,7 @@ def split(manifest: Manifest, data: Data, *, first_labels: bool = False) -> Mani
     Args:
         manifest: Items of the official split.
         data: Settings.
-        first_labels: As `labels.label` has it.
+        first_labels: As `choice.label` has it.
 
     Raises:
         UserError: An unknown class is held out, more labels are asked for than there are, or a
@@ -32,7 +32,7 @@ def split(manifest: Manifest, data: Data, *, first_labels: bool = False) -> Mani
             f"{manifest.root} has one class only, {manifest.classes[0]!r}; "
             f"is data.root one level too high?"
         )
-    return labels.label(_carve_validation(manifest, data), data, first=first_labels)
+    return choice.label(_carve_validation(manifest, data), data, first=first_labels)
 
 
 def group_folds(groups_and_labels: Sequence[tuple[str, int]], num_folds: int) -> dict[str, int]:

@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from bgan_video import precision, rng
+from bgan_video import rng
+from bgan_video.backend import on_cuda
 from bgan_video.config import Config
-from bgan_video.data import clips
-from bgan_video.data.decode import BrokenVideo
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item
 from bgan_video.data.transforms import View, strong_view, weak_view
 from bgan_video.errors import UserError
+from bgan_video.video import clips
+from bgan_video.video.reader import BrokenVideo
 
 
 class LabelledBatch(NamedTuple):
@@ -211,7 +212,7 @@ def _load(dataset: Dataset[Batch], size: int, first: int, config: Config) -> Ite
         batch_sampler=([b * size + i for i in range(size)] for b in count(first)),
         num_workers=workers,
         timeout=config.data.worker_timeout if workers else 0,
-        pin_memory=precision.on_cuda(config.run),
+        pin_memory=on_cuda(config.run),
         generator=torch.Generator(),  # its own, so that torch's global one is left alone
     )
     return iter(loader)

@@ -1,1 +1,1 @@
-"""The method: what is learned from whom."""
+"""What the paper is: losses, the objective of both players, rounds, when to sample."""

@@ -121,8 +121,9 @@ def quotas(settings: Rounds, number: int, rounds: int, num_pool: int, prior: Ten
     return [max(1, int(share * part + 1e-9)) for part in prior.tolist()]
 
 
-def believe(probabilities: Tensor, certain: Tensor, numbers: list[int], strangers: Tensor
-            ) -> list[Belief]:
+def believe(
+    probabilities: Tensor, certain: Tensor, numbers: list[int], strangers: Tensor
+) -> list[Belief]:
     """The most certain items of each class, in the pool's order.
 
     Every item is a candidate for its most probable class alone. Ties go to the earlier item.

@@ -3,17 +3,13 @@
 from bgan_video.models.discriminators import Classifier
 from bgan_video.models.generators import Generated
 from bgan_video.models.nd import frozen_statistics
-from bgan_video.models.pretext import TransformationHead, num_transformations, transform
 from bgan_video.models.registry import build_discriminator, build_generator, draw_latents
 
 __all__ = [
     "Classifier",
     "Generated",
-    "TransformationHead",
     "build_discriminator",
     "build_generator",
     "draw_latents",
     "frozen_statistics",
-    "num_transformations",
-    "transform",
 ]

@@ -65,7 +65,7 @@ def initialise_dcgan(module: nn.Module) -> None:
 class Head(nn.Linear):
     """A linear layer outside of autocast: logits of two digits tie."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+    def forward(self, input: Tensor) -> Tensor:
         with torch.autocast(input.device.type, enabled=False):
             return super().forward(input.to(self.weight.dtype))
 

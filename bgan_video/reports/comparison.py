@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bgan_video.reports.figures import label_of
+from bgan_video.metrics.statistics import PairedDifference, paired_difference
+from bgan_video.reports.plots import label_of
 from bgan_video.reports.run_folder import (
     FIRST_MODELS,
     WHOLE_LEVELS,
@@ -15,7 +16,6 @@ from bgan_video.reports.run_folder import (
     model_order,
     section,
 )
-from bgan_video.reports.statistics import PairedDifference, paired_difference
 
 LEVELS = (*WHOLE_LEVELS, "clip")
 SIGNIFICANT = 0.05

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bgan_video.metrics.statistics import entropy
 from bgan_video.reports.run_folder import ModelPredictions, Predictions, RunFolder, Sample
-from bgan_video.reports.statistics import entropy
 
 SHOWN_ITEMS = 10
 SHOWN_EPOCHS = 6

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from bgan_video.config import ITEMS, spatial_dims_of
-from bgan_video.reports import figures, statistics
+from bgan_video.metrics import statistics
+from bgan_video.reports import plots
 from bgan_video.reports.comparison import number
-from bgan_video.reports.figures import Picture, Series, label_of
+from bgan_video.reports.plots import Picture, Series, label_of
 from bgan_video.reports.run_folder import (
     WHOLE_LEVELS,
     Predictions,
@@ -92,11 +93,11 @@ def learning_curves(folder: RunFolder) -> list[Picture]:
     pretext = _named_series(folder.log, {"pretext_top1": "which transformation"})
     panels = {"losses": losses, "terms": terms, "probability of being real": judgements}
     panels["top-1 of the pretext task"] = pretext
-    pictures = [figures.lines(title, named, end) for title, named in panels.items() if named]
+    pictures = [plots.lines(title, named, end) for title, named in panels.items() if named]
     training = series(folder.log, "train_top1")
     split, held_out = _held_out(folder.evaluations)
     if training is not None or held_out:
-        pictures.append(figures.accuracy(training, held_out, end, split))
+        pictures.append(plots.accuracy(training, held_out, end, split))
     return pictures
 
 
@@ -122,10 +123,10 @@ def calibration(folder: RunFolder) -> dict[str, Any] | None:
     if predictions is None:
         return None
     pictures, differing = [], []
-    for name, color in figures.colors_of(list(predictions.models)).items():
+    for name, color in plots.colors_of(list(predictions.models)).items():
         model = predictions.models[name]
         bins = statistics.reliability(model.confidence, model.predicted == predictions.labels)
-        pictures.append(figures.reliability(name, color, bins, item_kind(folder)))
+        pictures.append(plots.reliability(name, color, bins, item_kind(folder)))
         recorded = _recorded_ece(folder.metrics, name)
         if recorded is not None and abs(recorded - bins.ece) > SAME_ECE:
             differing.append((label_of(name), f"{100 * bins.ece:.2f}", f"{100 * recorded:.2f}"))
@@ -140,10 +141,10 @@ def confusion(folder: RunFolder) -> dict[str, Any] | None:
     size = max(model.probs.shape[1] for model in predictions.models.values())
     names = [folder.class_name(index) for index in range(size)]
     pictures = [
-        figures.confusion(name, color, predictions.models[name], predictions.labels, names)
-        for name, color in figures.colors_of(list(predictions.models)).items()
+        plots.confusion(name, color, predictions.models[name], predictions.labels, names)
+        for name, color in plots.colors_of(list(predictions.models)).items()
     ]
-    return {"pictures": pictures, "large": size > figures.MAX_NUMBERED_CLASSES}
+    return {"pictures": pictures, "large": size > plots.MAX_NUMBERED_CLASSES}
 
 
 def uncertainty(folder: RunFolder) -> list[Picture]:
@@ -159,9 +160,9 @@ def uncertainty(folder: RunFolder) -> list[Picture]:
             for key in ("mutual_information", "total_entropy")
             if key in posterior.uncertainty
         } or {"entropy": statistics.entropy(posterior.probs)}
-        right, color = posterior.predicted == predictions.labels, figures.COLORS["bayesian"]
+        right, color = posterior.predicted == predictions.labels, plots.COLORS["bayesian"]
         pictures = [
-            figures.uncertainty(title, values, right, color, kind)
+            plots.uncertainty(title, values, right, color, kind)
             for title, values in measures.items()
         ]
     return [*pictures, _risk_coverage(predictions, kind)]
@@ -170,7 +171,7 @@ def uncertainty(folder: RunFolder) -> list[Picture]:
 def _risk_coverage(predictions: Predictions, kind: str) -> Picture:
     curves: dict[str, Series] = {}
     styles: dict[str, tuple[str, str]] = {}
-    colors = figures.colors_of(list(predictions.models))
+    colors = plots.colors_of(list(predictions.models))
     for name, model in predictions.models.items():
         orders = {"probability": (model.confidence, "-")}
         if "mutual_information" in model.uncertainty:
@@ -180,7 +181,7 @@ def _risk_coverage(predictions: Predictions, kind: str) -> Picture:
             coverage, risk = statistics.risk_coverage(certainty, right)
             text = f"{label_of(name)}, by {order} (area {risk.mean():.3f})"
             curves[text], styles[text] = (coverage, risk), (colors[name], dash)
-    return figures.risk_coverage(curves, styles, kind)
+    return plots.risk_coverage(curves, styles, kind)
 
 
 def _usable(folder: RunFolder) -> Predictions | None:

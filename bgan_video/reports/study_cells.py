@@ -13,9 +13,9 @@ from bgan_video import parsing
 from bgan_video.config import Data
 from bgan_video.data.recordings import recording
 from bgan_video.errors import UserError
+from bgan_video.metrics.paired import Judged
 from bgan_video.reports.comparison import METRICS, number
 from bgan_video.reports.run_folder import WHOLE_LEVELS, ModelPredictions, Row, read_run, section
-from bgan_video.reports.study_statistics import Judged
 
 # As in evaluation.metrics: below the smallest probability a float32 softmax gives.
 _TINY = 1e-38

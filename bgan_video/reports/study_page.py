@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from bgan_video.reports import statistics, study_figures
+from bgan_video.metrics import statistics
+from bgan_video.metrics.paired import FIGURES, RESAMPLES
+from bgan_video.reports import study_plots
 from bgan_video.reports.comparison import METRICS
-from bgan_video.reports.figures import Picture
 from bgan_video.reports.page import environment
+from bgan_video.reports.plots import Picture
 from bgan_video.reports.sections import show_seconds
 from bgan_video.reports.study_cells import StudyCell
-from bgan_video.reports.study_statistics import FIGURES, RESAMPLES
 from bgan_video.reports.study_summary import (
     SHOWN,
     Difference,
@@ -45,10 +46,10 @@ def collect(summary: Summary, cells: Sequence[StudyCell]) -> dict[str, Any]:
         "facts": _facts(summary),
         "titles": [METRICS[key].title for key in SHOWN],
         "results": [_result(entry, summary) for entry in summary.entries],
-        "curves": [study_figures.label_curves(summary)] if summary.entries else [],
+        "curves": [study_plots.label_curves(summary)] if summary.entries else [],
         "paired_titles": [METRICS[k].title + " (points)" * METRICS[k].percent for k in FIGURES],
         "paired": [_paired(entry, entry.difference) for entry in compared if entry.difference],
-        "forests": [study_figures.forest(summary, key) for key in FIGURES] if compared else [],
+        "forests": [study_plots.forest(summary, key) for key in FIGURES] if compared else [],
         "resamples": f"{RESAMPLES:,}",
         "reliability": _reliability(summary, cells),
         "costs": [_cost(method, summary) for method in summary.methods],
@@ -118,7 +119,7 @@ def _reliability(summary: Summary, cells: Sequence[StudyCell]) -> list[Picture]:
                 bins[method] = statistics.reliability(confidence, right)
         if bins:
             title = f"{summary.label_key}: {setting}"
-            pictures.append(study_figures.reliability(title, bins, summary.methods))
+            pictures.append(study_plots.reliability(title, bins, summary.methods))
     return pictures
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from bgan_video.metrics.paired import FIGURES, Interval, Pair, paired_differences
 from bgan_video.reports.comparison import METRICS
 from bgan_video.reports.study_cells import FinishedRun, StudyCell
-from bgan_video.reports.study_statistics import FIGURES, Interval, Pair, paired_differences
 
 SHOWN = ("top1", "nll", "ece", "brier")
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bgan_video.reports import figures
+from bgan_video.reports import plots
 from bgan_video.reports.comparison import Cell, number
-from bgan_video.reports.figures import Picture, label_of
+from bgan_video.reports.plots import Picture, label_of
 from bgan_video.reports.run_folder import WHOLE_LEVELS, RunFolder, model_order, section
 
 SHOWN_SUGGESTIONS = 20
@@ -120,7 +120,7 @@ def _temperatures(kinetic: Mapping[str, Any]) -> Picture | None:
     target = number(kinetic.get("target"))
     layers = {name: number(value) for name, value in section(kinetic, "layers").items()}
     ratios = {n: v / target for n, v in layers.items() if v is not None and v > 0 and target}
-    return figures.temperatures(ratios) if ratios else None
+    return plots.temperatures(ratios) if ratios else None
 
 
 def _facts(functions: Mapping[str, Any]) -> list[tuple[str, str]]:

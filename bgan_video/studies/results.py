@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from bgan_video.files import write_atomically
-from bgan_video.reports import study_figures, study_page, study_summary
+from bgan_video.reports import study_page, study_plots, study_summary
 from bgan_video.reports.study_cells import StudyCell, read_finished
 from bgan_video.reports.study_summary import Summary
 from bgan_video.studies import cells
@@ -30,7 +30,7 @@ def write(study: Study) -> Summary:
         )
         write_atomically(study.out / RESULTS, "".join(lines))
         write_atomically(study.out / SUMMARY, json.dumps(summary.to_mapping(), indent=2) + "\n")
-        write_atomically(study.out / CURVE, study_figures.label_curve_png(summary))
+        write_atomically(study.out / CURVE, study_plots.label_curve_png(summary))
         write_atomically(study.out / PAGE, page)
     return summary
 

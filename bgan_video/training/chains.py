@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from bgan_video import rng
+from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.errors import UserError
-from bgan_video.inference import SGHMC, SGLD, AdaptiveSGHMC, kinetic_temperature
-from bgan_video.inference.sampler import Sampler, standard_normal
-from bgan_video.precision import Backend
-from bgan_video.schedule import adam_lr, step_sizes
+from bgan_video.method.schedule import adam_lr, step_sizes
+from bgan_video.sampling import SGHMC, SGLD, AdaptiveSGHMC, kinetic_temperature
+from bgan_video.sampling.sampler import Sampler, standard_normal
 from bgan_video.training import compat
 
 N = TypeVar("N", bound=nn.Module)

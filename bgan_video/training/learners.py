@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bgan_video import losses, rng
+from bgan_video import rng
+from bgan_video.backend import Backend
 from bgan_video.config import Config, Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.method import losses
+from bgan_video.method.schedule import adam_lr
 from bgan_video.models import Classifier, build_discriminator, frozen_statistics
-from bgan_video.precision import Backend
-from bgan_video.schedule import adam_lr
 from bgan_video.training.chains import ADAM_BETAS, descend, initialised
 
 Terms = dict[str, Tensor]

@@ -14,21 +14,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from bgan_video import precision
+from bgan_video.backend import Backend, resolve_backend
 from bgan_video.config import Config, Method, model_of
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Manifest
 from bgan_video.data.streams import labelled_batches, unlabelled_batches
 from bgan_video.errors import UserError
-from bgan_video.evaluation import diagnosis
-from bgan_video.evaluation.clips import test_chunks
-from bgan_video.evaluation.predict import Current, Networks, Stored, figures, predict_all
-from bgan_video.evaluation.trained import FINISHED, empty_discriminator, kind_of
 from bgan_video.files import append_line, truncate_after, write_atomically
-from bgan_video.inference import SampleBank
 from bgan_video.method.rounds import answering_rounds
-from bgan_video.precision import Backend
-from bgan_video.schedule import step_sizes
+from bgan_video.method.schedule import step_sizes
+from bgan_video.prediction import diagnosis
+from bgan_video.prediction.clips import test_chunks
+from bgan_video.prediction.predict import Current, Networks, Stored, figures, predict_all
+from bgan_video.prediction.trained import FINISHED, empty_discriminator, kind_of
+from bgan_video.sampling import SampleBank
 from bgan_video.training import checkpoints, console, rounds, run_folder, samples
 from bgan_video.training.chains import Chain
 from bgan_video.training.clock import Clock
@@ -76,7 +75,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
     Raises:
         UserError: Data, device or settings do not go together.
     """
-    backend = precision.resolve(config.run, config.spatial_dims)
+    backend = resolve_backend(config.run, config.spatial_dims)
     backend.forget_peak_memory()
     network_sizes(config, num_classes=2)  # a mistake shows before the data are read
     manifest, broken, frames = run_folder.prepare_data(config)
@@ -97,9 +96,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
     state = _restore(folder, config, bank) if resume else None
     done = state.pop("step") if state else 0
     bar, scalars = console.Console(done, total), Scalars(folder)
-    session = _Session(
-        config, backend, folder, manifest, frames, bank, bar, scalars, Clock()
-    )
+    session = _Session(config, backend, folder, manifest, frames, bank, bar, scalars, Clock())
     console.say(_describe(config, manifest, models))
 
     for number in range(min(done // t.steps, t.rounds), 1 + t.rounds):
@@ -201,9 +198,7 @@ def _restore(folder: Path, config: Config, bank: SampleBank) -> dict[str, Any] |
     return state
 
 
-def _record(
-    step: int, epoch: int, terms: Terms, models: Models, clock: Clock
-) -> dict[str, Any]:
+def _record(step: int, epoch: int, terms: Terms, models: Models, clock: Clock) -> dict[str, Any]:
     """A line of log.jsonl."""
     record: dict[str, Any] = {
         "step": step,

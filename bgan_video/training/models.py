@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from bgan_video import rng
+from bgan_video.backend import Backend
 from bgan_video.config import LABELS_ONLY, Config, Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.method.schedule import ensemble_in_round
 from bgan_video.models import Classifier
-from bgan_video.precision import Backend
-from bgan_video.schedule import ensemble_in_round
 from bgan_video.training.learners import LabelsOnly, Learner, SemiSupervised, own_randomness
 from bgan_video.training.trainer import DataSize, Terms, Trainer
 

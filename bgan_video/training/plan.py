@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from bgan_video import config as config_module
-from bgan_video import precision
+from bgan_video.backend import resolve_backend
 from bgan_video.config import Config, Method
-from bgan_video.data import labels, layouts, splits
+from bgan_video.data import layouts, splits
 from bgan_video.data.frames import Frames
+from bgan_video.data.labels import choice
+from bgan_video.method.schedule import posterior_size, rival_size, step_sizes
 from bgan_video.models import build_discriminator, build_generator
-from bgan_video.schedule import posterior_size, rival_size, step_sizes
 
 # Weights, gradients and two moments of Adam, each float32.
 _BYTES_PER_WEIGHT = 16
@@ -38,7 +39,7 @@ def plan(config: Config) -> str:
     Raises:
         UserError: Whatever would stop the run, as far as it shows without reading a video.
     """
-    backend = precision.resolve(config.run, config.spatial_dims)
+    backend = resolve_backend(config.run, config.spatial_dims)
     listed = layouts.read(config.data)
     if config.data.store:
         Frames(listed.root, config)  # a store that does not serve says so
@@ -61,7 +62,7 @@ def plan(config: Config) -> str:
         f"{splits_count['train']} training {config.items}, "
         f"{len(manifest.labelled)} of them labelled, {splits_count['validation']} for validation, "
         f"{splits_count['test']} for test",
-        *(f"note: {remark}" for remark in labels.remarks(manifest, config.data)),
+        *(f"note: {remark}" for remark in choice.remarks(manifest, config.data)),
         f"networks: discriminators of {discriminator:,} parameters, generators of {generator:,}: "
         + ", ".join(f"{method} {d} + {g}" for method, (d, g) in counts.items()),
         f"memory: {weights * _BYTES_PER_WEIGHT / 2**20:.0f} MiB for weights and optimisers, "

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from bgan_video import rng
+from bgan_video.backend import Backend
 from bgan_video.config import Config
-from bgan_video.models import Classifier, TransformationHead, num_transformations, transform
-from bgan_video.objective import PretextTask
-from bgan_video.precision import Backend
-from bgan_video.schedule import adam_lr
+from bgan_video.method.objective import PretextTask
+from bgan_video.method.pretext import TransformationHead, num_transformations, transform
+from bgan_video.method.schedule import adam_lr
+from bgan_video.models import Classifier
 from bgan_video.training.chains import ADAM_BETAS, initialised
 
 

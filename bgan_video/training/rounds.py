@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
+from bgan_video.backend import Backend
 from bgan_video.config import BELIEVERS, Config, Method
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
-from bgan_video.evaluation.clips import test_chunks
-from bgan_video.evaluation.predict import Networks, Prediction, predict_all
 from bgan_video.files import write_atomically
 from bgan_video.method import rounds
-from bgan_video.precision import Backend
+from bgan_video.prediction.clips import test_chunks
+from bgan_video.prediction.predict import Networks, Prediction, predict_all
 from bgan_video.training import console
 
 FOLDER = "pseudo_labels"

@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 
 from bgan_video import config as config_module
+from bgan_video.backend import Backend
 from bgan_video.config import Config
-from bgan_video.data import labels, layouts, splits
+from bgan_video.data import layouts, splits
 from bgan_video.data.frames import Broken, Frames, survey
+from bgan_video.data.labels import choice
 from bgan_video.data.manifest import Manifest
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
-from bgan_video.precision import Backend
 from bgan_video.training import console
 
 _PLACES = ("data.root", "data.store")
@@ -136,7 +137,7 @@ def prepare_data(config: Config) -> tuple[Manifest, list[Broken], Frames]:
         )
     if broken:
         console.say(f"left out {len(broken)} broken {config.items}; broken.jsonl lists them")
-    for remark in labels.remarks(manifest, config.data):
+    for remark in choice.remarks(manifest, config.data):
         console.say(f"note: {remark}")
     return manifest, broken, frames
 

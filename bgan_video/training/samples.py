@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from bgan_video import rng
+from bgan_video.backend import Backend
 from bgan_video.config import Config
-from bgan_video.evaluation import pictures
+from bgan_video.media import pictures
 from bgan_video.models import draw_latents
-from bgan_video.precision import Backend
 
 NUM_SAMPLES = {0: 0, 2: 64, 3: 8}
 """A grid of 8 × 8 images, or 8 rows of a clip's frames. Vectors have no picture."""

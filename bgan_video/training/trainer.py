@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bgan_video import losses
+from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.method import losses
+from bgan_video.method.objective import Objective, RealOutputs, Shown
 from bgan_video.models import (
     Classifier,
     Generated,
@@ -20,8 +22,6 @@ from bgan_video.models import (
     build_generator,
     draw_latents,
 )
-from bgan_video.objective import Objective, RealOutputs, Shown
-from bgan_video.precision import Backend
 from bgan_video.rng import Generators
 from bgan_video.training.chains import Chain, descend, initialised, without_gradients
 from bgan_video.training.pretext import PretextHeads

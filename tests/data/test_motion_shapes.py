@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from bgan_video.data import motion_shapes
-from bgan_video.data.decode import read_all
 from bgan_video.errors import UserError
+from bgan_video.video.reader import read_all
 
 CLASSES = list(motion_shapes.MOTIONS)
 

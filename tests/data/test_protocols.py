@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from bgan_video import config
 from bgan_video.config import Data
-from bgan_video.data import labels, layouts
+from bgan_video.data import layouts
+from bgan_video.data.labels import choice
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest
 from bgan_video.data.splits import split
 from bgan_video.errors import UserError
@@ -162,11 +163,11 @@ def test_classes_without_a_label_are_named_in_one_line(tmp_path: Path) -> None:
     file = tmp_path / "list.txt"
     file.write_text("bend/v_bend_g03_c01.avi\n")
     data = Data(label_list=str(file), validation_fraction=0)
-    (line,) = labels.remarks(split(WHOLE, data), data)
+    (line,) = choice.remarks(split(WHOLE, data), data)
     assert line.startswith("2 of 3 classes have no label")
     assert line.endswith("jump, walk")
     for silent in (Data(labels_per_class=1), Data(num_labelled=0)):
-        assert labels.remarks(split(WHOLE, silent), silent) == []
+        assert choice.remarks(split(WHOLE, silent), silent) == []
 
 
 def test_listed_videos_that_validate_are_counted(tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ def test_listed_videos_that_validate_are_counted(tmp_path: Path) -> None:
     parts = split(WHOLE, data)
     held = len(parts.part("validation"))
     assert held
-    assert labels.remarks(parts, data)[0].startswith(f"{held} videos of data.label_list")
+    assert choice.remarks(parts, data)[0].startswith(f"{held} videos of data.label_list")
 
 
 def test_wrong_lines_are_counted_behind_the_first(tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ def test_published_lines_read_with_and_without_counts_whatever_their_labels_star
     assert {i.path.rpartition("/")[2].removesuffix(".avi"): i.label for i in parts.labelled} == {
         path.rpartition("/")[2]: int(label) for path, _, label in rows
     }
-    assert [line.rpartition(": ")[2] for line in labels.remarks(parts, data)] == (
+    assert [line.rpartition(": ")[2] for line in choice.remarks(parts, data)] == (
         ["CliffDiving"] if percent == 5 else []
     )
 
@@ -275,7 +276,7 @@ def test_published_hmdb51_lists_need_the_unused_videos(
     assert (len(whole.part("train")), len(whole.part("test"))) == (5236, 1530)
     parts = split(whole, data)
     assert len(parts.labelled) == videos
-    assert labels.remarks(parts, data) == []
+    assert choice.remarks(parts, data) == []
     official = hmdb51(shared_data, tmp_path)
     with pytest.raises(UserError, match=rf"train_on_unused=true.*and {unused - 1} more"):
         split(official, Data(layout="hmdb51", label_list=file, validation_fraction=0.0))

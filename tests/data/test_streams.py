@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from bgan_video import config
 from bgan_video.config import Config
 from bgan_video.data import streams
-from bgan_video.data.decode import BrokenVideo
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item
 from bgan_video.data.streams import ClipStream, labelled_batches, unlabelled_batches
 from bgan_video.errors import UserError
+from bgan_video.video.reader import BrokenVideo
 
 LENGTH = 40
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bgan_video import losses
+from bgan_video.method import losses
 from bgan_video.models import (
     build_discriminator,
     frozen_statistics,

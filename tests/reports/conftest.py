@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from bgan_video.evaluation import sheets
+from bgan_video.media import sheets
 
 CONFIG = """\
 run:

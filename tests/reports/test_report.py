@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bgan_video.errors import UserError
-from bgan_video.reports import comparison, figures, items, sections, write_report
+from bgan_video.reports import comparison, items, plots, sections, write_report
 from bgan_video.reports.run_folder import read_run
 
 SECTIONS = ("result", "learning", "calibration", "confusion", "uncertainty", "chains", "samples",
@@ -40,7 +40,7 @@ def _drawn(shared_run):
 @pytest.fixture(name="undrawn")
 def _undrawn(monkeypatch):
     """Plots are composed but not drawn, which is most of the report's time."""
-    monkeypatch.setattr(figures, "picture", lambda figure, alt: figures.Picture("data:,", alt))
+    monkeypatch.setattr(plots, "picture", lambda figure, alt: plots.Picture("data:,", alt))
 
 
 @pytest.fixture(name="run")
@@ -72,7 +72,7 @@ def test_nothing_but_the_report_is_left_in_the_folder(shared_run, page):
 
 def test_a_plot_is_the_same_bytes_twice():
     series = {"loss_d": (np.arange(3.0), np.arange(3.0))}
-    assert figures.lines("losses", series, 1.0) == figures.lines("losses", series, 1.0)
+    assert plots.lines("losses", series, 1.0) == plots.lines("losses", series, 1.0)
 
 
 def test_embedded_videos_play_and_are_muted(page):

@@ -7,13 +7,13 @@ import shutil
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from bgan_video.reports import comparison, figures, trust, write_report
+from bgan_video.reports import comparison, plots, trust, write_report
 from bgan_video.reports.run_folder import read_run
 
 
 @pytest.fixture(name="run")
 def _run(shared_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "picture", lambda figure, alt: figures.Picture("data:,", alt))
+    monkeypatch.setattr(plots, "picture", lambda figure, alt: plots.Picture("data:,", alt))
     return shutil.copytree(shared_run, tmp_path / "run")
 
 
@@ -92,7 +92,7 @@ def test_chains_without_a_momentum_have_no_picture(run):
 @pytest.mark.parametrize("count", [5, 150])
 def test_temperatures_of_few_and_of_many_layers(count):
     ratios = {f"D.layer.{i}": 1.0 + i for i in range(count)}
-    assert figures.temperatures(ratios).uri.startswith("data:image/svg+xml")
+    assert plots.temperatures(ratios).uri.startswith("data:image/svg+xml")
 
 
 def test_suggestions_are_shown_where_there_are_some(run):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from bgan_video import config
-from bgan_video.reports import figures
+from bgan_video.reports import plots
 from bgan_video.studies import cells, plan, runner
 from bgan_video.studies.plan import Cell, Study
 from tests.studies import fake
@@ -53,7 +53,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots are composed but not drawn, which is most of the page's time."""
-    monkeypatch.setattr(figures, "picture", lambda figure, alt: figures.Picture("data:,", alt))
+    monkeypatch.setattr(plots, "picture", lambda figure, alt: plots.Picture("data:,", alt))
 
 
 def _fake_command(study: Study, cell: Cell) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bgan_video.errors import UserError
-from bgan_video.reports import study_figures, study_summary
+from bgan_video.reports import study_plots, study_summary
 from bgan_video.reports.study_summary import Summary
 from bgan_video.studies import cells, results
 from bgan_video.studies.plan import Study
@@ -193,15 +193,15 @@ def test_the_curve_is_over_labels_on_a_log_axis_or_a_dot_a_method(
 ):
     study = read_study()
     finish(study)
-    ax = study_figures._curves(results.collect(study)[0]).axes[0]
+    ax = study_plots._curves(results.collect(study)[0]).axes[0]
     assert ax.get_xscale() == "log"
     assert [text.get_text() for text in ax.get_xticklabels()] == ["4", "16"]
     single = read_study(labels={"data.labels_per_class": [4]})
-    ax = study_figures._curves(results.collect(single)[0]).axes[0]
+    ax = study_plots._curves(results.collect(single)[0]).axes[0]
     assert [text.get_text() for text in ax.get_yticklabels()] == list(single.methods)
 
 
 def test_methods_have_marks_of_their_own():
     names = ["bayesian_gan", "supervised", "a", "b", "c"]
-    assert len(set(study_figures.styles(names).values())) == len(names)
-    assert study_figures.styles(names)["supervised"][0] == study_figures.COLORS["supervised"]
+    assert len(set(study_plots.styles(names).values())) == len(names)
+    assert study_plots.styles(names)["supervised"][0] == study_plots.COLORS["supervised"]

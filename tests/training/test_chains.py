@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bgan_video import config
 from bgan_video.errors import UserError
-from bgan_video.inference import SGHMC, SGLD, AdaptiveSGHMC
+from bgan_video.sampling import SGHMC, SGLD, AdaptiveSGHMC
 from bgan_video.training import loop
 from bgan_video.training.chains import (
     ADAM_BETAS,

@@ -11,14 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bgan_video import config, losses
+from bgan_video import config
+from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.errors import UserError
-from bgan_video.inference import SGHMC
+from bgan_video.method import losses
+from bgan_video.method.objective import Objective, RealOutputs, Shown
 from bgan_video.models import Classifier, Generated
-from bgan_video.objective import Objective, RealOutputs, Shown
-from bgan_video.precision import Backend
+from bgan_video.sampling import SGHMC
 from bgan_video.training import compat
 from bgan_video.training.chains import Chain
 from bgan_video.training.compat import Role

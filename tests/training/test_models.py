@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from bgan_video import config
+from bgan_video.backend import Backend
 from bgan_video.config import Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
-from bgan_video.precision import Backend
 from bgan_video.training import models
 from bgan_video.training.chains import ADAM_BETAS
 from bgan_video.training.models import Models

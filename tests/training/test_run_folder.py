@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bgan_video import config, precision
+from bgan_video import config
+from bgan_video.backend import resolve_backend
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import UserError
 from bgan_video.training import run_folder
@@ -66,7 +67,7 @@ def test_a_chosen_name_that_is_taken_is_refused(tmp_path: Path) -> None:
 )
 def test_a_run_goes_on_with_what_it_began_with(now: Item, said: str | None, tmp_path: Path) -> None:
     began = Manifest("m", "root", 1, ("x", "y"), (Item("a.avi", 0, "a", "train", True, 9, "one"),))
-    backend = precision.resolve(config.load(None, ["run.device=cpu"]).run, 3)
+    backend = resolve_backend(config.load(None, ["run.device=cpu"]).run, 3)
     told = {"device": "cpu", "precision": backend.precision, "threads": torch.get_num_threads()}
     (tmp_path / "environment.json").write_text(json.dumps(told))
     (tmp_path / "manifest.json").write_text(began.to_json())

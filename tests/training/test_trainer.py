@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from bgan_video import config
+from bgan_video.backend import Backend
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.errors import UserError
-from bgan_video.models import transform
-from bgan_video.objective import Potential, PretextTask, Shown
-from bgan_video.precision import Backend
+from bgan_video.method.objective import Potential, PretextTask, Shown
+from bgan_video.method.pretext import transform
 from bgan_video.training.chains import Chain
 from bgan_video.training.trainer import DataSize, Trainer
 

@@ -1,0 +1,1 @@
+"""Whose labels a run may use: by number, by draw or from a list."""

@@ -1,0 +1,173 @@
+"""Whose labels a run uses: a balanced, nested subset, or those a file names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from bgan_video.config import ITEMS, Data, spatial_dims_of
+from bgan_video.data.labels.lists import TRAINING_FOLD, read_list
+from bgan_video.data.manifest import UNKNOWN, Item, Manifest
+from bgan_video.data.recordings import recording
+from bgan_video.errors import UserError
+from bgan_video.rng import shuffled
+
+
+def label(manifest: Manifest, data: Data, *, first: bool = False) -> Manifest:
+    """Choose the training videos whose label is used.
+
+    Args:
+        manifest: Split already.
+        data: Says how many, or which.
+        first: Label the first `num_labelled` training items whatever their class, as the published
+            notebook does.
+
+    Raises:
+        UserError: More labels are asked for than there are, a label list does not fit the data, or
+            `separate_recordings` leaves no unlabelled video.
+    """
+    if data.label_list is not None:
+        chosen, problems, *_ = read_list(manifest, data)
+        if problems:
+            others = len(problems) - 1
+            more = f" (and {others} more such line{'s' * (others > 1)})" if others else ""
+            raise UserError(f"{problems[0]}{more}")
+        if not chosen:
+            raise UserError(f"data.label_list={data.label_list} labels no training video")
+    elif data.num_labelled == 0:
+        chosen = {}
+    elif first:
+        training = manifest.part("train")[: data.num_labelled]
+        if len(training) < (data.num_labelled or 0):
+            raise UserError(
+                f"data.num_labelled={data.num_labelled}; allowed: 0 to all training items "
+                f"({len(training)})"
+            )
+        chosen = {item.path: item.label for item in training}
+    else:
+        chosen = _balanced(manifest, data)
+    return use(manifest, chosen, data)
+
+
+def use(manifest: Manifest, chosen: Mapping[str, int], data: Data) -> Manifest:
+    """The manifest with the chosen videos labelled (class by path).
+
+    Raises:
+        UserError: `data.separate_recordings` leaves no unlabelled video.
+    """
+    manifest = manifest.replace(
+        tuple(
+            dataclasses.replace(
+                item, label=chosen.get(item.path, item.label), labelled=item.path in chosen
+            )
+            for item in manifest.items
+        )
+    )
+    if not data.separate_recordings:
+        return manifest
+    shared = {item.path for item in beside_labelled(manifest, data)}
+    kept = manifest.replace(tuple(item for item in manifest.items if item.path not in shared))
+    if shared and len(kept.part("train")) == len(kept.labelled):
+        raise UserError(
+            "data.separate_recordings=true leaves no unlabelled video: every recording of the "
+            "training fold has a labelled one; ask for fewer labels, or set it to false"
+        )
+    return kept
+
+
+def beside_labelled(manifest: Manifest, data: Data) -> list[Item]:
+    """The unlabelled training videos that share a recording with a labelled one."""
+
+    def of(item: Item) -> str:
+        return recording(item.label, item.group, data)
+
+    labelled = {of(item) for item in manifest.labelled}
+    training = manifest.part("train")
+    return [item for item in training if not item.labelled and of(item) in labelled]
+
+
+def remarks(manifest: Manifest, data: Data) -> list[str]:
+    """What a person should know of the labels a run uses, one line each."""
+    lines: list[str] = []
+    counts = Counter(item.label for item in manifest.labelled)
+    bare = [name for label, name in enumerate(manifest.classes) if not counts[label]]
+    if counts and bare:
+        known = f"{len(bare)} of {manifest.num_classes} classes have no label"
+        lines.append(f"{known}, and cannot be learnt: {', '.join(bare)}")
+    if data.label_list is not None:
+        held, _, broken, tested = read_list(manifest, data, "validation")
+        if held:
+            lines.append(
+                f"{len(held)} {_kind(data)} of data.label_list are in validation groups, and "
+                f"their labels not trained on; data.validation_fraction=0 trains on all of the list"
+            )
+        if tested:
+            lines.append(
+                f"{len(tested)} {_kind(data)} of data.label_list are tested on in fold "
+                f"{manifest.fold}, or share a group with such, and their labels not trained on"
+            )
+        if broken:
+            lines.append(
+                f"{len(broken)} {_kind(data)} of data.label_list do not read, and are left out: "
+                f"{', '.join(broken[:3])}{', …' * (len(broken) > 3)}"
+            )
+    return lines
+
+
+def _balanced(manifest: Manifest, data: Data) -> dict[str, int]:
+    """Path and class: `labels_per_class`, `label_fraction`, `num_labelled`, or all."""
+    order = [label_order(manifest.part("train"), k, data.label_seed) for k in _classes(manifest)]
+    if data.labels_per_class is not None:
+        have = dict(zip(manifest.classes, map(len, order), strict=True))
+        short = [f"{name} ({n})" for name, n in have.items() if n < data.labels_per_class]
+        if short:
+            raise UserError(
+                f"data.labels_per_class={data.labels_per_class}: too few training {_kind(data)} of "
+                f"{', '.join(short[:5])}{', …' * (len(short) > 5)}; allowed: up to "
+                f"{min(have.values())}, or null to use all labels"
+            )
+        return {item.path: item.label for items in order for item in items[: data.labels_per_class]}
+    # Rank by rank through the classes, so that any number is as balanced as it can be and nested.
+    ranks = max(map(len, order))
+    turns = [items[rank] for rank in range(ranks) for items in order if rank < len(items)]
+    if data.label_fraction is not None:
+        fold = [i for i in manifest.items if i.split in TRAINING_FOLD and i.label != UNKNOWN]
+        # Rounded down, as the published subsets are; 0.29 · 100 is a little below 29.
+        number = int(data.label_fraction * len(fold) + 1e-6)
+        return {i.path: i.label for i in turns[: max(number, manifest.num_classes)]}
+    if data.num_labelled is None:
+        return {item.path: item.label for item in turns}
+    if not manifest.num_classes <= data.num_labelled <= len(turns):
+        raise UserError(
+            f"data.num_labelled={data.num_labelled}; allowed: one a class "
+            f"({manifest.num_classes}) to all training {_kind(data)} ({len(turns)})"
+        )
+    return {item.path: item.label for item in turns[: data.num_labelled]}
+
+
+def _kind(data: Data) -> str:
+    return ITEMS[spatial_dims_of(data.layout)]
+
+
+def label_order(training: Sequence[Item], label: int, seed: int) -> list[Item]:
+    """The videos of a class in the order in which they are labelled: a prefix is a subset.
+
+    Groups take turns, because two clips of one recording tell a network little more than one.
+    """
+    groups: dict[str, list[Item]] = defaultdict(list)
+    for item in training:
+        if item.label == label:
+            groups[item.group].append(item)
+    names = shuffled(sorted(groups), "labels", seed, label)
+    queues = [shuffled(sorted(groups[g], key=_path), "labels", seed, label, g) for g in names]
+    turns = max(map(len, queues), default=0)
+    return [queue[turn] for turn in range(turns) for queue in queues if turn < len(queue)]
+
+
+def _classes(manifest: Manifest) -> range:
+    return range(manifest.num_classes)
+
+
+def _path(item: Item) -> str:
+    return item.path

@@ -1,0 +1,1 @@
+"""The clip store: videos decoded once, written, read and verified."""

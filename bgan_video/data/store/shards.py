@@ -1,0 +1,153 @@
+"""Videos to frames in a store's shards, by several processes at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from bgan_video.config import Config
+from bgan_video.data.store import clip_store
+from bgan_video.data.store.clip_store import Array, Record
+from bgan_video.errors import UserError
+from bgan_video.video import reader
+from bgan_video.video.reader import BrokenVideo
+
+# A new shard is begun past this size: parts that any file system holds and any tool copies.
+_SHARD_BYTES = 1 << 30
+
+
+class Job:
+    """Decodes videos and appends their frames to shards that no other process writes."""
+
+    def __init__(self, folder: Path, root: Path, config: Config) -> None:
+        self._folder, self._root = folder, root
+        self._decoder: reader.Decoder = config.data.decoder
+        self._short_side = config.load_size
+        self._shard: Path | None = None
+
+    def __call__(self, path: str) -> Record:
+        """Decode and write one video.
+
+        Raises:
+            OSError: The frames cannot be written; nothing is left of them.
+        """
+        file = self._root / path
+        known = clip_store.source_fingerprint(file)
+        try:
+            frames = reader.read_all(file, self._decoder, self._short_side)
+        except BrokenVideo as error:
+            return Record(path, known, error=error.reason)
+        except OSError as error:
+            return Record(path, known, error=str(error))
+        except MemoryError:
+            return Record(path, known, error="its frames do not fit into memory")
+        frames = np.ascontiguousarray(frames)
+        shard, offset = self._append(frames)
+        checksum = clip_store.checksum(frames)
+        return Record(path, known, "", shard.name, offset, frames.shape, checksum)
+
+    def _append(self, frames: Array) -> tuple[Path, int]:
+        if self._shard is None or self._shard.stat().st_size >= _SHARD_BYTES:
+            self._shard = _new_shard(self._folder)
+        file = os.open(self._shard, os.O_WRONLY | os.O_APPEND)
+        try:
+            offset = os.fstat(file).st_size
+            left = frames.data.cast("B")
+            try:
+                while left:
+                    left = left[os.write(file, left) :]
+                os.fsync(file)  # before a line says that the frames are there
+            except OSError:
+                os.ftruncate(file, offset)
+                raise
+        finally:
+            os.close(file)
+        return self._shard, offset
+
+
+def _new_shard(folder: Path) -> Path:
+    """An empty file of a name that no other process has."""
+    number = sum(1 for _ in folder.glob("frames-*.bin"))
+    while True:
+        shard = folder / f"frames-{number:05d}.bin"
+        with suppress(FileExistsError):
+            shard.touch(exist_ok=False)
+            return shard
+        number += 1
+
+
+def decoded(paths: Sequence[str], job: Job, workers: int) -> Iterator[Record]:
+    """Records of the videos as they are done; with workers, in any order.
+
+    Raises:
+        OSError: Frames could not be written; the videos that were under way come first.
+        UserError: A process died; says which videos it may have been at.
+    """
+    if workers == 0 or not paths:
+        yield from map(job, paths)
+        return
+    running: dict[Future[Record], str] = {}
+    try:
+        with ProcessPoolExecutor(workers, initializer=_begin_worker, initargs=(job,)) as pool:
+            yield from _in_turns(paths, pool, running, 2 * workers)
+    except BrokenProcessPool:
+        raise UserError(
+            f"a decoding process died at one of {', '.join(running.values())}; is there memory for "
+            f"data.num_workers={workers}? Run the command again to go on"
+        ) from None
+
+
+def _in_turns(
+    paths: Sequence[str], pool: ProcessPoolExecutor, running: dict[Future[Record], str], most: int
+) -> Iterator[Record]:
+    """Keep `most` videos under way, so that a stop takes no longer than they do."""
+    waiting = iter(paths)
+    failure: OSError | None = None
+    while True:
+        room = 0 if failure else most - len(running)
+        running.update((pool.submit(_work, path), path) for path in islice(waiting, room))
+        if not running:
+            break
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            try:
+                record = future.result()
+            except OSError as error:
+                failure = failure or error
+            else:
+                yield record
+            del running[future]
+    if failure:
+        raise failure
+
+
+_job: Job | None = None
+
+
+def _begin_worker(job: Job) -> None:
+    global _job  # the one way in that a pool's initializer has
+    _job = job
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the pool
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """A pool's workers wait for ever where their parent was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _work(path: str) -> Record:
+    assert _job is not None
+    return _job(path)

@@ -1,0 +1,46 @@
+"""Items as networks see them, written for people: a grid of images; a sheet and a film of clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange, repeat
+from torch import Tensor
+
+from bgan_video.config import SpatialDims
+from bgan_video.media import sheets
+
+FRAMES_PER_SECOND = 8.0
+
+
+def write(path: Path, items: Tensor, spatial_dims: SpatialDims) -> list[Path]:
+    """Write `<path>.png`, and `<path>.mp4` of clips; vectors have no picture.
+
+    Args:
+        path: Without suffix.
+        items: `[N, C, (T,) H, W]` in [-1, 1], of 1 or 3 colours.
+        spatial_dims: 3 for clips, 2 for images, 0 for vectors.
+
+    Returns:
+        The files.
+    """
+    if spatial_dims == 0:
+        return []
+    png, mp4 = path.with_suffix(".png"), path.with_suffix(".mp4")
+    pixels = _to_uint8(items)
+    if spatial_dims == 2:
+        sheets.write_png(png, sheets.image_grid(pixels))
+        return [png]
+    sheets.write_png(png, sheets.contact_sheet(pixels))
+    sheets.write_mp4(mp4, pixels, FRAMES_PER_SECOND)
+    return [png, mp4]
+
+
+def _to_uint8(items: Tensor) -> np.ndarray:
+    """From `[N, C, (T,) H, W]` in [-1, 1] to uint8 `[N, (T,) H, W, 3]`."""
+    pixels = ((items.float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
+    pixels = rearrange(pixels, "n c ... -> n ... c")
+    if pixels.shape[-1] == 1:
+        pixels = repeat(pixels, "... 1 -> ... c", c=3)
+    return pixels.numpy()

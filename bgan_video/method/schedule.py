@@ -1,0 +1,77 @@
+"""When a run's chains sample, from its settings."""
+
+from __future__ import annotations
+
+import math
+
+from bgan_video.config import Config
+from bgan_video.errors import UserError
+from bgan_video.method.rounds import answering_rounds
+from bgan_video.sampling import StepSize
+
+
+def step_sizes(config: Config) -> StepSize:
+    """The schedule of the samplers, with the steps that give a posterior sample.
+
+    Raises:
+        UserError: The cycles do not fit into the steps after burn-in.
+    """
+    p = config.posterior
+    try:
+        return StepSize(
+            kind=p.schedule,
+            lr=p.lr,
+            total_steps=config.train.steps,
+            burn_in=p.burn_in,
+            thinning=p.thinning,
+            num_cycles=p.num_cycles if p.schedule == "cyclical" else 1,
+            decay=p.lr_decay,
+        )
+    except ValueError as error:
+        raise UserError(f"posterior.schedule={p.schedule} does not fit: {error}") from None
+
+
+def adam_lr(config: Config, lr: float, step: int, total: int) -> float:
+    """Adam's step size at a step.
+
+    `cosine` is `lr/2·(1 + cos(π·step/total))` (Loshchilov & Hutter 2017, eq. 5, one period).
+
+    Args:
+        config: Its `train.adam_schedule`.
+        lr: The first step's.
+        step: From 0, below `total`.
+        total: Steps under Adam.
+    """
+    if config.train.adam_schedule == "constant":
+        return lr
+    return 0.5 * lr * (1 + math.cos(math.pi * step / total))
+
+
+def posterior_size(config: Config) -> int:
+    """How many networks the posterior predictive of a finished run is the mean of."""
+    chains = num_chains(config) * len(answering_rounds(config.rounds, config.train.rounds))
+    if not config.samples_posterior:
+        return chains
+    return chains * min(config.posterior.max_samples, step_sizes(config).num_samples)
+
+
+def num_chains(config: Config) -> int:
+    """Discriminator chains of a round."""
+    return config.posterior.num_discriminators * config.posterior.num_mcmc
+
+
+def rival_size(config: Config) -> int:
+    """Networks of a deep ensemble and answers of MC-dropout.
+
+    As many as the posterior has; with rounds, as many as its chains are started, which is equal
+    compute. An ensemble of one is none, so there are two where the posterior is one network.
+    """
+    rounds = config.train.rounds
+    size = num_chains(config) * (1 + rounds) if rounds else posterior_size(config)
+    return config.baseline.num_networks or max(2, size)
+
+
+def ensemble_in_round(config: Config, number: int) -> range:
+    """The members of a deep ensemble that are trained in a round: each takes one round's steps."""
+    size, rounds = rival_size(config), 1 + config.train.rounds
+    return range(number * size // rounds, (number + 1) * size // rounds)

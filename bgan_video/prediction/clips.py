@@ -1,0 +1,87 @@
+"""The clips a video is judged by: evenly spread in time, fixed crops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bgan_video.config import Config
+from bgan_video.data.frames import Frames
+from bgan_video.data.manifest import Item
+from bgan_video.data.transforms import CROPS, test_view
+from bgan_video.errors import UserError
+from bgan_video.video import clips
+from bgan_video.video.reader import BrokenVideo
+
+# Clips held in memory at once while every network looks at them.
+_CHUNK_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class ClipChunk:
+    """All test clips of some videos: `clips [V·n, C, T, H, W]`, video by video."""
+
+    clips: Tensor
+    labels: Tensor
+    clips_per_video: int
+
+
+def test_chunks(items: Sequence[Item], frames: Frames, config: Config) -> Iterator[ClipChunk]:
+    """The test clips of `items`, in order, as many videos at a time as memory is meant for."""
+    per_video = config.clip.test_clips * config.clip.test_crops
+    step = videos_a_chunk(config)
+    for start in range(0, len(items), step):
+        part = items[start : start + step]
+        views = (view for item in part for view in video_views(item, frames, config))
+        labels = torch.tensor([item.label for item in part])
+        yield ClipChunk(stacked(views, len(part) * per_video), labels, per_video)
+
+
+def stacked(views: Iterator[Tensor], count: int) -> Tensor:
+    """`count` >= 1 views of one shape as one tensor, without a second copy of all of them."""
+    first = next(views)
+    whole = first.new_empty(count, *first.shape)
+    for place, view in enumerate(chain([first], views)):
+        whole[place] = view
+    return whole
+
+
+def videos_a_chunk(config: Config) -> int:
+    """How many videos' test clips memory is meant for at once, at least one."""
+    c = config.clip
+    pixels = config.channels * c.num_frames * c.size**2
+    return max(1, _CHUNK_BYTES // (c.test_clips * c.test_crops * pixels * 4))
+
+
+def video_views(item: Item, frames: Frames, config: Config) -> list[Tensor]:
+    """The views `[C, T, H, W]` of one video: test_clips × test_crops."""
+    c = config.clip
+    placed = clips.uniform_clips(
+        item.num_frames, c.num_frames, c.stride, c.test_clips, c.short_clip
+    )
+    wanted = sorted({index for indices in placed for index in indices})
+    try:
+        decoded = frames.read(item, wanted)
+    except BrokenVideo as error:
+        raise UserError(f"{item.path} no longer reads: {error.reason}") from None
+    row = {index: r for r, index in enumerate(wanted)}
+    return clip_views(decoded, [[row[i] for i in indices] for indices in placed], config)
+
+
+def clip_views(
+    decoded: NDArray[np.uint8], clip_rows: Sequence[Sequence[int]], config: Config
+) -> list[Tensor]:
+    """The views `[C, T, H, W]` of clips given as rows of frames: clip by clip, every crop."""
+    return [
+        test_view(
+            decoded[list(rows)], config.clip.size, config.load_size, crop, config.spatial_dims
+        )
+        for rows in clip_rows
+        for crop in CROPS[config.clip.test_crops]
+    ]

@@ -1,0 +1,392 @@
+"""A trained run, opened from its folder: evaluate it, predict with it, ask what to label next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from bgan_video import config as config_module
+from bgan_video import rng
+from bgan_video.acquisition import suggestions
+from bgan_video.acquisition.suggestions import Suggestion
+from bgan_video.backend import resolve_backend
+from bgan_video.config import GANS, Config, model_of
+from bgan_video.data.frames import Frames
+from bgan_video.data.manifest import Item, Manifest, Split
+from bgan_video.data.streams import labelled_batches
+from bgan_video.errors import UserError
+from bgan_video.files import append_line, write_atomically
+from bgan_video.method.rounds import answering_rounds
+from bgan_video.method.schedule import rival_size
+from bgan_video.metrics.metrics import Metrics
+from bgan_video.models import build_discriminator
+from bgan_video.prediction import diagnosis, uncertainty
+from bgan_video.prediction.clips import test_chunks
+from bgan_video.prediction.predict import (
+    Networks,
+    Prediction,
+    Renormalised,
+    Stored,
+    WithDropout,
+    figures,
+    predict,
+    predict_all,
+)
+from bgan_video.prediction.video_files import Unreadable, VideoPrediction, predict_files
+from bgan_video.sampling import SampleBank
+
+# What may differ from the run's own settings when it is only looked at.
+ADJUSTABLE = (
+    "clip.test_clips",
+    "clip.test_crops",
+    "data.root",
+    "data.store",
+    "data.decoder",
+    "run.device",
+    "run.precision",
+)
+# Of labelled clips: 10 batches of 16 know a channel's mean to a few percent of its spread.
+_RENORMALISING_BATCHES = 10
+# Written last: before it, the bank may hold some chains of a step and not the others.
+FINISHED = Path("posterior") / "finished.json"
+# The Bayesian GAN's posterior, as metrics.json calls it, and its samples, as the bank does.
+_BAYESIAN, _SAMPLES = "bayesian", "discriminator"
+
+
+class TrainedRun:
+    """A finished run.
+
+    Args:
+        folder: The run's folder.
+        overrides: `key=value` for the settings in `ADJUSTABLE`.
+
+    Raises:
+        UserError: Not a run, not finished, or a setting that belongs to the training.
+    """
+
+    def __init__(self, folder: Path, overrides: Sequence[str] = ()) -> None:
+        self.folder = folder
+        self.config = _adjusted(folder, overrides)
+        self.backend = resolve_backend(self.config.run, self.config.spatial_dims)
+        manifest = (folder / "manifest.json").read_text(encoding="utf-8")
+        self.manifest = Manifest.from_json(manifest)
+        t = self.config.train
+        self.bank = SampleBank(
+            folder / "posterior",
+            self.config.posterior.max_samples,
+            t.steps if t.rounds else None,
+        )
+        if not (folder / FINISHED).is_file():
+            raise UserError(
+                f"{folder} is not finished; finish it with train_video.py --resume {folder}"
+            )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names in label order."""
+        return self.manifest.classes
+
+    def networks(self, model: str, batches: Sequence[Tensor] = ()) -> Networks:
+        """The stored networks of one of `models`.
+
+        MC-dropout answers as often as the posterior has networks.
+
+        Args:
+            model: Its name.
+            batches: Clips from which every network's normalisation statistics are taken anew;
+                without any the stored ones are used.
+        """
+        config = self.config.for_networks_of(model)
+        module = empty_discriminator(config, self.manifest).to(self.backend.device)
+        stored: Networks = Stored(self.bank, kind_of(model), module, self._answering(model))
+        if batches:
+            stored = Renormalised(stored, batches, self.backend)
+        if model != "mc_dropout":
+            return stored
+        passes = rival_size(self.config)
+        return WithDropout(stored, passes, self.backend, config.run.seed, "mc_dropout")
+
+    @property
+    def models(self) -> list[str]:
+        """The models this run has: the posterior first, the rest as `baseline.methods` says."""
+        methods = self.config.baseline.methods
+        named = [model_of(method) for method in methods]
+        named.sort(key=lambda model: model != _BAYESIAN)
+        return [model for model in named if self.bank.records(kind_of(model))]
+
+    @property
+    def know_fakes(self) -> frozenset[str]:
+        """The models that learned what is fake; of others p(fake) means nothing."""
+        if self.config.objective.adversarial_weight == 0:
+            return frozenset()
+        return frozenset(map(model_of, GANS)) & {*self.models}
+
+    @property
+    def answering(self) -> str:
+        """The model that predicts and suggests: the first of `models`.
+
+        Raises:
+            UserError: The run's networks were removed, as a study does with those of its cells.
+        """
+        if not self.models:
+            raise UserError(
+                f"{self.folder} holds no networks any more; run its study again with "
+                f"--keep-weights, or train anew with --config {self.folder / 'config.yaml'}"
+            )
+        return self.models[0]
+
+    def predict_items(
+        self, items: Sequence[Item], frames: Frames, batches: Sequence[Tensor] = ()
+    ) -> dict[str, Prediction]:
+        """Every model's prediction of some surveyed items; `batches` as in `networks`."""
+        networks = {model: self.networks(model, batches) for model in self.models}
+        return predict_all(networks, test_chunks(items, frames, self.config), self.backend)
+
+    def evaluate(
+        self, split: Literal["test", "validation"] | None = None, renormalise: bool = False
+    ) -> dict[str, Any]:
+        """Evaluate every model on a split; the run's own writes `metrics.json` and predictions.
+
+        With the test split go the validation videos, on which a temperature is fitted, and the test
+        videos of classes that were held out.
+
+        Args:
+            split: test or validation; by default `train.final_split`.
+            renormalise: Take every network's normalisation statistics anew from the labelled clips.
+
+        Raises:
+            UserError: The split is empty, or a video changed.
+        """
+        kind, is_final = self.config.items, split in (None, self.config.train.final_split)
+        split = split or self.config.train.final_split
+        self._check_knows_classes()
+        answering = self.answering  # a run without networks says so before any video is read
+        if not self.manifest.part(split):
+            raise UserError(f"{self.folder}: fold {self.manifest.fold} has no {split} {kind}")
+        wanted: list[Split] = ["test", "validation", "open"] if split == "test" else [split]
+        items: dict[Split, tuple[Item, ...]] = {part: self.manifest.part(part) for part in wanted}
+        batches = self._labelled_clips() if renormalise else ()
+        predictions = self._predict_parts(items, batches)
+        labels: dict[Split, Tensor] = {
+            part: torch.tensor([i.label for i in found]) for part, found in items.items()
+        }
+        level = self.config.item_level
+        models = {m: figures(p, labels[split], level) for m, p in predictions[split].items()}
+        judged, more = self._how_judged(renormalise), dict[str, Any]()
+        if split == "test":
+            more = uncertainty.figures(
+                predictions, labels, self.manifest, level, answering, self.know_fakes
+            )
+        if is_final or split == "test":
+            path = self.folder / "predictions" / f"{split}.safetensors"
+            _write_predictions(path, predictions[split], labels[split], level, self.know_fakes)
+        if is_final:
+            # Last: whoever finds figures finds what they were made of.
+            self._write_metrics(models, {"split": split} | judged | more)
+        record: dict[str, Any] = {
+            "step": self.config.total_steps,
+            "split": split,
+            "samples": len({r.step for r in self.bank.records("discriminator")}),
+            **judged,
+            "models": models,
+        }
+        if "unfamiliar" in more:
+            record["unfamiliar"] = more["unfamiliar"]
+        if self.config.samples_posterior and _BAYESIAN in predictions[split]:
+            posterior = predictions[split][_BAYESIAN]
+            of_last = len(self.bank.records(_SAMPLES, {self.config.train.rounds}))
+            record["diagnostics"] = diagnosis.diagnose(
+                self.folder, self.config, posterior.network_probabilities[-of_last:], labels[split]
+            )
+        append_line(self.folder / "evaluations.jsonl", record)
+        return models
+
+    def predict(self, paths: Sequence[Path | str]) -> Iterator[VideoPrediction | Unreadable]:
+        """Predict files, or all videos (or images) in folders, one by one with the answering model.
+
+        A file that does not read is one `Unreadable`; the rest go on.
+
+        Raises:
+            UserError: The run used no labels, or (on iterating) a folder holds nothing to predict.
+        """
+        self._check_knows_classes()
+        networks = self.networks(self.answering)
+        knows_fakes = self.answering in self.know_fakes
+        limit = self._most_entropy()
+        return predict_files(paths, networks, self.config, self.backend, limit, knows_fakes)
+
+    def suggest(self, budget: int, file: Path | None = None) -> list[Suggestion]:
+        """The unlabelled training videos to label next, as `batchbald.suggest` chooses them.
+
+        Args:
+            budget: How many, >= 1; fewer where there are fewer.
+            file: The CSV to write, to be filled in and given to `data.label_list`; by default
+                `suggestions.csv` in the run's folder.
+
+        Raises:
+            UserError: Every training video is labelled, a video changed, or the file is there and
+                has labels filled in.
+        """
+        self._check_knows_classes()
+        items = [item for item in self.manifest.part("train") if not item.labelled]
+        if not items:
+            raise UserError(f"{self.folder}: every training video is labelled already")
+        frames = self.frames(items)
+        chunks = test_chunks(items, frames, self.config)
+        prediction = predict(self.networks(self.answering), chunks, self.backend)
+        random = rng.generator(self.config.run.seed, "suggest")
+        chosen = suggestions.choose(
+            items,
+            prediction.network_probabilities,
+            self.manifest,
+            self.config.data,
+            budget,
+            random,
+        )
+        suggestions.write_csv(file or self.folder / "suggestions.csv", chosen, self.manifest)
+        return chosen
+
+    def _answering(self, model: str) -> Collection[int] | None:
+        """The rounds whose networks answer for a model; None for all."""
+        if model not in (_BAYESIAN, "cold_gan", "self_training"):
+            return None
+        return answering_rounds(self.config.rounds, self.config.train.rounds)
+
+    def _check_knows_classes(self) -> None:
+        if self.config.is_unsupervised:
+            raise UserError(f"{self.folder} used no labels: its discriminators know no classes")
+
+    def _most_entropy(self) -> float | None:
+        """Where a video's total entropy becomes unfamiliar.
+
+        None where the run was not evaluated as it predicts now: with as many clips of each video,
+        and the networks as they were stored.
+        """
+        wanted = self._how_judged(renormalise=False)
+        path = self.folder / "evaluations.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        records = (json.loads(line) for line in reversed(lines))
+        fitting = (r for r in records if "unfamiliar" in r and wanted.items() <= r.items())
+        return next((r["unfamiliar"]["total_entropy"] for r in fitting), None)
+
+    def _how_judged(self, renormalise: bool) -> dict[str, Any]:
+        """Everything of an evaluation that its figures depend on."""
+        c = self.config.clip
+        return {
+            "test_clips": c.test_clips,
+            "test_crops": c.test_crops,
+            "renormalised": renormalise,
+        }
+
+    def _labelled_clips(self) -> list[Tensor]:
+        """The first batches of labelled clips that training saw."""
+        items = self.manifest.labelled
+        stream = labelled_batches(items, self.frames(items), self.config, first=0)
+        return [batch.x for batch in islice(stream, _RENORMALISING_BATCHES) if batch is not None]
+
+    def _predict_parts(
+        self, parts: dict[Split, tuple[Item, ...]], batches: Sequence[Tensor]
+    ) -> dict[Split, dict[str, Prediction]]:
+        """Every model's prediction of some items, part by part, each video decoded once."""
+        items = [item for part in parts.values() for item in part]
+        predictions = self.predict_items(items, self.frames(items), batches)
+        found: dict[Split, dict[str, Prediction]] = {}
+        start = 0
+        for name, part in parts.items():
+            stop = start + len(part)
+            found[name] = {m: p.part(start, stop) for m, p in predictions.items()}
+            start = stop
+        return found
+
+    def frames(self, items: Sequence[Item]) -> Frames:
+        """The frames of items whose files are still those of the run."""
+        frames = Frames(self.config.data.root or self.manifest.root, self.config)
+        for item in items:
+            frames.check(item)
+        return frames
+
+    def _write_metrics(self, models: dict[str, dict[str, Metrics]], more: dict[str, Any]) -> None:
+        manifest = self.manifest
+        finished = json.loads((self.folder / FINISHED).read_text(encoding="utf-8"))
+        content = {
+            "schema": 1,
+            "step": self.config.total_steps,
+            "seconds": _training_seconds(self.folder / "log.jsonl"),
+            "peak_memory_mib": finished.get("peak_memory_mib"),
+            "data": {
+                "name": manifest.name,
+                "num_classes": manifest.num_classes,
+                "num_labelled": len(manifest.labelled),
+                "num_unlabelled": len(manifest.part("train")),
+                "num_test": len(manifest.part("test")),
+                "fold": manifest.fold,
+            },
+            "models": models,
+            "networks": {model: len(self.networks(model)) for model in models},
+            **more,
+        }
+        write_atomically(self.folder / "metrics.json", json.dumps(content, indent=2) + "\n")
+
+
+def load(folder: Path | str, overrides: Sequence[str] = ()) -> TrainedRun:
+    """Open a finished run."""
+    return TrainedRun(Path(folder), overrides)
+
+
+def kind_of(model: str) -> str:
+    """The bank's word for the networks of a model of `metrics.json`."""
+    return _SAMPLES if model == _BAYESIAN else model
+
+
+def empty_discriminator(config: Config, manifest: Manifest) -> nn.Module:
+    """A discriminator to load stored weights into; draws no random number anyone else uses."""
+    with torch.random.fork_rng(devices=[]):
+        return build_discriminator(
+            config.without_weights(), config.num_classes(manifest.num_classes)
+        )
+
+
+def _adjusted(folder: Path, overrides: Sequence[str]) -> Config:
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key not in ADJUSTABLE:
+            raise UserError(
+                f"{key} cannot be set for a trained run; allowed: {', '.join(ADJUSTABLE)}"
+            )
+    return config_module.load_run(folder, overrides)
+
+
+def _training_seconds(log: Path) -> float:
+    lines = log.read_text(encoding="utf-8").splitlines()
+    return sum(json.loads(line)["seconds"] for line in lines)
+
+
+def _write_predictions(
+    path: Path,
+    predictions: dict[str, Prediction],
+    labels: Tensor,
+    level: str,
+    know_fakes: Collection[str],
+) -> None:
+    some = next(iter(predictions.values()))
+    tensors = {f"{level}_labels": labels}
+    if level == "video":
+        per_video = len(some.clip_probabilities) // len(labels)
+        tensors["clip_labels"] = labels.repeat_interleave(per_video)
+    for model, p in predictions.items():
+        if level == "video":
+            tensors[f"{model}/clip_probs"] = p.clip_probabilities.float()
+        tensors[f"{model}/{level}_probs"] = p.video_probabilities.float()
+        if model in know_fakes:
+            tensors[f"{model}/p_fake"] = p.p_fake.float()
+        tensors[f"{model}/total_entropy"] = p.total_entropy.float()
+        tensors[f"{model}/expected_entropy"] = p.expected_entropy.float()
+        tensors[f"{model}/mutual_information"] = p.mutual_information.float()
+    write_atomically(path, save(tensors))

@@ -1,0 +1,87 @@
+"""What `metrics.json` says beside its figures: can the probabilities be trusted, and when not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from bgan_video.data.manifest import Manifest, Split
+from bgan_video.metrics import calibration
+from bgan_video.prediction.predict import Prediction
+
+FAMILIAR = 0.95
+"""The part of the validation videos whose total entropy is familiar: one in twenty known ones is
+called unfamiliar."""
+Predictions = Mapping[Split, Mapping[str, Prediction]]
+
+
+def figures(
+    predictions: Predictions,
+    labels: Mapping[Split, Tensor],
+    manifest: Manifest,
+    level: str,
+    answering: str,
+    know_fakes: Collection[str],
+) -> dict[str, Any]:
+    """Calibration on test, raw and scaled on validation; what is unfamiliar; the open set.
+
+    Args:
+        predictions: By split (`test`, `validation`, `open`) and model.
+        labels: By split; none where it is empty.
+        manifest: Names the classes that were held out.
+        level: What an item is: `video`, `image` or `point`.
+        answering: The model whose entropy says what is unfamiliar.
+        know_fakes: The models that learned what is fake.
+
+    Returns:
+        `calibration`; with validation `unfamiliar`; with an open set `open_set`.
+    """
+    calibrated: dict[str, Any] = {}
+    has_validation = len(labels["validation"]) > 0
+    for model, p in predictions["test"].items():
+        temperature = None
+        if has_validation:
+            held = predictions["validation"][model].video_probabilities
+            temperature = calibration.fit_temperature(held, labels["validation"])
+        detail = calibration.detail(p.video_probabilities, labels["test"], temperature)
+        calibrated[model] = {level: detail}
+    found: dict[str, Any] = {"calibration": calibrated}
+    if has_validation:
+        known = predictions["validation"][answering].total_entropy
+        found["unfamiliar"] = {"total_entropy": known.quantile(FAMILIAR).item()}
+    if len(labels["open"]):
+        found["open_set"] = _open_set(predictions, manifest, know_fakes) | {
+            "count": len(labels["open"])
+        }
+        if has_validation:
+            limit = found["unfamiliar"]["total_entropy"]
+            found["open_set"]["flagged"] = {
+                part: (predictions[part][answering].total_entropy > limit).double().mean().item()
+                for part in ("open", "test")
+            }
+    return found
+
+
+def _open_set(
+    predictions: Predictions, manifest: Manifest, know_fakes: Collection[str]
+) -> dict[str, Any]:
+    """How well each model's measures tell videos of unknown classes from the test videos."""
+
+    def measures(model: str, p: Prediction) -> dict[str, Tensor]:
+        fake = {"p_fake": p.p_fake} if model in know_fakes else {}
+        return fake | {
+            "mutual_information": p.mutual_information,
+            "total_entropy": p.total_entropy,
+            "max_probability": -p.video_probabilities.max(dim=1).values,
+        }
+
+    auroc: dict[str, dict[str, float]] = {}
+    for model, p in predictions["open"].items():
+        known = measures(model, predictions["test"][model])
+        auroc[model] = {
+            name: calibration.auroc(unknown, known[name])
+            for name, unknown in measures(model, p).items()
+        }
+    return {"classes": list(manifest.open_classes), "auroc": auroc}

@@ -1,0 +1,221 @@
+"""Predicting any video or image file: videos whole, and window by window where they are long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bgan_video.backend import Backend
+from bgan_video.config import Config
+from bgan_video.data.frames import too_short
+from bgan_video.data.images import SUFFIXES, Array, ImageError, decode
+from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item
+from bgan_video.errors import UserError
+from bgan_video.prediction.clips import ClipChunk, clip_views, stacked, videos_a_chunk
+from bgan_video.prediction.predict import Networks, Prediction, entropy, predict
+from bgan_video.video import clips
+from bgan_video.video.reader import BrokenVideo, FrameReader, open_video
+
+
+@dataclass(frozen=True)
+class Window:
+    """What the model says of the frames `start` to `end - 1`; else as `VideoPrediction`."""
+
+    start: int
+    end: int
+    probabilities: list[float]
+    p_fake: float | None
+    total_entropy: float
+    mutual_information: float
+
+
+@dataclass(frozen=True)
+class VideoPrediction:
+    """What the model says of one file. Entropies in nats.
+
+    Attributes:
+        path: As it was given.
+        num_frames: Frames that decode.
+        probabilities: Of the classes, in the manifest's order; mean over windows.
+        p_fake: Mean probability of 'fake'; None of a model that never learned from fakes.
+        total_entropy: Of the posterior-mean probabilities.
+        mutual_information: Between label and weights: high where the networks disagree.
+        unfamiliar: Whether its total entropy is above that of nearly all validation videos, as that
+            of many videos of no known class is; None where the run had no validation.
+        windows: In the order of time, covering the video; one where the video is short.
+    """
+
+    path: str
+    num_frames: int
+    probabilities: list[float]
+    p_fake: float | None
+    total_entropy: float
+    mutual_information: float
+    unfamiliar: bool | None
+    windows: list[Window]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that could not be predicted, and why."""
+
+    path: str
+    error: str
+
+
+def predict_files(
+    paths: Sequence[Path | str],
+    networks: Networks,
+    config: Config,
+    backend: Backend,
+    most_entropy: float | None = None,
+    knows_fakes: bool = True,
+) -> Iterator[VideoPrediction | Unreadable]:
+    """Predict files, or all videos (or images) in folders, one by one.
+
+    A file that does not read is one `Unreadable`; the rest go on.
+
+    Args:
+        paths: Files and folders.
+        networks: Of the posterior.
+        config: Clips and decoding.
+        backend: Device and precision.
+        most_entropy: Total entropy in nats above which a video is unfamiliar.
+        knows_fakes: Whether the networks learned what is fake.
+
+    Raises:
+        UserError: A folder holds none, or the networks see points, which no file holds.
+    """
+    if config.spatial_dims == 0:
+        raise UserError("the networks of this run see points, which no file holds")
+    for path in _expand(paths, config):
+        try:
+            found = _predict_file(path, networks, config, backend, most_entropy)
+            yield found if knows_fakes else _without_fakes(found)
+        except BrokenVideo as error:
+            yield Unreadable(str(path), error.reason)
+        except ImageError as error:
+            yield Unreadable(str(path), str(error))
+
+
+def windows(num_frames: int, config: Config) -> list[tuple[int, int]]:
+    """First frame and end of each window of a video: equal parts that cover it.
+
+    A window is `clip.test_clips` clips laid end to end and less than twice that, so that the clips
+    it is judged by see at least half of it. A shorter video is one window.
+    """
+    c = config.clip
+    length = c.test_clips * clips.span(c.num_frames, c.stride)
+    count = max(1, num_frames // length)
+    edges = [i * num_frames // count for i in range(count + 1)]
+    return list(pairwise(edges))
+
+
+def _predict_file(
+    path: Path,
+    networks: Networks,
+    config: Config,
+    backend: Backend,
+    most_entropy: float | None,
+) -> VideoPrediction | Unreadable:
+    with _open(path, config) as reader:
+        num_frames = len(reader)
+        item = Item(str(path), UNKNOWN, "", "test", num_frames=num_frames)
+        if reason := too_short(item, config):
+            return Unreadable(str(path), reason)
+        places = windows(num_frames, config)
+        p = predict(networks, _window_chunks(reader, places, config), backend)
+    of_file = p.network_probabilities.mean(dim=1)  # [S, K]
+    mean = of_file.mean(dim=0)
+    total, expected = entropy(mean).item(), entropy(of_file).mean().item()
+    return VideoPrediction(
+        str(path),
+        num_frames,
+        mean.tolist(),
+        p.p_fake.mean().item(),
+        total,
+        max(0.0, total - expected),
+        None if most_entropy is None else total > most_entropy,
+        [_window(place, i, p) for i, place in enumerate(places)],
+    )
+
+
+def _without_fakes(found: VideoPrediction | Unreadable) -> VideoPrediction | Unreadable:
+    if isinstance(found, Unreadable):
+        return found
+    unjudged = [replace(window, p_fake=None) for window in found.windows]
+    return replace(found, p_fake=None, windows=unjudged)
+
+
+class _Image:
+    """A video of one frame."""
+
+    def __init__(self, pixels: Array) -> None:
+        self._frames = pixels[None]
+
+    def __len__(self) -> int:
+        return 1
+
+    def read(self, indices: Sequence[int]) -> Array:
+        return self._frames[list(indices)]
+
+
+@contextmanager
+def _open(path: Path, config: Config) -> Iterator[FrameReader]:
+    if config.spatial_dims == 2:
+        yield _Image(decode(path, config.channels))
+        return
+    with open_video(path, config.data.decoder, config.load_size) as reader:
+        yield reader
+
+
+def _window(place: tuple[int, int], index: int, p: Prediction) -> Window:
+    return Window(
+        *place,
+        p.video_probabilities[index].tolist(),
+        p.p_fake[index].item(),
+        p.total_entropy[index].item(),
+        p.mutual_information[index].item(),
+    )
+
+
+def _window_chunks(
+    reader: FrameReader, places: Sequence[tuple[int, int]], config: Config
+) -> Iterator[ClipChunk]:
+    """The test clips of every window, read forwards: memory holds a chunk, not the video."""
+    step = videos_a_chunk(config)
+    c = config.clip
+
+    def views(part: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+        for start, end in part:
+            placed = clips.uniform_clips(
+                end - start, c.num_frames, c.stride, c.test_clips, c.short_clip
+            )
+            wanted = sorted({start + index for indices in placed for index in indices})
+            row = {index: r for r, index in enumerate(wanted)}
+            rows = [[row[start + i] for i in indices] for indices in placed]
+            yield from clip_views(reader.read(wanted), rows, config)
+
+    per_window = c.test_clips * c.test_crops
+    for first in range(0, len(places), step):
+        part = places[first : first + step]
+        labels = torch.full((len(part),), UNKNOWN)
+        yield ClipChunk(stacked(views(part), len(part) * per_window), labels, per_window)
+
+
+def _expand(paths: Sequence[Path | str], config: Config) -> Iterator[Path]:
+    suffixes = VIDEO_SUFFIXES if config.spatial_dims == 3 else SUFFIXES
+    for path in map(Path, paths):
+        if path.is_dir():
+            found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in suffixes]
+            if not found:
+                raise UserError(f"{path} holds no {config.items} ({' '.join(suffixes)})")
+            yield from found
+        else:
+            yield path

@@ -1,0 +1,89 @@
+"""The table of suggestions: what it says, and that a run reads it back."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from bgan_video.acquisition import suggestions
+from bgan_video.acquisition.suggestions import Suggestion
+from bgan_video.config import Data
+from bgan_video.data.manifest import Item, Manifest
+from bgan_video.data.splits import split
+from bgan_video.errors import UserError
+
+CLASSES = ("bend", "walk")
+ITEMS = tuple(
+    Item(f"{CLASSES[k]}/{g}.avi", k, f"g{g}", "train") for k in range(2) for g in range(6)
+)
+MANIFEST = split(
+    Manifest("test", "root", 1, CLASSES, ITEMS), Data(labels_per_class=2, validation_fraction=0)
+)
+
+
+def chosen(budget: int) -> list[Suggestion]:
+    items = [item for item in MANIFEST.part("train") if not item.labelled]
+    random = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(4, len(items), 2, generator=random, dtype=torch.float64)
+    p = logits.softmax(2)
+    return suggestions.choose(items, p, MANIFEST, Data(layout="video_folder"), budget, random)
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as text:
+        return list(csv.DictReader(text))
+
+
+def test_only_unlabelled_videos_are_suggested_in_order() -> None:
+    found = chosen(20)
+    assert [s.rank for s in found] == list(range(1, 9))
+    labelled = {item.path for item in MANIFEST.labelled}
+    assert labelled.isdisjoint(s.path for s in found)
+    assert all(0.5 <= s.probability <= 1 and s.predicted in CLASSES for s in found)
+
+
+def test_the_table_holds_the_suggestions_without_and_the_labels_with_a_label(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "next.csv"
+    suggestions.write_csv(file, chosen(3), MANIFEST)
+    rows = rows_of(file)
+    assert list(rows[0]) == list(suggestions.COLUMNS)
+    assert [row["rank"] for row in rows[:3]] == ["1", "2", "3"]
+    assert [row["label"] for row in rows[:3]] == ["", "", ""]
+    known = {row["path"]: row["label"] for row in rows[3:]}
+    assert known == {item.path: CLASSES[item.label] for item in MANIFEST.labelled}
+
+
+def test_a_run_reads_the_table_back_filled_in_or_not(tmp_path: Path) -> None:
+    file = tmp_path / "next.csv"
+    suggestions.write_csv(file, chosen(3), MANIFEST)
+    data = Data(label_list=str(file), validation_fraction=0)
+    whole = Manifest("test", "root", 1, CLASSES, ITEMS)
+    assert split(whole, data).labelled == MANIFEST.labelled
+
+    rows = rows_of(file)
+    rows[1]["label"] = rows[1]["path"].split("/")[0]
+    with file.open("w", newline="") as text:
+        table = csv.DictWriter(text, suggestions.COLUMNS)
+        table.writeheader()
+        table.writerows(rows)
+    with pytest.raises(UserError, match="labels filled in"):
+        suggestions.write_csv(file, chosen(2), MANIFEST)
+    added = {i.path for i in split(whole, data).labelled} - {i.path for i in MANIFEST.labelled}
+    assert added == {rows[1]["path"]}
+
+
+@pytest.mark.parametrize(("layout", "both"), [("ucf101", True), ("video_folder", False)])
+def test_every_recording_comes_once_before_any_twice(layout: str, both: bool) -> None:
+    """Where each class numbers its own groups, g5 of another class is another recording."""
+    items = [item for item in ITEMS if item.group in ("g4", "g5")]
+    sure = torch.tensor([[0.9, 0.1], [0.8, 0.2]], dtype=torch.float64)
+    unsure = torch.tensor([[0.9, 0.1], [0.1, 0.9]], dtype=torch.float64)
+    p = torch.stack([unsure if i.group == "g5" else sure for i in items], dim=1)
+    data = Data(layout=layout)  # type: ignore[arg-type]
+    found = suggestions.choose(items, p, MANIFEST, data, 2, torch.Generator())
+    assert [s.group for s in found] == (["g5", "g5"] if both else ["g5", "g4"])

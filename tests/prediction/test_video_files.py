@@ -1,0 +1,182 @@
+"""Windows of long videos, and what becomes of files that do not read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor, nn
+
+from bgan_video import config
+from bgan_video.backend import Backend
+from bgan_video.data.transforms import test_view as view_of
+from bgan_video.errors import UserError
+from bgan_video.prediction.predict import Current
+from bgan_video.prediction.video_files import Unreadable, VideoPrediction, predict_files, windows
+from bgan_video.video import clips
+from bgan_video.video.reader import read_all
+
+BACKEND = Backend(torch.device("cpu"), "fp32", torch.amp.GradScaler("cpu", enabled=False))
+
+
+def settings(*overrides: str) -> config.Config:
+    small = ["clip.num_frames=4", "clip.stride=2", "clip.size=16", "clip.test_clips=2"]
+    return config.load(None, [*small, *overrides])
+
+
+class Brightness(nn.Module):
+    """Logits that depend on the mean of every frame, so that order and place show."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        random = torch.Generator().manual_seed(seed)
+        self.weight = nn.Parameter(10 * torch.randn(4, 3, generator=random))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(1, 3, 4)) @ self.weight  # [B, T] -> [B, K+1]
+
+
+NETWORKS = Current([Brightness(0), Brightness(1)])
+
+
+@given(st.integers(1, 5000), st.integers(1, 8), st.integers(1, 20), st.integers(1, 4))
+def test_windows_cover_a_video(frames: int, test_clips: int, length: int, stride: int) -> None:
+    overrides = [f"clip.num_frames={length}", f"clip.stride={stride}"]
+    c = settings(*overrides, f"clip.test_clips={test_clips}")
+    found = windows(frames, c)
+    assert [start for start, _ in found] == [0, *(end for _, end in found[:-1])]
+    assert found[-1][1] == frames
+    nominal = test_clips * clips.span(length, stride)
+    if len(found) > 1:
+        assert all(nominal <= end - start < 2 * nominal for start, end in found)
+    else:
+        assert frames < 2 * nominal
+
+
+@pytest.fixture(name="video")
+def _video(small_videos: Path) -> Path:
+    return min(small_videos.glob("*/*.avi"))
+
+
+def predicted(path: Path, c: config.Config) -> VideoPrediction:
+    (found,) = predict_files([path], NETWORKS, c, BACKEND)
+    assert isinstance(found, VideoPrediction)
+    return found
+
+
+def test_a_window_is_judged_by_its_own_frames(video: Path) -> None:
+    c = settings()
+    found = predicted(video, c)
+    assert len(found.windows) > 1
+    frames = read_all(video, "auto", c.load_size)
+    assert found.num_frames == len(frames)
+    for window in found.windows:
+        placed = clips.uniform_clips(window.end - window.start, 4, 2, 2, "loop")
+        part = frames[window.start : window.end]
+        views = [view_of(part[rows], 16, c.load_size, "centre", 3) for rows in placed]
+        x = torch.stack(views)
+        with torch.no_grad():
+            p = torch.stack([network(x)[:, 1:].softmax(1).mean(0) for network in NETWORKS]).mean(0)
+        torch.testing.assert_close(torch.tensor(window.probabilities), p, rtol=1e-4, atol=1e-5)
+
+
+def test_a_videos_figures_are_the_mean_of_its_windows(video: Path) -> None:
+    found = predicted(video, settings())
+    mean = torch.tensor([w.probabilities for w in found.windows]).mean(0)
+    torch.testing.assert_close(torch.tensor(found.probabilities), mean)
+    p_fake = sum(w.p_fake for w in found.windows) / len(found.windows)
+    assert found.p_fake == pytest.approx(p_fake)
+    assert 0 <= found.mutual_information <= found.total_entropy
+
+
+def test_a_short_video_is_one_window(video: Path) -> None:
+    found = predicted(video, settings("clip.test_clips=20"))
+    (window,) = found.windows
+    assert (window.start, window.end) == (0, found.num_frames)
+    assert window.probabilities == pytest.approx(found.probabilities)
+
+
+def test_windows_do_not_depend_on_how_many_fit_into_memory(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = predicted(video, settings())
+    monkeypatch.setattr("bgan_video.prediction.clips._CHUNK_BYTES", 1)
+    one_by_one = predicted(video, settings())
+    for left, right in zip(together.windows, one_by_one.windows, strict=True):
+        assert left.probabilities == pytest.approx(right.probabilities, rel=1e-5)
+
+
+def test_a_video_of_much_entropy_is_unfamiliar(video: Path) -> None:
+    entropy = predicted(video, settings()).total_entropy
+    for limit, expected in ((entropy + 1e-6, False), (entropy - 1e-6, True), (None, None)):
+        (found,) = predict_files([video], NETWORKS, settings(), BACKEND, limit)
+        assert isinstance(found, VideoPrediction)
+        assert found.unfamiliar is expected
+
+
+def test_a_broken_file_is_one_record_and_the_rest_go_on(video: Path, tmp_path: Path) -> None:
+    empty, text = tmp_path / "empty.avi", tmp_path / "text.mp4"
+    empty.touch()
+    text.write_text("this is no video")
+    missing = tmp_path / "missing.avi"
+    found = list(predict_files([empty, text, missing, video], NETWORKS, settings(), BACKEND))
+    assert [type(f) for f in found] == [Unreadable] * 3 + [VideoPrediction]
+    reasons = [f.error for f in found if isinstance(f, Unreadable)]
+    assert "empty" in reasons[0]
+    assert "not readable" in reasons[1]
+    assert "no such file" in reasons[2]
+
+
+def test_a_video_too_short_for_a_clip_is_a_record_too(video: Path) -> None:
+    c = settings("clip.short_clip=error", "clip.stride=60")
+    (found,) = predict_files([video], NETWORKS, c, BACKEND)
+    assert isinstance(found, Unreadable)
+    assert "a clip needs" in found.error
+
+
+def of_one_frame(layout: str) -> config.Config:
+    single = ["clip.num_frames=1", "clip.stride=1", "clip.test_clips=1"]
+    return settings(f"data.layout={layout}", *single)
+
+
+def picture(folder: Path) -> Path:
+    file = folder / "x.png"
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(file)
+    return file
+
+
+def judges(channels: int) -> Current:
+    """A network of images of that many colours."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(channels, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return Current([nn.Sequential(*layers)])
+
+
+def test_a_picture_is_predicted_as_the_image_it_is(tmp_path: Path) -> None:
+    c = of_one_frame("image_folder")
+    networks = judges(3)
+    (found,) = predict_files([picture(tmp_path)], networks, c, BACKEND)
+    assert isinstance(found, VideoPrediction)
+    assert found.num_frames == 1
+    grey = torch.arange(256.0).view(1, 1, 16, 16).expand(1, 3, 16, 16) / 127.5 - 1
+    (network,) = networks
+    with torch.no_grad():
+        expected = network(grey)[0, 1:].softmax(0)
+    # Decoders of films turn colours around a little.
+    assert found.probabilities == pytest.approx(expected.tolist(), abs=0.02)
+
+
+def test_a_picture_is_predicted_in_grey_where_the_networks_see_grey(tmp_path: Path) -> None:
+    (found,) = predict_files([picture(tmp_path)], judges(1), of_one_frame("mnist"), BACKEND)
+    assert isinstance(found, VideoPrediction)
+
+
+def test_no_file_holds_a_point(tmp_path: Path) -> None:
+    points = Current([nn.Linear(100, 4)])
+    with pytest.raises(UserError):
+        list(predict_files([picture(tmp_path)], points, of_one_frame("synthetic"), BACKEND))
