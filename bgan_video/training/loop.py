@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from bgan_video.backend import Backend, resolve_backend
-from bgan_video.config import Config, Method, model_of
+from bgan_video.config import Config, model_of
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Manifest
 from bgan_video.data.streams import labelled_batches, unlabelled_batches
@@ -124,7 +124,7 @@ def _believe(session: _Session, number: int) -> rounds.Believed:
         return {}
     if not rounds.path(session.folder, number).is_file():
         module = empty_discriminator(session.config, session.manifest).to(session.backend.device)
-        teachers: dict[Method, Networks] = {
+        teachers: dict[str, Networks] = {
             method: Stored(session.bank, kind_of(model_of(method)), module, {number - 1})
             for method in rounds.believers(session.config)
         }

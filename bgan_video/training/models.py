@@ -172,7 +172,7 @@ class Models:
         index: int,
         labelled: LabelledBatch | None,
         unlabelled: UnlabelledBatch,
-        believed: Mapping[str, LabelledBatch] = MappingProxyType({}),
+        believed: Mapping[str, LabelledBatch | None] = MappingProxyType({}),
     ) -> Terms:
         """One step of every model; the terms to log, still on the device.
 
@@ -186,7 +186,7 @@ class Models:
         device = self.backend.device
         unlabelled = UnlabelledBatch(*(t.to(device, non_blocking=True) for t in unlabelled))
         given = {method: _moved(batch, device) for method, batch in believed.items()}
-        own = None if labelled is None else _moved(labelled, device)
+        own = _moved(labelled, device)
         of_chains = given.get("bayesian_gan", own)
         in_round = index - self.first_step
         terms: Terms = {}
@@ -272,5 +272,7 @@ def settings_of_round(config: Config, number: int) -> Config:
     return dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
 
 
-def _moved(batch: LabelledBatch, device: torch.device) -> LabelledBatch:
+def _moved(batch: LabelledBatch | None, device: torch.device) -> LabelledBatch | None:
+    if batch is None:
+        return None
     return LabelledBatch(*(t.to(device, non_blocking=True) for t in batch))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bgan_video.backend import Backend
-from bgan_video.config import BELIEVERS, Config, Method
+from bgan_video.config import BELIEVERS, Config
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.files import write_atomically
@@ -23,7 +23,7 @@ from bgan_video.training import console
 
 FOLDER = "pseudo_labels"
 
-Believed = Mapping[Method, Sequence[Item]]
+Believed = Mapping[str, Sequence[Item]]
 """Items with the pseudo-label that a method gives them."""
 
 
@@ -47,7 +47,7 @@ class Pool:
         return rounds.has_pool(self.config.rounds, labelled, found)
 
 
-def believers(config: Config) -> list[Method]:
+def believers(config: Config) -> list[str]:
     """The methods of a run that learn from pseudo-labels."""
     return [method for method in config.baseline.methods if method in BELIEVERS]
 
@@ -58,7 +58,7 @@ def path(folder: Path, number: int) -> Path:
 
 
 def judge(
-    number: int, teachers: Mapping[Method, Networks], pool: Pool, backend: Backend, folder: Path
+    number: int, teachers: Mapping[str, Networks], pool: Pool, backend: Backend, folder: Path
 ) -> None:
     """Write what round `number` believes, with the networks of the round before as teachers.
 
@@ -95,7 +95,7 @@ def read(folder: Path, number: int) -> list[dict[str, Any]]:
 def believed(folder: Path, number: int, pool: Pool) -> Believed:
     """What a round learns from beside the labels; no method is in it where nothing is believed."""
     by_path = {item.path: item for item in pool.items}
-    found: dict[Method, list[Item]] = {}
+    found: dict[str, list[Item]] = {}
     for line in read(folder, number):
         item = dataclasses.replace(by_path[line["path"]], label=line["label"], labelled=True)
         found.setdefault(line["model"], []).append(item)
@@ -143,7 +143,7 @@ def _believe(number: int, prediction: Prediction, pool: Pool) -> list[rounds.Bel
 
 
 def _line(
-    method: Method, item: Item, belief: rounds.Belief, said: Prediction, manifest: Manifest
+    method: str, item: Item, belief: rounds.Belief, said: Prediction, manifest: Manifest
 ) -> dict[str, Any]:
     return {
         "model": method,
