@@ -251,14 +251,14 @@ class Train:
 
     steps: Count = 1000
     """Of a round; a run takes `1 + rounds` times as many."""
-    rounds: CountOrZero = 0
-    """Rounds of self-training after the first, which learns from the labels: each begins with
-    fresh weights and learns from what the round before believes as well (section `rounds`)."""
     batch_size: Count = 16
     """Unlabelled clips a step."""
     labelled_batch_size: Count = 16
     fake_batch_size: Count | None = None
     """Fakes of each generator a step; by default all generators together make `batch_size`."""
+    rounds: CountOrZero = 0
+    """Rounds of self-training after the first, which learns from the labels: each begins with
+    fresh weights and learns from what the round before believes as well (section `rounds`)."""
     adam_schedule: Literal["constant", "cosine"] = "constant"
     """`cosine`: Adam's step size falls to 0 along half a cosine, over a chain's burn-in or, without
     sampling, over all steps."""
@@ -438,8 +438,8 @@ class Config:
     @property
     def needs_unlabelled(self) -> bool:
         """Whether anything learns from unlabelled items, but for those a round believes."""
-        others = {*self.baseline.methods} - {*LABELS_ONLY, "self_training"}
-        return self.gans_need_unlabelled if others <= {*GANS} else True
+        learning = {*self.baseline.methods} - {*LABELS_ONLY, "self_training"}
+        return not learning <= {*GANS} or (bool(learning) and self.gans_need_unlabelled)
 
     @property
     def load_size(self) -> int:
