@@ -24,11 +24,19 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Backend:
-    """Where a run computes, and in what format."""
+    """Where a run computes, and in what format.
+
+    Attributes:
+        device: One CPU or GPU.
+        precision: fp32, bf16 or fp16.
+        scaler: Of losses in fp16.
+        records: Whether training steps are recorded and replayed.
+    """
 
     device: torch.device
     precision: str
     scaler: torch.amp.GradScaler = field(repr=False)
+    records: bool = False
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context of every forward pass."""
@@ -101,7 +109,9 @@ def resolve_backend(run: Run, spatial_dims: SpatialDims) -> Backend:
         )
     if name == "cuda":
         _set_determinism(run.deterministic)
-    return Backend(torch.device(name), precision, _scaler(name, precision))
+    # In fp16 it depends on the gradients whether a step is made: nothing that can be recorded.
+    records = name == "cuda" and run.compile and precision != "fp16"
+    return Backend(torch.device(name), precision, _scaler(name, precision), records)
 
 
 def on_cuda(run: Run) -> bool:

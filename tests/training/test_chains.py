@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bgan_video import config
+from bgan_video.backend import Backend
 from bgan_video.errors import UserError
 from bgan_video.sampling import SGHMC, SGLD, AdaptiveSGHMC
 from bgan_video.training import loop
@@ -23,6 +24,7 @@ from bgan_video.training.chains import (
 )
 
 CPU = torch.device("cpu")
+BACKEND = Backend(CPU, "fp32", torch.amp.GradScaler("cpu", enabled=False))
 BURN_IN, STEPS, NUM_DATA = 3, 13, 40
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
 
@@ -40,7 +42,7 @@ def small() -> nn.Module:
 def chain(*overrides: str, seed: int = 0, noise: int = 1) -> Chain[nn.Module]:
     generator = torch.Generator().manual_seed(noise)
     network = initialised(small, CPU, "test", seed)
-    return Chain(network, settings(*overrides), "discriminator", 0.02, NUM_DATA, generator)
+    return Chain(network, settings(*overrides), "discriminator", 0.02, NUM_DATA, generator, BACKEND)
 
 
 def advance(of: Chain[nn.Module], *steps: int) -> None:
@@ -229,7 +231,7 @@ def test_a_saved_chain_goes_on_bit_for_bit(saved_after: int, sampler: str) -> No
 
     noise = torch.Generator().manual_seed(1)
     network = initialised(small, CPU, "test", 0)
-    first = Chain(network, settings(*overrides), "discriminator", 0.02, NUM_DATA, noise)
+    first = Chain(network, settings(*overrides), "discriminator", 0.02, NUM_DATA, noise, BACKEND)
     advance(first, *range(saved_after))
     file = io.BytesIO()
     torch.save((first.state_dict(), noise.get_state()), file)
@@ -238,7 +240,7 @@ def test_a_saved_chain_goes_on_bit_for_bit(saved_after: int, sampler: str) -> No
 
     other = torch.Generator().manual_seed(99)
     network = initialised(small, CPU, "test", 7)
-    second = Chain(network, settings(*overrides), "discriminator", 0.02, NUM_DATA, other)
+    second = Chain(network, settings(*overrides), "discriminator", 0.02, NUM_DATA, other, BACKEND)
     other.set_state(noise_state)
     second.load_state_dict(state)
     assert second.is_sampling == (saved_after > BURN_IN)
