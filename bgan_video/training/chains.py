@@ -18,8 +18,6 @@ from bgan_video.sampling import SGHMC, SGLD, AdaptiveSGHMC, kinetic_temperature
 from bgan_video.sampling.sampler import Sampler, standard_normal
 from bgan_video.training import compat
 
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-
 N = TypeVar("N", bound=nn.Module)
 
 # β1 of DCGAN (Radford et al. 2016) and of both published Bayesian GANs.
@@ -174,7 +172,8 @@ class Chain(Generic[N]):
 
 def adam(network: nn.Module, lr: float, backend: Backend) -> torch.optim.Adam:
     """Adam for a network that is on its device."""
-    if not backend.records:
+    if backend.device.type != "cuda" or backend.scaler.is_enabled():
+        # Fused, Adam would be called for gradients that overflowed too, and hooks on its step.
         return torch.optim.Adam(network.parameters(), lr=lr, betas=ADAM_BETAS)
     step_size = torch.tensor(lr, device=backend.device)
     return torch.optim.Adam(
@@ -192,17 +191,16 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
             group["lr"] = lr
 
 
-def initialised(build: Callable[[], N], device: torch.device, *seed: object) -> N:
+def initialised(build: Callable[[], N], backend: Backend, *seed: object) -> N:
     """A network whose initial weights depend on `seed` alone, whatever was drawn before."""
     with torch.random.fork_rng(devices=[]):
         # The CPU's generator alone: `torch.manual_seed` would seed those of all devices.
         torch.default_generator.manual_seed(rng.derive_seed(*seed))
-        network = build().to(device)
-    if device.type == "cuda":
-        # Tensor cores read channels last; else cuDNN turns every operand around and back.
-        for parameter in network.parameters():
-            form = _CHANNELS_LAST.get(parameter.ndim, torch.preserve_format)
-            parameter.data = parameter.data.contiguous(memory_format=form)
+        network = build()
+    if backend.device.type != "cpu":  # tensors without numbers refuse to be moved where they are
+        network = network.to(backend.device)
+    for parameter in network.parameters():
+        parameter.data = backend.place(parameter.data)
     return network
 
 

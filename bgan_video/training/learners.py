@@ -6,7 +6,6 @@ steps of the same optimiser.
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from bgan_video.method import losses
 from bgan_video.method.schedule import adam_lr
 from bgan_video.models import Classifier, build_discriminator, frozen_statistics
 from bgan_video.training.chains import adam, descend, initialised, set_lr
-from bgan_video.training.replay import Replay, Scalars, Terms
+from bgan_video.training.replay import Replay, StepValues, Terms
 
 
 class Learner(ABC):
@@ -80,7 +79,7 @@ class Network:
     def __init__(self, config: Config, num_classes: int, backend: Backend, name: str) -> None:
         self.module = initialised(
             lambda: build_discriminator(config, num_classes),
-            backend.device,
+            backend,
             config.run.seed,
             name,
         ).train()
@@ -204,8 +203,9 @@ class SemiSupervised(Learner):
         weight = config.baseline.unlabelled_weight
         self._weight = (config.objective.consistency_weight or 1.0) if weight is None else weight
         self._student = Network(config, num_classes, backend, "supervised")
-        self._average = copy.deepcopy(self._student.module).requires_grad_(False)
-        self._scalars = Scalars(backend)
+        begins_as = Network(config, num_classes, backend, "supervised")
+        self._average = begins_as.module.requires_grad_(False)
+        self._values = StepValues(backend)
         self._replay = Replay(self._move, self._student.backend)
 
     @property
@@ -219,8 +219,8 @@ class SemiSupervised(Learner):
         """One step of the student, after which the average follows it."""
         assert labelled is not None, "refused by the settings' checks"
         warmth = min(1.0, (index + 1) / (self._objective.consistency_warmup + 1))
-        self._weight_now = self._scalars("weight", self._weight * warmth)
-        self._share = self._scalars("share", 1 - min(1 - 1 / (index + 1), self._decay))
+        self._weight_now = self._values("weight", self._weight * warmth)
+        self._share = self._values("share", 1 - min(1 - 1 / (index + 1), self._decay))
         with self._student.stepping(index):
             return self._replay(None, *labelled, *unlabelled)
 

@@ -74,7 +74,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
     bar = console.Console(first, t.steps)
     scalars = Scalars(folder)
     console.say(_describe(config, manifest, models))
-    clock = Clock()
+    clock = Clock(backend)
 
     for step in range(first + 1, t.steps + 1):  # the number of steps done after this one
         epoch = (step - 1) // batches_per_epoch
@@ -83,7 +83,8 @@ def train(config: Config, resume: Path | None = None) -> Path:
         if step == 1:
             samples.write_real(folder / "samples", batch_ulb.weak, config)
 
-        terms = models.step(step - 1, batch_lb, batch_ulb)
+        with clock.computing():
+            terms = models.step(step - 1, batch_lb, batch_ulb)
         learned = len(batch_ulb.weak) if config.needs_unlabelled else 0
         clock.count(learned + (len(batch_lb.y) if batch_lb else 0))
 
@@ -149,7 +150,7 @@ def _phase(chains: Trainer) -> dict[str, Any]:
     group = chain.optimizer.param_groups[0]
     record: dict[str, Any] = {
         "phase": "sampling" if chain.is_sampling else "burn_in",
-        "lr": group["lr"],
+        "lr": float(group["lr"]),
     }
     if chain.is_sampling:
         record["temperature"] = group["temperature"]

@@ -165,10 +165,10 @@ class Models:
             labelled: On the CPU; None where no label is used.
             unlabelled: On the CPU.
         """
-        device = self.backend.device
+        place = self.backend.place
         if labelled is not None:
-            labelled = LabelledBatch(*(t.to(device, non_blocking=True) for t in labelled))
-        unlabelled = UnlabelledBatch(*(t.to(device, non_blocking=True) for t in unlabelled))
+            labelled = LabelledBatch(*map(place, labelled))
+        unlabelled = UnlabelledBatch(*map(place, unlabelled))
         terms: Terms = {}
         for learner in self.learners:
             terms |= learner.step(index, labelled, unlabelled)

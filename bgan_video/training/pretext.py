@@ -38,7 +38,7 @@ class PretextHeads:
             return TransformationHead(networks[0].head.in_features, config.spatial_dims)
 
         self.heads = [
-            initialised(head, backend.device, config.run.seed, "pretext", j)
+            initialised(head, backend, config.run.seed, "pretext", j)
             for j in range(len(networks) if config.objective.pretext_weight > 0 else 0)
         ]
         self._lr = config.posterior.burn_in_lr

@@ -24,8 +24,8 @@ class Replay:
     """A function of tensors, recorded where the backend records.
 
     What is recorded must depend on nothing but its inputs, tensors that stay where they are
-    (weights, states of optimisers, `Scalars`), the given generators and torch's own. Anything else
-    that it depends on belongs into the key.
+    (weights, states of optimisers, `StepValues`), the given generators and torch's own. Anything
+    else that it depends on belongs into the key.
 
     Args:
         compute: What a step does to networks; returns what it logs.
@@ -115,7 +115,7 @@ class Replay:
 _streams: dict[torch.device, torch.cuda.Stream] = {}
 
 
-class Scalars:
+class StepValues:
     """Numbers that change from step to step; where steps are recorded, in memory they can read.
 
     Args:

@@ -26,7 +26,7 @@ from bgan_video.models import (
 from bgan_video.rng import Generators
 from bgan_video.training.chains import Chain, descend, initialised, without_gradients
 from bgan_video.training.pretext import PretextHeads
-from bgan_video.training.replay import Replay, Scalars, Terms
+from bgan_video.training.replay import Replay, StepValues, Terms
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class Trainer:
         def discriminator() -> Classifier:
             return build_discriminator(config, size.num_classes)
 
-        device, noise = backend.device, self.random["noise"]
+        noise = self.random["noise"]
         self.discriminators: list[Chain[Classifier]] = [
             Chain(
-                initialised(discriminator, device, seed, "discriminator", j),
+                initialised(discriminator, backend, seed, "discriminator", j),
                 config,
                 "discriminator",
                 p.burn_in_lr,
@@ -75,7 +75,7 @@ class Trainer:
         ]
         self.generators: list[Chain[nn.Module]] = [
             Chain(
-                initialised(lambda: build_generator(config), device, seed, "generator", j),
+                initialised(lambda: build_generator(config), backend, seed, "generator", j),
                 config,
                 "generator",
                 p.generator_burn_in_lr,
@@ -90,7 +90,7 @@ class Trainer:
         t = config.train
         num_generators = max(1, len(self.generators))
         self.fakes_per_generator = t.fake_batch_size or max(1, t.batch_size // num_generators)
-        self._scalars = Scalars(backend)
+        self._values = StepValues(backend)
         self._replay = Replay(self._move, backend, lambda: [noise, self.random["latent"]])
 
     @property
@@ -117,7 +117,7 @@ class Trainer:
         which = None
         if weights.pretext > 0:
             which = self.pretext.begin_step(index, len(unlabelled.weak))
-        self._weights = Weights(*(self._scalars(k, w) for k, w in weights._asdict().items()))
+        self._weights = Weights(*(self._values(k, w) for k, w in weights._asdict().items()))
         x, y = labelled or (None, None)
         moves = tuple(chain.moves for chain in self.chains)
         terms = self._replay(moves, x, y, *unlabelled, which)
@@ -157,11 +157,11 @@ class Trainer:
         teacher = None
         if self.config.objective.consistency_weight > 0:
             # The chains teach each other: a pseudo-label is the posterior mean's, not one sample's.
-            if self.backend.device.type == "cuda":
+            if self.backend.spares_memory:
                 weak = [
                     self._glance(chain.network, unlabelled.weak) for chain in self.discriminators
                 ]
-            else:  # where memory is cheaper than a pass
+            else:
                 real = list(real)
                 weak = [losses.class_probabilities(r.unlabelled.detach()) for r in real]
             teacher = torch.stack(weak).mean(dim=0)
