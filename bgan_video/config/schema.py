@@ -44,6 +44,8 @@ class Run:
     deterministic: bool = False
     """On CUDA: deterministic kernels alone, slower, and refused where an operation has none. On a
     CPU a run is always reproducible bit for bit."""
+    compile: bool = True
+    """On CUDA, in bf16 and fp32: record the kernels of a training step once, and replay them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,6 +96,13 @@ class PretextTask(NamedTuple):
     which: Tensor
 
 
+class Weights(NamedTuple):
+    """What the terms weigh that weigh another thing at every step."""
+
+    consistency: float | Tensor
+    pretext: float | Tensor
+
+
 @dataclass(frozen=True)
 class Shown:
     """What a chain is shown in a step beside the real items.
@@ -137,7 +144,7 @@ class Objective:
         self._prior_exempt = posterior.prior_exempt
 
     def discriminator(
-        self, network: Classifier, real: RealOutputs, shown: Shown, step: int
+        self, network: Classifier, real: RealOutputs, shown: Shown, weights: Weights
     ) -> Potential:
         """L_D of one chain.
 
@@ -147,7 +154,7 @@ class Objective:
             network: The chain's K+1-class discriminator, in training mode.
             real: Its logits of the labelled and the unlabelled items.
             shown: Everything else.
-            step: Of the run from 0, for what grows and what falls.
+            weights: Of this step.
         """
         s = self.settings
         terms: dict[str, Tensor] = {}
@@ -170,8 +177,7 @@ class Objective:
         if shown.teacher is not None:
             with frozen_statistics(network):
                 strong_logits = network(shown.strong)
-            warmth = min(1.0, (step + 1) / (s.consistency_warmup + 1))
-            terms["consistency"] = (s.consistency_weight * warmth) * losses.consistency(
+            terms["consistency"] = weights.consistency * losses.consistency(
                 shown.teacher, strong_logits, s.consistency_threshold
             )
             believed = shown.teacher.max(dim=1).values >= s.consistency_threshold
@@ -180,7 +186,7 @@ class Objective:
             head, items, which = shown.pretext
             with frozen_statistics(network):
                 logits = head(real.features, network.features(items))
-            terms["pretext"] = self.pretext_weight(step) * losses.transformation(logits, which)
+            terms["pretext"] = weights.pretext * losses.transformation(logits, which)
             report["pretext_top1"] = (logits.detach().argmax(dim=1) == which).float().mean()
         if s.balance_weight > 0 and real.unlabelled is not None:
             terms["balance"] = s.balance_weight * losses.imbalance(real.unlabelled)
@@ -232,7 +238,13 @@ class Objective:
             terms["prior_g"] = torch.stack(priors).sum()
         return _potential(terms, {"d_fake_after": torch.stack(seen_real).mean()})
 
-    def pretext_weight(self, step: int) -> float:
+    def weights(self, step: int) -> Weights:
+        """Of a step from 0: the consistency term's grows at first, the pretext term's falls."""
+        s = self.settings
+        warmth = min(1.0, (step + 1) / (s.consistency_warmup + 1))
+        return Weights(s.consistency_weight * warmth, self._pretext_weight(step))
+
+    def _pretext_weight(self, step: int) -> float:
         """What the pretext term weighs at a step: less and less while Adam runs, then nothing.
 
         The labels' term is the mean over n labelled items of each class. At first the task counts

@@ -96,7 +96,9 @@ def train(config: Config, resume: Path | None = None) -> Path:
     state = _restore(folder, config, bank) if resume else None
     done = state.pop("step") if state else 0
     bar, scalars = console.Console(done, total), Scalars(folder)
-    session = _Session(config, backend, folder, manifest, frames, bank, bar, scalars, Clock())
+    session = _Session(
+        config, backend, folder, manifest, frames, bank, bar, scalars, Clock(backend)
+    )
     console.say(_describe(config, manifest, models))
 
     for number in range(min(done // t.steps, t.rounds), 1 + t.rounds):
@@ -156,7 +158,8 @@ def _learn(session: _Session, models: Models, believed: rounds.Believed, done: i
         if step == 1:
             samples.write_real(folder / "samples", batch_ulb.weak, config)
 
-        terms = models.step(step - 1, batch_lb, batch_ulb, batches)
+        with clock.computing():
+            terms = models.step(step - 1, batch_lb, batch_ulb, batches)
         learned = len(batch_ulb.weak) if config.needs_unlabelled else 0
         clock.count(learned + (len(batch_lb.y) if batch_lb else 0))
 
@@ -216,7 +219,7 @@ def _phase(chains: Trainer) -> dict[str, Any]:
     group = chain.optimizer.param_groups[0]
     record: dict[str, Any] = {
         "phase": "sampling" if chain.is_sampling else "burn_in",
-        "lr": group["lr"],
+        "lr": float(group["lr"]),
     }
     if chain.is_sampling:
         record["temperature"] = group["temperature"]

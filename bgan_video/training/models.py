@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from torch import nn
 
 from bgan_video import rng
@@ -183,10 +182,13 @@ class Models:
             believed: What a method learns from in place of `labelled`, in a round in which it
                 believes pseudo-labels. On the CPU.
         """
-        device = self.backend.device
-        unlabelled = UnlabelledBatch(*(t.to(device, non_blocking=True) for t in unlabelled))
-        given = {method: _moved(batch, device) for method, batch in believed.items()}
-        own = _moved(labelled, device)
+        place = self.backend.place
+        unlabelled = UnlabelledBatch(*map(place, unlabelled))
+        given = {
+            method: None if batch is None else LabelledBatch(*map(place, batch))
+            for method, batch in believed.items()
+        }
+        own = None if labelled is None else LabelledBatch(*map(place, labelled))
         of_chains = given.get("bayesian_gan", own)
         in_round = index - self.first_step
         terms: Terms = {}
@@ -270,9 +272,3 @@ def settings_of_round(config: Config, number: int) -> Config:
         return config
     seed = rng.derive_seed(config.run.seed, "round", number)
     return dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
-
-
-def _moved(batch: LabelledBatch | None, device: torch.device) -> LabelledBatch | None:
-    if batch is None:
-        return None
-    return LabelledBatch(*(t.to(device, non_blocking=True) for t in batch))
