@@ -6,6 +6,7 @@ can serve it is found out by the layers that use it.
 
 from bgan_video.config.files import from_mapping, load, load_run, to_mapping, to_yaml
 from bgan_video.config.kinds import (
+    BELIEVERS,
     GANS,
     ITEMS,
     LABELS_ONLY,
@@ -27,11 +28,13 @@ from bgan_video.config.schema import (
     Generator,
     Objective,
     Posterior,
+    Rounds,
     Run,
     Train,
 )
 
 __all__ = [
+    "BELIEVERS",
     "GANS",
     "ITEMS",
     "LABELS_ONLY",
@@ -47,6 +50,7 @@ __all__ = [
     "Method",
     "Objective",
     "Posterior",
+    "Rounds",
     "Run",
     "SpatialDims",
     "Summary",

@@ -95,14 +95,32 @@ class ClipStream:
 
 
 class LabelledClips(Dataset[LabelledBatch]):
-    """Labelled clips in their weak view."""
+    """Labelled clips in their weak view, and among them those of believed items.
 
-    def __init__(self, stream: ClipStream, view: View) -> None:
+    Believed items are spread evenly: of the samples 0..i, `floor((i + 1)·share)` are theirs.
+
+    Args:
+        stream: Of the items whose label is true.
+        view: The weak one.
+        believed: Of the items with a pseudo-label; None where there are none.
+        share: The part of the samples that are theirs, 0..0.5.
+    """
+
+    def __init__(
+        self, stream: ClipStream, view: View, believed: ClipStream | None = None, share: float = 0.0
+    ) -> None:
         self._stream, self._view = stream, view
+        self._believed, self._share = believed, share
 
     def __getitem__(self, sample: int) -> LabelledBatch:
-        random = self._stream.random(sample)
-        item, frames = self._stream.read(sample, random)
+        stream = self._stream
+        if self._believed is not None:
+            before, now = int(sample * self._share), int((sample + 1) * self._share)
+            is_believed = now > before
+            stream = self._believed if is_believed else self._stream
+            sample = before if is_believed else sample - before
+        random = stream.random(sample)
+        item, frames = stream.read(sample, random)
         return LabelledBatch(self._view(frames, random), torch.tensor(item.label))
 
 
@@ -121,14 +139,32 @@ class UnlabelledClips(Dataset[UnlabelledBatch]):
 
 
 def labelled_batches(
-    items: Sequence[Item], frames: Frames, config: Config, first: int
+    items: Sequence[Item],
+    frames: Frames,
+    config: Config,
+    first: int,
+    believed: Sequence[Item] = (),
 ) -> Iterator[LabelledBatch | None]:
-    """Batches of labelled clips, from batch number `first` on, without end; None without labels."""
+    """Batches of labelled clips, from batch number `first` on, without end; None without labels.
+
+    Args:
+        items: Those whose label is true.
+        frames: Theirs.
+        config: Views, sizes and seed.
+        first: Number of the first batch.
+        believed: Items that bear a pseudo-label. Each counts as much as a labelled one, or less
+            where they would be more than `rounds.share` of a batch.
+    """
     if not items:
         return repeat(None)
     stream = ClipStream("labelled", items, frames, config)
-    dataset = LabelledClips(stream, weak_view(config))
-    return _batches(dataset, stream, config.train.labelled_batch_size, first, config)
+    dataset, streams = LabelledClips(stream, weak_view(config)), [stream]
+    if believed:
+        share = min(config.rounds.share, len(believed) / (len(items) + len(believed)))
+        others = ClipStream("believed", believed, frames, config)
+        dataset = LabelledClips(stream, weak_view(config), others, share)
+        streams.append(others)
+    return _batches(dataset, streams, config.train.labelled_batch_size, first, config)
 
 
 def unlabelled_batches(
@@ -141,12 +177,12 @@ def unlabelled_batches(
     stream = ClipStream("unlabelled", items, frames, config)
     strong = strong_view(config) if config.needs_strong_views else None
     dataset = UnlabelledClips(stream, weak_view(config), strong)
-    batches = _batches(dataset, stream, config.train.batch_size, first, config)
+    batches = _batches(dataset, [stream], config.train.batch_size, first, config)
     return batches if config.needs_unlabelled else repeat(next(batches))
 
 
 def _batches(
-    dataset: Dataset[Batch], stream: ClipStream, size: int, first: int, config: Config
+    dataset: Dataset[Batch], streams: Sequence[ClipStream], size: int, first: int, config: Config
 ) -> Iterator[Batch]:
     """The loader's batches; what fails in a worker is said in one line."""
     batches = _load(dataset, size, first, config)
@@ -159,7 +195,8 @@ def _batches(
         except RuntimeError as error:
             if not str(error).startswith("DataLoader"):
                 raise
-            at = ", ".join(stream.being_read()) or "no video"
+            reading = {path for stream in streams for path in stream.being_read()}
+            at = ", ".join(sorted(reading)) or "no video"
             raise UserError(
                 f"{' '.join(str(error).split())} (it was reading {at}; data.num_workers="
                 f"{config.data.num_workers}, data.worker_timeout={config.data.worker_timeout:g} "

@@ -93,7 +93,7 @@ def _read(folder: Path, _written: int) -> FinishedRun:
         networks=None if networks is None else int(networks),
         seconds=number(run.metrics.get("seconds")),
         peak_memory_mib=number(run.metrics.get("peak_memory_mib")),
-        items=_items(predicted, run.predictions.labels, run.test_items, data)
+        items=_items(predicted, run.predictions.labels, run.judged_items, data)
         if predicted is not None and run.predictions
         else None,
     )
