@@ -161,6 +161,19 @@ class Features:
     of neighbouring frames' features, which sees motion and not what stands still, or `both`."""
     store: str | None = None
     """Folder of the feature stores; by default in the cache folder, as `motion_shapes` is."""
+    length: Count | None = None
+    """Of the vectors that the networks of a features body see in place of items; set where such a
+    body's settings are made, never by hand."""
+    noise: NonNegative = 0.0
+    """Standard deviation of the noise that training adds to a vector, in units of the features'
+    spread."""
+    prior_scale: Positive = 4.0
+    """The standard deviation of a weight's prior is this over the square root of the vector's
+    length, so that logits have about this spread under the prior whatever the length."""
+    temperature: NonNegative = 1.0
+    """Of the chains: 1 samples the stated posterior, whose N are the items that bear a label."""
+    lr: Positive = 1e-3
+    """Step size of Adam in burn-in, and of the sampler after it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +211,13 @@ class Discriminator:
     """`timm:`: run on frames and average, or turn its 2-D kernels into 3-D ones."""
     weights: str | None = None
     """A file with pretrained weights of the body (safetensors, or a state dict of tensors)."""
+    bodies: tuple[str, ...] = ()
+    """Bodies that the chains of the Bayesian GAN have, each with chains of its own: names as in
+    `name`, `name@rgb` or `name@difference`, or `features:<features.body>`, a linear layer on frozen
+    features. They teach each other in rounds and answer together. Empty: one body, `name`."""
+    combine: Literal["product", "mean"] = "product"
+    """How bodies answer together: the product of their probabilities, normalised, which is right
+    where they err independently of each other, or the mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -399,11 +419,13 @@ class Config:
     @property
     def spatial_dims(self) -> SpatialDims:
         """2 for images, 3 for clips, 0 for vectors: the layout says which."""
-        return spatial_dims_of(self.data.layout)
+        return 0 if self.features.length else spatial_dims_of(self.data.layout)
 
     @property
     def channels(self) -> int:
         """Of an item: 3 colours, 1 of grey images, or a vector's length."""
+        if self.features.length:
+            return self.features.length
         if self.data.layout == VECTORS:
             return VECTOR_LENGTH
         return 1 if self.data.layout in GREY else 3

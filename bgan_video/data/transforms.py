@@ -38,11 +38,12 @@ class View:
     erase: float
     flip: bool
     spatial_dims: SpatialDims = 3
+    noise: float = 0.0
 
     def __call__(self, frames: Frames, random: np.random.Generator) -> Tensor:
         """A view `[C, (T,) size, size]` of frames `[T, H, W, C]`, float32 in [-1, 1]."""
         if self.spatial_dims == 0:
-            return _vector(frames)
+            return _noisy(_vector(frames), self.noise, random)
         clip = _random_crop(frames, self.size, self.min_scale, random)
         if self.flip and random.random() < 0.5:
             clip = clip.flip(-1)
@@ -56,7 +57,8 @@ class View:
 def weak_view(config: Config) -> View:
     """What every network trains on."""
     a: Augment = config.augment
-    return View(config.clip.size, a.min_scale, a.color, 0.0, a.flip, config.spatial_dims)
+    noise = config.features.noise if config.features.length else 0.0
+    return View(config.clip.size, a.min_scale, a.color, 0.0, a.flip, config.spatial_dims, noise)
 
 
 def strong_view(config: Config) -> View:
@@ -130,6 +132,13 @@ def _erase_square(clip: Tensor, part: float, random: np.random.Generator) -> Ten
 def _to_network(clip: Tensor, spatial_dims: SpatialDims) -> Tensor:
     pattern = "1 c h w -> c h w" if spatial_dims == 2 else "t c h w -> c t h w"
     return rearrange(clip, pattern) * 2 - 1
+
+
+def _noisy(vector: Tensor, std: float, random: np.random.Generator) -> Tensor:
+    if std == 0:
+        return vector
+    drawn = random.standard_normal(vector.shape, dtype=np.float32)
+    return vector + std * torch.from_numpy(drawn)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _vector(frames: Frames) -> Tensor:
