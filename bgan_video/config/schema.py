@@ -167,12 +167,13 @@ class Features:
     noise: NonNegative = 0.0
     """Standard deviation of the noise that training adds to a vector, in units of the features'
     spread."""
-    prior_scale: Positive = 4.0
+    prior_scale: Positive = 16.0
     """The standard deviation of a weight's prior is this over the square root of the vector's
     length, so that logits have about this spread under the prior whatever the length."""
-    temperature: NonNegative = 1.0
-    """Of the chains: 1 samples the stated posterior, whose N are the items that bear a label."""
-    lr: Positive = 1e-3
+    temperature: NonNegative = 1e-3
+    """Of the chains: 1 samples the stated posterior, whose N are the items that bear a label. With
+    two labels a class that is broad: its mean needs thousands of samples."""
+    lr: Positive = 3e-3
     """Step size of Adam in burn-in, and of the sampler after it."""
 
 
