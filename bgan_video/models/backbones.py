@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bgan_video.errors import UserError
+from bgan_video.models import nd
 from bgan_video.models.weights import PACKAGED, packaged_file
 
 VIDEO_BACKBONES = ("r3d_18", "mc3_18", "r2plus1d_18")
@@ -45,6 +46,9 @@ def video_body(name: str, weights: str | None) -> tuple[nn.Module, int]:
     num_features = network.fc.in_features
     network.fc = nn.Identity()
     load_weights(network, weights, classifier=("fc.",))
+    for layer in network.modules():
+        if type(layer) is nn.BatchNorm3d:
+            layer.__class__ = nd.BatchNorm3d
     return nn.Sequential(Standardise(_VIDEO_MEAN, _VIDEO_STD, 3), network), num_features
 
 
@@ -170,7 +174,7 @@ def _with_time(time: int, spatial: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _inflate_norm(norm: nn.BatchNorm2d) -> nn.BatchNorm3d:
-    inflated = nn.BatchNorm3d(norm.num_features, norm.eps, norm.momentum, norm.affine)
+    inflated = nd.BatchNorm3d(norm.num_features, norm.eps, norm.momentum, norm.affine)
     inflated.load_state_dict(norm.state_dict())
     return inflated
 
