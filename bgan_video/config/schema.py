@@ -197,7 +197,11 @@ class Discriminator:
 
     input: Literal["rgb", "difference"] = "rgb"
     """`difference`: the classes see every frame minus the one before it, which leaves what moves;
-    only the fake logit sees the frames as well."""
+    the fake logit sees the frames as well where it stands `beside` them."""
+    fake: Literal["beside", "coupled"] = "beside"
+    """`input=difference`: whether the fake logit stands beside normalised class logits, which then
+    nothing adversarial reaches, or is coupled to them in one softmax over K+1 (Salimans et al.
+    2016), and sees the differences alone."""
     name: str = "dcgan"
     """`dcgan`, a video network of torchvision (`r3d_18`, …), `timm:<model>`, `notebook` or
     `tensorflow` (images, the published codes' own), or `mlp` (vectors)."""

@@ -104,7 +104,8 @@ def build_discriminator(config: Config, num_classes: int) -> Classifier:
             raise UserError(
                 f"discriminator.input=difference needs clips; allowed for {config.items}: rgb"
             )
-        appearance = _appearance(config)
+        if d.fake == "beside":
+            appearance = _appearance(config)
     # The notebook's last layer is a convolution without bias.
     bias = d.name != "notebook"
     network = Classifier(
@@ -112,6 +113,7 @@ def build_discriminator(config: Config, num_classes: int) -> Classifier:
         features,
         num_classes + 1,
         d.dropout,
+        differences=d.input == "difference",
         appearance=appearance,
         head_bias=bias,
     )
