@@ -348,9 +348,9 @@ class Rounds:
     strangers: Fraction = 0.0
     """Part of the pool that is never believed: the videos least like the known classes, by total
     entropy. For pools that hold videos of no known class."""
-    answer: Literal["all", "later", "last"] = "all"
-    """Whose samples answer: those of all rounds, of the second round and later ones, or the
-    last's."""
+    answer: Literal["auto", "all", "later", "last"] = "auto"
+    """Whose samples answer: those of all rounds, of the second round and later ones, or the last's.
+    `auto` is `later` where pseudo-labels are believed and `all` where the pool is too small."""
 
 
 @dataclass(frozen=True, kw_only=True)

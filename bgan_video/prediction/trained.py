@@ -23,7 +23,7 @@ from bgan_video.data.manifest import Item, Manifest, Split
 from bgan_video.data.streams import labelled_batches
 from bgan_video.errors import UserError
 from bgan_video.files import append_line, write_atomically
-from bgan_video.method.rounds import answering_rounds
+from bgan_video.method.rounds import answering_rounds, has_pool
 from bgan_video.method.schedule import rival_size
 from bgan_video.metrics.metrics import Metrics
 from bgan_video.models import build_discriminator
@@ -296,7 +296,10 @@ class TrainedRun:
         """The rounds whose networks answer for a model; None for all."""
         if model not in (_BAYESIAN, "cold_gan", "self_training"):
             return None
-        return answering_rounds(self.config.rounds, self.config.train.rounds)
+        labelled = len(self.manifest.labelled)
+        pool = len(self.manifest.part("train")) - labelled
+        believes = has_pool(self.config.rounds, labelled, pool)
+        return answering_rounds(self.config.rounds, self.config.train.rounds, believes)
 
     def _count(self, model: str) -> int:
         """How many networks a model is."""

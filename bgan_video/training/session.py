@@ -120,7 +120,9 @@ class Session:
         config, split, level = self.config, self.config.train.evaluate_on, self.config.item_level
         items = self.manifest.part(split)
         labels = torch.tensor([item.label for item in items])
-        so_far, now = answering_rounds(config.rounds, models.round), {models.round}
+        pool = rounds.Pool(self.manifest, config)
+        so_far = answering_rounds(config.rounds, models.round, pool.is_large_enough)
+        now = {models.round}
         rivals: dict[str, Networks] = {}
         posteriors: dict[str, Callable[[Body], Networks]] = {}
         of_round: dict[str, str] = {}
