@@ -174,8 +174,11 @@ class TrainedRun:
         return open_bodies(*given, _ignore, lambda items, *_: items)
 
     def of_body(self, body: Body, batches: Sequence[Tensor] = ()) -> Networks:
-        """The stored networks of one of `bodies`; `batches`, where it sees clips, as in
-        `networks`.
+        """The stored networks of one of `bodies`.
+
+        Args:
+            body: Which.
+            batches: As in `networks`, of a body that sees clips.
         """
         module = body.network().to(self.backend.device)
         stored = Stored(self.bank, body.kind, module, self._answering(_BAYESIAN))
