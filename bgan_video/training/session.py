@@ -127,11 +127,9 @@ class Session:
         posteriors: dict[str, Callable[[Body], Networks]] = {}
         of_round: dict[str, str] = {}
         steps = {record.step for record in self.bank.records(FIRST_KIND, so_far)}
-        if steps:
-            posteriors["bayesian"] = self._of_body(so_far)
-        elif models.chains is not None:
-            posteriors["bayesian"] = lambda body: Current(models.of_body(body))
-        if self.bank.records(FIRST_KIND, now):
+        if models.chains is not None:
+            posteriors["bayesian"] = self._of_body(so_far, models)
+        if all(self.bank.records(body.kind, now) for body in self.bodies) and self.bodies:
             of_round["bayesian"] = "the round's bayesian"
             posteriors[of_round["bayesian"]] = self._of_body(now)
         for learner in models.learners:
@@ -163,10 +161,23 @@ class Session:
         module = empty_discriminator(self.config, self.manifest).to(self.backend.device)
         return Stored(self.bank, kind, module, among)
 
-    def _of_body(self, among: Collection[int]) -> Callable[[Body], Networks]:
-        """From a body to its networks in the bank, of some rounds."""
-        device = self.backend.device
-        return lambda body: Stored(self.bank, body.kind, body.network().to(device), among)
+    def _of_body(
+        self, among: Collection[int], models: Models | None = None
+    ) -> Callable[[Body], Networks]:
+        """From a body to its networks.
+
+        Args:
+            among: The rounds whose networks in the bank are meant.
+            models: Whose networks stand in where the bank has none yet.
+        """
+
+        def networks(body: Body) -> Networks:
+            if models is not None and not self.bank.records(body.kind, among):
+                return Current(models.of_body(body))
+            module = body.network().to(self.backend.device)
+            return Stored(self.bank, body.kind, module, among)
+
+        return networks
 
     def _predict(
         self,

@@ -17,7 +17,13 @@ from bgan_video.backend import Backend
 from bgan_video.data.transforms import test_view as view_of
 from bgan_video.errors import UserError
 from bgan_video.prediction.predict import Current
-from bgan_video.prediction.video_files import Unreadable, VideoPrediction, predict_files, windows
+from bgan_video.prediction.video_files import (
+    Judge,
+    Unreadable,
+    VideoPrediction,
+    predict_files,
+    windows,
+)
 from bgan_video.video import clips
 from bgan_video.video.reader import read_all
 
@@ -64,7 +70,7 @@ def _video(small_videos: Path) -> Path:
 
 
 def predicted(path: Path, c: config.Config) -> VideoPrediction:
-    (found,) = predict_files([path], NETWORKS, c, BACKEND)
+    (found,) = predict_files([path], [Judge(NETWORKS, c)], c, BACKEND)
     assert isinstance(found, VideoPrediction)
     return found
 
@@ -114,7 +120,7 @@ def test_windows_do_not_depend_on_how_many_fit_into_memory(
 def test_a_video_of_much_entropy_is_unfamiliar(video: Path) -> None:
     entropy = predicted(video, settings()).total_entropy
     for limit, expected in ((entropy + 1e-6, False), (entropy - 1e-6, True), (None, None)):
-        (found,) = predict_files([video], NETWORKS, settings(), BACKEND, limit)
+        (found,) = predict_files([video], [Judge(NETWORKS, settings())], settings(), BACKEND, limit)
         assert isinstance(found, VideoPrediction)
         assert found.unfamiliar is expected
 
@@ -124,7 +130,8 @@ def test_a_broken_file_is_one_record_and_the_rest_go_on(video: Path, tmp_path: P
     empty.touch()
     text.write_text("this is no video")
     missing = tmp_path / "missing.avi"
-    found = list(predict_files([empty, text, missing, video], NETWORKS, settings(), BACKEND))
+    judged_by = [Judge(NETWORKS, settings())]
+    found = list(predict_files([empty, text, missing, video], judged_by, settings(), BACKEND))
     assert [type(f) for f in found] == [Unreadable] * 3 + [VideoPrediction]
     reasons = [f.error for f in found if isinstance(f, Unreadable)]
     assert "empty" in reasons[0]
@@ -134,7 +141,7 @@ def test_a_broken_file_is_one_record_and_the_rest_go_on(video: Path, tmp_path: P
 
 def test_a_video_too_short_for_a_clip_is_a_record_too(video: Path) -> None:
     c = settings("clip.short_clip=error", "clip.stride=60")
-    (found,) = predict_files([video], NETWORKS, c, BACKEND)
+    (found,) = predict_files([video], [Judge(NETWORKS, c)], c, BACKEND)
     assert isinstance(found, Unreadable)
     assert "a clip needs" in found.error
 
@@ -160,7 +167,7 @@ def judges(channels: int) -> Current:
 def test_a_picture_is_predicted_as_the_image_it_is(tmp_path: Path) -> None:
     c = of_one_frame("image_folder")
     networks = judges(3)
-    (found,) = predict_files([picture(tmp_path)], networks, c, BACKEND)
+    (found,) = predict_files([picture(tmp_path)], [Judge(networks, c)], c, BACKEND)
     assert isinstance(found, VideoPrediction)
     assert found.num_frames == 1
     grey = torch.arange(256.0).view(1, 1, 16, 16).expand(1, 3, 16, 16) / 127.5 - 1
@@ -172,11 +179,13 @@ def test_a_picture_is_predicted_as_the_image_it_is(tmp_path: Path) -> None:
 
 
 def test_a_picture_is_predicted_in_grey_where_the_networks_see_grey(tmp_path: Path) -> None:
-    (found,) = predict_files([picture(tmp_path)], judges(1), of_one_frame("mnist"), BACKEND)
+    c = of_one_frame("mnist")
+    (found,) = predict_files([picture(tmp_path)], [Judge(judges(1), c)], c, BACKEND)
     assert isinstance(found, VideoPrediction)
 
 
 def test_no_file_holds_a_point(tmp_path: Path) -> None:
     points = Current([nn.Linear(100, 4)])
+    c = of_one_frame("synthetic")
     with pytest.raises(UserError):
-        list(predict_files([picture(tmp_path)], points, of_one_frame("synthetic"), BACKEND))
+        list(predict_files([picture(tmp_path)], [Judge(points, c)], c, BACKEND))

@@ -1,0 +1,88 @@
+"""A run whose posterior has two bodies: clips, and features of a frozen body."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+import bgan_video
+from bgan_video import cli
+from bgan_video.prediction.video_files import VideoPrediction
+from tests.e2e import runs
+
+BODIES = ("dcgan", "features:timm:test_resnet")
+
+
+def arguments(videos: Path, folder: Path, name: str) -> list[str]:
+    given = runs.arguments(videos, folder, name, "baseline.methods=[bayesian_gan,supervised]")
+    weights = folder / "body.safetensors"
+    if not weights.is_file():
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            save_file(timm.create_model("test_resnet").state_dict(), weights)
+    return [
+        *given,
+        f"discriminator.bodies=[{','.join(BODIES)}]",
+        f"features.weights={weights}",
+        f"features.store={folder / 'features'}",
+        "features.size=32",
+        "features.clips=2",
+        "clip.stride=8",  # so that a video is one window
+        "objective.consistency_weight=0",
+        "objective.pretext_weight=0",
+    ]
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory: pytest.TempPathFactory, small_videos: Path) -> Path:
+    folder = tmp_path_factory.mktemp("bodies")
+    assert cli.main(["train", *arguments(small_videos, folder, "two")]) == 0
+    return folder / "two"
+
+
+@pytest.mark.e2e
+def test_figures_are_there_of_each_body_and_of_both(of_two: Path) -> None:
+    metrics = json.loads((of_two / "metrics.json").read_text())
+    assert set(metrics["models"]) == {"bayesian", "supervised"}
+    assert set(metrics["bodies"]) == set(BODIES)
+    chains, samples = 2, 2  # of the later round, which answers
+    assert metrics["networks"]["bayesian"] == len(BODIES) * chains * samples
+    believed = (of_two / "pseudo_labels" / "round_01.jsonl").read_text().splitlines()
+    assert {json.loads(line)["model"] for line in believed} == {"bayesian_gan"}
+
+
+@pytest.mark.e2e
+def test_a_file_is_judged_by_both_bodies_as_evaluation_judges_it(of_two: Path) -> None:
+    run = bgan_video.load(of_two)
+    items = run.manifest.part("test")[:3]
+    judged, of_bodies = run.predict_items(items, run.frames(items))
+    files = [Path(run.manifest.root) / item.path for item in items]
+    predictions = list(run.predict(files))
+    for index, prediction in enumerate(predictions):
+        assert isinstance(prediction, VideoPrediction)
+        assert len(prediction.windows) == 1
+        expected = judged["bayesian"].video_probabilities[index]
+        found = torch.tensor(prediction.probabilities, dtype=expected.dtype)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert set(of_bodies) == set(BODIES)
+    suggested = run.suggest(2)
+    assert len(suggested) == 2
+
+
+@pytest.mark.e2e
+def test_a_run_of_two_bodies_goes_on_where_it_stopped(of_two: Path) -> None:
+    again = of_two.parent / "again"
+    shutil.copytree(of_two, again)
+    max((again / "checkpoints").glob("step_*.pt")).unlink()
+    (again / "posterior" / "finished.json").unlink()
+    (again / "metrics.json").unlink()
+    assert cli.main(["train", "--resume", str(again)]) == 0
+    assert runs.log(again) == runs.log(of_two)
+    left, right = (json.loads((run / "metrics.json").read_text()) for run in (again, of_two))
+    assert (left["models"], left["bodies"]) == (right["models"], right["bodies"])
