@@ -104,7 +104,8 @@ def build_discriminator(config: Config, num_classes: int) -> Classifier:
             raise UserError(
                 f"discriminator.input=difference needs clips; allowed for {config.items}: rgb"
             )
-        if d.fake == "beside":
+        # Without a game nobody learns what is fake, and the branch would be computed for nothing.
+        if d.fake == "beside" and config.objective.adversarial_weight > 0:
             appearance = _appearance(config)
     # The notebook's last layer is a convolution without bias.
     bias = d.name != "notebook"

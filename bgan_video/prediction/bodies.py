@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bgan_video import rng
 from bgan_video.backend import Backend
-from bgan_video.config import Config
+from bgan_video.config import Config, Features
 from bgan_video.data.feature_store import FeatureStore
 from bgan_video.data.frames import ItemFrames
 from bgan_video.data.manifest import Item, Manifest
@@ -128,6 +128,24 @@ def kinds(config: Config) -> list[str]:
     return [FIRST_KIND, *(f"{FIRST_KIND}_{letter}" for letter in letters)]
 
 
+def check(config: Config, backend: Backend) -> None:
+    """Look at the bodies before any video is read.
+
+    Raises:
+        UserError: No such body, twice the same one, or weights that are not there or do not fit.
+    """
+    chosen = config.discriminator.bodies
+    repeated = [name for name in chosen if chosen.count(name) > 1]
+    if repeated:
+        raise UserError(f"discriminator.bodies names {repeated[0]} twice; name each body once")
+    for index, name in enumerate(chosen):
+        if name.startswith(FEATURES):
+            frozen_body(_features(config, name), backend)
+        else:
+            with torch.device("meta"):
+                build_discriminator(_of_clips(config, name, index).without_weights(), 2)
+
+
 def open_bodies(
     config: Config,
     manifest: Manifest,
@@ -156,9 +174,8 @@ def open_bodies(
     for index, (name, kind) in enumerate(zip(names(config), kinds(config), strict=True)):
         own, source, vectors = _seeded(config, name, index), frames, None
         if name.startswith(FEATURES):
-            features = dataclasses.replace(config.features, body=name.removeprefix(FEATURES))
-            own = dataclasses.replace(own, features=features)
-            frozen = frozen_body(features, backend)
+            own = dataclasses.replace(own, features=_features(config, name))
+            frozen = frozen_body(own.features, backend)
             store = fill(manifest.items, manifest.root, own, frozen, say, progress)
             scale = _scale(folder, kind, store, manifest)
             source, vectors = FeatureVectors(store, scale), FileVectors(frozen, own, scale)
@@ -267,6 +284,10 @@ def predict_models(
         for model, of in parts.items()
     }
     return together | found, parts
+
+
+def _features(config: Config, name: str) -> Features:
+    return dataclasses.replace(config.features, body=name.removeprefix(FEATURES))
 
 
 def _seeded(config: Config, name: str, index: int) -> Config:

@@ -20,6 +20,7 @@ from bgan_video.errors import UserError
 from bgan_video.files import append_line, truncate_after, write_atomically
 from bgan_video.method.schedule import step_sizes
 from bgan_video.prediction.bodies import FIRST_KIND, Body, open_bodies
+from bgan_video.prediction.bodies import check as check_bodies
 from bgan_video.prediction.trained import FINISHED
 from bgan_video.sampling import SampleBank, StepSize
 from bgan_video.training import checkpoints, console, rounds, run_folder, samples
@@ -48,6 +49,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
     backend = resolve_backend(config.run, config.spatial_dims)
     backend.forget_peak_memory()
     network_sizes(config, num_classes=2)  # a mistake shows before the data are read
+    check_bodies(config, backend)
     manifest, broken, frames = run_folder.prepare_data(config)
     t, total = config.train, config.total_steps
     size = DataSize(

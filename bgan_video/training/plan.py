@@ -13,8 +13,11 @@ from bgan_video.config import Config, Method
 from bgan_video.data import layouts, splits
 from bgan_video.data.frames import Frames
 from bgan_video.data.labels import choice
+from bgan_video.data.manifest import Manifest
+from bgan_video.method.rounds import has_pool
 from bgan_video.method.schedule import posterior_size, rival_size, step_sizes
 from bgan_video.models import build_discriminator, build_generator
+from bgan_video.prediction.bodies import check as check_bodies
 from bgan_video.training.memory import peak_mib
 from bgan_video.training.trainer import DataSize
 
@@ -42,6 +45,7 @@ def plan(config: Config) -> str:
         UserError: Whatever would stop the run, as far as it shows without reading a video.
     """
     backend = resolve_backend(config.run, config.spatial_dims)
+    check_bodies(config, backend)
     listed = layouts.read(config.data)
     if config.data.store:
         Frames(listed.root, config)  # a store that does not serve says so
@@ -72,10 +76,30 @@ def plan(config: Config) -> str:
         f"memory: {peak_mib(config, size, backend):.0f} MiB at the peak of a training step, "
         f"{weights * _BYTES_PER_WEIGHT / 2**20:.0f} MiB of them for weights and optimisers, "
         f"{item_mib:.2f} MiB a sample; {cached}; {stored / 2**20:.0f} MiB of classifiers on disk",
-        f"compute: {t.steps} steps of {t.labelled_batch_size} labelled and {t.batch_size} "
+        *_rounds(config, manifest),
+        f"compute: {config.total_steps} steps of {t.labelled_batch_size} labelled and {t.batch_size} "
         f"unlabelled samples, {backend.precision} on {backend.hardware}",
     ]
     return "\n".join(lines)
+
+
+def _rounds(config: Config, manifest: Manifest) -> list[str]:
+    """The bodies, and what the rounds will believe."""
+    bodies = config.discriminator.bodies
+    found = [f"bodies: {', '.join(bodies)}, each with chains of its own"] if bodies else []
+    if config.train.rounds == 0:
+        return found
+    labelled = len(manifest.labelled)
+    pool = len(manifest.part("train")) - labelled
+    if not has_pool(config.rounds, labelled, pool):
+        believed = f"nothing is believed: rounds.min_pool={config.rounds.min_pool:g}"
+    else:
+        believed = f"in the end up to {int(config.rounds.believed * pool)} are believed"
+    return [
+        *found,
+        f"rounds: {config.train.rounds} after the first, of {config.train.steps} steps each; "
+        f"{pool} unlabelled {config.items} stand against {labelled} labelled ones; {believed}",
+    ]
 
 
 def _networks(config: Config, method: Method) -> tuple[int, int]:
