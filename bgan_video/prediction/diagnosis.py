@@ -15,12 +15,11 @@ from torch import Tensor
 
 from bgan_video.config import Config
 from bgan_video.method.schedule import step_sizes
-from bgan_video.prediction.predict import Prediction, entropy
+from bgan_video.metrics.entropy import entropy
+from bgan_video.metrics.kinetic import COLD, HOT
+from bgan_video.prediction.predict import Prediction
 from bgan_video.sampling import StepSize, effective_sample_size, split_r_hat
 
-COLD, HOT = 0.8, 1.25
-"""Kinetic temperature over target. Discretisation alone gives 1 / (1 - a/2 - h/4), 1.05 to 1.15 in
-the recipes; the sampling error of a layer's mean over a run is a few percent."""
 MIXED, STUCK = 1.1, 2.0
 """R-hat. Gelman et al. 2013 call chains below 1.1 mixed (1.01 needs hundreds of draws); at 2 the
 chains lie three times as far apart, in variance, as any one of them has moved."""

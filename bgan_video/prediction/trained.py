@@ -24,7 +24,7 @@ from bgan_video.data.streams import labelled_batches
 from bgan_video.errors import UserError
 from bgan_video.files import append_line, write_atomically
 from bgan_video.method.schedule import rival_size
-from bgan_video.metrics.metrics import Metrics
+from bgan_video.metrics.scores import Scores
 from bgan_video.models import build_discriminator
 from bgan_video.prediction import diagnosis, uncertainty
 from bgan_video.prediction.clips import test_chunks
@@ -296,7 +296,7 @@ class TrainedRun:
             frames.check(item)
         return frames
 
-    def _write_metrics(self, models: dict[str, dict[str, Metrics]], more: dict[str, Any]) -> None:
+    def _write_metrics(self, models: dict[str, dict[str, Scores]], more: dict[str, Any]) -> None:
         manifest = self.manifest
         finished = json.loads((self.folder / FINISHED).read_text(encoding="utf-8"))
         content = {

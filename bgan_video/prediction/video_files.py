@@ -17,8 +17,9 @@ from bgan_video.data.frames import too_short
 from bgan_video.data.images import SUFFIXES, Array, ImageError, decode
 from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item
 from bgan_video.errors import UserError
+from bgan_video.metrics.entropy import entropy
 from bgan_video.prediction.clips import ClipChunk, clip_views, stacked, videos_a_chunk
-from bgan_video.prediction.predict import Networks, Prediction, entropy, predict
+from bgan_video.prediction.predict import Networks, Prediction, predict
 from bgan_video.video import clips
 from bgan_video.video.reader import BrokenVideo, FrameReader, open_video
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bgan_video.metrics.statistics import entropy
 from bgan_video.reports.run_folder import ModelPredictions, Predictions, RunFolder, Sample
 
 SHOWN_ITEMS = 10
@@ -95,9 +94,9 @@ def _posterior(folder: RunFolder) -> tuple[Predictions, ModelPredictions] | None
 
 
 def _measure(model: ModelPredictions) -> np.ndarray:
-    """Mutual information; the entropy of the mean where the samples' disagreement is not known."""
+    """Mutual information; 0 where the samples' disagreement was not recorded."""
     known = model.uncertainty.get("mutual_information")
-    return entropy(model.probs) if known is None else known
+    return np.zeros(len(model.probs)) if known is None else known
 
 
 def _rows(

@@ -17,10 +17,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from yaml import YAMLError
 
-from bgan_video.config import Method, model_of
+from bgan_video import parsing
+from bgan_video.config import Data, Method, model_of
+from bgan_video.data.recordings import recording
 from bgan_video.errors import UserError
+from bgan_video.metrics.arrays import Floats
+from bgan_video.metrics.scores import Judged, judge
 
-Floats = NDArray[np.floating[Any]]
 Row = dict[str, Any]
 
 FIRST_MODELS = ("bayesian", "supervised")
@@ -59,6 +62,10 @@ class Predictions:
     models: Mapping[str, ModelPredictions]
     unusable: list[str] = field(default_factory=list)
     """Models whose probabilities are not finite or do not fit the labels."""
+
+    def judged(self, model: str) -> Judged:
+        """A model's answers against the labels."""
+        return judge(self.models[model].probs, self.labels)
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,21 @@ class RunFolder:
     def test_items(self) -> list[Row]:
         """The manifest's test items."""
         return [item for item in self.items if item.get("split") == "test"]
+
+    @property
+    def recordings(self) -> tuple[str, ...] | None:
+        """What each test item was cut from; None where manifest and predictions do not fit."""
+        labels = [] if self.predictions is None else self.predictions.labels.tolist()
+        if not labels or [item.get("label") for item in self.test_items] != labels:
+            return None
+        settings = section(self.config, "data")
+        known = {key: settings[key] for key in ("layout", "groups_span_classes") if key in settings}
+        try:
+            data = parsing.build(Data, known)
+        except UserError:
+            return None
+        groups = (str(item.get("group")) for item in self.test_items)
+        return tuple(recording(*of, data) for of in zip(labels, groups, strict=True))
 
     def class_name(self, index: int) -> str:
         """The name of a class, or its number where the manifest does not tell."""

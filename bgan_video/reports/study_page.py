@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bgan_video.metrics import statistics
+from bgan_video.metrics.calibration import reliability
 from bgan_video.metrics.paired import FIGURES, RESAMPLES
 from bgan_video.reports import study_plots
 from bgan_video.reports.comparison import METRICS
@@ -115,8 +115,8 @@ def _reliability(summary: Summary, cells: Sequence[StudyCell]) -> list[Picture]:
             ]
             if judged:
                 confidence = np.concatenate([own.confidence for own in judged])
-                right = np.concatenate([own.right for own in judged]) == 1
-                bins[method] = statistics.reliability(confidence, right)
+                right = np.concatenate([own.right for own in judged])
+                bins[method] = reliability(confidence, right)
         if bins:
             title = f"{summary.label_key}: {setting}"
             pictures.append(study_plots.reliability(title, bins, summary.methods))

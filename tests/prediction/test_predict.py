@@ -21,7 +21,8 @@ from bgan_video.config import Config
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item
 from bgan_video.errors import UserError
-from bgan_video.metrics.metrics import metrics
+from bgan_video.metrics.entropy import entropy
+from bgan_video.metrics.scores import scores
 from bgan_video.prediction import clips
 from bgan_video.prediction.clips import ClipChunk
 from bgan_video.prediction.predict import (
@@ -30,7 +31,6 @@ from bgan_video.prediction.predict import (
     Renormalised,
     Stored,
     WithDropout,
-    entropy,
     figures,
     predict,
 )
@@ -250,8 +250,8 @@ def test_figures_give_every_clip_its_videos_label() -> None:
     prediction = of(networks(), given_)
     both = figures(prediction, given_.labels, "video")
     repeated = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 0, 0])
-    assert both["clip"] == metrics(prediction.clip_probabilities, repeated)
-    assert both["video"] == metrics(prediction.video_probabilities, given_.labels)
+    assert both["clip"] == scores(prediction.clip_probabilities, repeated)
+    assert both["video"] == scores(prediction.video_probabilities, given_.labels)
     assert (both["clip"]["count"], both["video"]["count"]) == (12, 4)
 
 
