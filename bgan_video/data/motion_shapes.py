@@ -263,7 +263,7 @@ def _check_free(root: Path) -> None:
         raise UserError(
             f"{root} holds files that are no rendering of motion_shapes; "
             f"give data.root a new or empty folder; videos of your own need "
-            f"--config configs/video_folder.yaml"
+            f"--config video_folder"
         )
 
 

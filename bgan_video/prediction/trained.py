@@ -79,7 +79,7 @@ class TrainedRun:
         self.bank = SampleBank(folder / "posterior", self.config.posterior.max_samples)
         if not (folder / FINISHED).is_file():
             raise UserError(
-                f"{folder} is not finished; finish it with train_video.py --resume {folder}"
+                f"{folder} is not finished; finish it with bgan-video train --resume {folder}"
             )
 
     @property
