@@ -104,7 +104,7 @@ def _predict(options: argparse.Namespace) -> None:
         elif isinstance(record, Unreadable):
             _say(f"{record.path}: does not read: {record.error}")
         else:
-            warning = "; unfamiliar: perhaps of none of these classes" * bool(record.unfamiliar)
+            warning = "; unfamiliar: perhaps of none of these classes" if record.unfamiliar else ""
             _say(f"{record.path}: {_judgement(record, run.classes)}{warning}")
             for window in record.windows if len(record.windows) > 1 else []:
                 place = f"frames {window.start}-{window.end - 1}"

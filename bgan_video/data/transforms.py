@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bgan_video.config import Augment, Config, SpatialDims
 
-Frames = NDArray[Any]
+Array = NDArray[Any]
 Crop = Literal["left", "centre", "right"]
 CROPS: dict[int, tuple[Crop, ...]] = {1: ("centre",), 3: ("left", "centre", "right")}
 
@@ -39,7 +39,7 @@ class View:
     flip: bool
     spatial_dims: SpatialDims = 3
 
-    def __call__(self, frames: Frames, random: np.random.Generator) -> Tensor:
+    def __call__(self, frames: Array, random: np.random.Generator) -> Tensor:
         """A view `[C, (T,) size, size]` of frames `[T, H, W, C]`, float32 in [-1, 1]."""
         if self.spatial_dims == 0:
             return _vector(frames)
@@ -67,7 +67,7 @@ def strong_view(config: Config) -> View:
 
 
 def test_view(
-    frames: Frames, size: int, load_size: int, crop: Crop, spatial_dims: SpatialDims
+    frames: Array, size: int, load_size: int, crop: Crop, spatial_dims: SpatialDims
 ) -> Tensor:
     """A fixed crop of `size/load_size` of the short side, `[C, (T,) size, size]` in [-1, 1].
 
@@ -82,15 +82,13 @@ def test_view(
     return _to_network(_crop(frames, side, along_y, along_x, size), spatial_dims)
 
 
-def _random_crop(
-    frames: Frames, size: int, min_scale: float, random: np.random.Generator
-) -> Tensor:
+def _random_crop(frames: Array, size: int, min_scale: float, random: np.random.Generator) -> Tensor:
     scale = random.uniform(min_scale, 1.0)
     along_y, along_x = random.uniform(size=2)
     return _crop(frames, min(frames.shape[1:3]) * scale, along_y, along_x, size)
 
 
-def _crop(frames: Frames, side: float, along_y: float, along_x: float, size: int) -> Tensor:
+def _crop(frames: Array, side: float, along_y: float, along_x: float, size: int) -> Tensor:
     """A square of `side` pixels at `along` (0..1) of its way, as `[T, C, size, size]` in 0..1."""
     height, width = frames.shape[1:3]
     pixels = max(1, round(side))
@@ -132,5 +130,5 @@ def _to_network(clip: Tensor, spatial_dims: SpatialDims) -> Tensor:
     return rearrange(clip, pattern) * 2 - 1
 
 
-def _vector(frames: Frames) -> Tensor:
+def _vector(frames: Array) -> Tensor:
     return torch.from_numpy(frames[0])  # pyright: ignore[reportUnknownMemberType] - torch's stub

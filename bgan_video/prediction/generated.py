@@ -17,7 +17,7 @@ from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
 from bgan_video.metrics.quality import Quality, quality
 from bgan_video.models import build_generator, draw_latents
-from bgan_video.prediction.clips import test_chunks
+from bgan_video.prediction.chunks import test_chunks
 from bgan_video.prediction.predict import Current
 from bgan_video.prediction.trained import TrainedRun
 

@@ -20,7 +20,7 @@ from bgan_video.backend import Backend
 from bgan_video.method import losses
 from bgan_video.metrics.entropy import entropy
 from bgan_video.metrics.scores import Scores, scores
-from bgan_video.prediction.clips import ClipChunk
+from bgan_video.prediction.chunks import ClipChunk
 from bgan_video.sampling import SampleBank
 
 _BATCH = 64

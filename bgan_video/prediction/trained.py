@@ -27,7 +27,7 @@ from bgan_video.method.schedule import rival_size
 from bgan_video.metrics.scores import Scores
 from bgan_video.models import build_discriminator
 from bgan_video.prediction import diagnosis, uncertainty
-from bgan_video.prediction.clips import test_chunks
+from bgan_video.prediction.chunks import test_chunks
 from bgan_video.prediction.predict import (
     Networks,
     Prediction,

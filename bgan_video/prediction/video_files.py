@@ -18,10 +18,10 @@ from bgan_video.data.images import SUFFIXES, Array, ImageError, decode
 from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item
 from bgan_video.errors import UserError
 from bgan_video.metrics.entropy import entropy
-from bgan_video.prediction.clips import ClipChunk, clip_views, stacked, videos_a_chunk
+from bgan_video.prediction.chunks import ClipChunk, clip_views, stacked, videos_a_chunk
 from bgan_video.prediction.predict import Networks, Prediction, predict
 from bgan_video.video import clips
-from bgan_video.video.reader import BrokenVideo, FrameReader, open_video
+from bgan_video.video.reader import BrokenVideo, OpenVideo, open_video
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class _Image:
 
 
 @contextmanager
-def _open(path: Path, config: Config) -> Iterator[FrameReader]:
+def _open(path: Path, config: Config) -> Iterator[OpenVideo | _Image]:
     if config.spatial_dims == 2:
         yield _Image(decode(path, config.channels))
         return
@@ -187,7 +187,7 @@ def _window(place: tuple[int, int], index: int, p: Prediction) -> Window:
 
 
 def _window_chunks(
-    reader: FrameReader, places: Sequence[tuple[int, int]], config: Config
+    reader: OpenVideo | _Image, places: Sequence[tuple[int, int]], config: Config
 ) -> Iterator[ClipChunk]:
     """The test clips of every window, read forwards: memory holds a chunk, not the video."""
     step = videos_a_chunk(config)

@@ -9,7 +9,7 @@ from typing import Any
 
 from bgan_video.metrics.paired import Interval, Pair, paired_differences
 from bgan_video.reports.plots import label_of
-from bgan_video.reports.run_folder import (
+from bgan_video.reports.reading import (
     FIRST_MODELS,
     WHOLE_LEVELS,
     RunFolder,
@@ -54,7 +54,7 @@ METRICS = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One figure of one model."""
 
     text: str
@@ -66,13 +66,13 @@ class TableRow:
     """One figure of every model, and the difference of the two compared ones."""
 
     title: str
-    cells: list[Cell]
+    cells: list[TableCell]
     difference: str
     direction: str
 
 
 @dataclass(frozen=True)
-class Table:
+class LevelTable:
     """All figures at one level."""
 
     level: str
@@ -81,7 +81,7 @@ class Table:
     rows: list[TableRow]
 
 
-def tables(metrics: Mapping[str, Any]) -> list[Table]:
+def tables(metrics: Mapping[str, Any]) -> list[LevelTable]:
     """A table for each level `metrics.json` has."""
     models = section(metrics, "models")
     names = model_order(models)
@@ -92,7 +92,7 @@ def tables(metrics: Mapping[str, Any]) -> list[Table]:
         if present:
             rows = [_row(key, [figures[name] for name in present], present) for key in METRICS]
             rows = [*_network_counts(metrics, present), *rows]
-            made.append(Table(level, _count(figures), [label_of(n) for n in present], rows))
+            made.append(LevelTable(level, _count(figures), [label_of(n) for n in present], rows))
     return made
 
 
@@ -197,7 +197,9 @@ def conclusion(of: Compared) -> str:
 def _network_counts(metrics: Mapping[str, Any], names: list[str]) -> list[TableRow]:
     """How many networks each model's probabilities are the mean of."""
     counts = section(metrics, "networks")
-    cells = [Cell("–" if name not in counts else str(counts[name]), best=False) for name in names]
+    cells = [
+        TableCell("–" if name not in counts else str(counts[name]), best=False) for name in names
+    ]
     return [TableRow("networks", cells, "", "averaged")] if counts else []
 
 
@@ -208,7 +210,7 @@ def _row(key: str, figures: list[dict[str, Any]], names: list[str]) -> TableRow:
     best = (max if metric.higher_is_better else min)(known, default=None)
     cells = [
         # Equal figures have no better one.
-        Cell(metric.show(value), best=value == best and len(set(known)) > 1)
+        TableCell(metric.show(value), best=value == best and len(set(known)) > 1)
         for value in values
     ]
     first, second = (dict(zip(names, values, strict=True)).get(name) for name in FIRST_MODELS)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bgan_video.reports.run_folder import ModelPredictions, Predictions, RunFolder, Sample
+from bgan_video.reports.reading import ModelPredictions, Predictions, RunFolder, Sample
 
 SHOWN_ITEMS = 10
 SHOWN_EPOCHS = 6

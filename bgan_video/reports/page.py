@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bgan_video.reports import comparison, items, sections, trust
-from bgan_video.reports.run_folder import RunFolder, read_run
+from bgan_video.reports.reading import RunFolder, read_run
 
 REPORT_NAME = "report.html"
 

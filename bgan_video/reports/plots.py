@@ -21,7 +21,7 @@ from bgan_video.metrics.arrays import Floats, Labels
 from bgan_video.metrics.calibration import Reliability
 from bgan_video.metrics.confusion import confusion_counts, row_normalised
 from bgan_video.metrics.kinetic import COLD, HOT
-from bgan_video.reports.run_folder import ModelPredictions
+from bgan_video.reports.reading import ModelPredictions
 
 Series = tuple[Floats, Floats]
 """Steps and values."""

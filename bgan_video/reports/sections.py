@@ -13,7 +13,7 @@ from bgan_video.metrics.calibration import ece, reliability
 from bgan_video.reports import plots
 from bgan_video.reports.comparison import number
 from bgan_video.reports.plots import Picture, Series, label_of
-from bgan_video.reports.run_folder import (
+from bgan_video.reports.reading import (
     WHOLE_LEVELS,
     Predictions,
     Row,
@@ -24,8 +24,16 @@ from bgan_video.reports.run_folder import (
 
 LOSSES = ("loss_d", "loss_g")
 TERMS = (
-    *("real", "fake", "labelled", "consistency", "pretext", "prior_d"),
-    *("generator", "mask", "prior_g", "supervised"),
+    "real",
+    "fake",
+    "labelled",
+    "consistency",
+    "pretext",
+    "prior_d",
+    "generator",
+    "mask",
+    "prior_g",
+    "supervised",
 )
 JUDGEMENTS = {"d_real": "D(x)", "d_fake_before": "D(G(z)) before", "d_fake_after": "D(G(z)) after"}
 
@@ -69,7 +77,7 @@ def _judged(metrics: Row) -> str | None:
     clips, crops = number(metrics.get("test_clips")), number(metrics.get("test_crops"))
     told: list[str] = []
     if clips is not None and crops is not None and clips * crops > 1:
-        told.append(f"{clips:g} clips" + f" × {crops:g} crops" * (crops > 1))
+        told.append(f"{clips:g} clips × {crops:g} crops" if crops > 1 else f"{clips:g} clips")
     if metrics.get("renormalised"):
         told.append("normalisation statistics taken anew")
     return "; ".join(told) or None

@@ -9,7 +9,7 @@ from pathlib import Path
 from bgan_video.errors import UserError
 from bgan_video.metrics.scores import Judged
 from bgan_video.reports.comparison import METRICS, number
-from bgan_video.reports.run_folder import WHOLE_LEVELS, Row, RunFolder, read_run, section
+from bgan_video.reports.reading import WHOLE_LEVELS, Row, RunFolder, read_run, section
 
 
 @dataclass(frozen=True)

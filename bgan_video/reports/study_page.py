@@ -47,13 +47,18 @@ def collect(summary: Summary, cells: Sequence[StudyCell]) -> dict[str, Any]:
         "titles": [METRICS[key].title for key in SHOWN],
         "results": [_result(entry, summary) for entry in summary.entries],
         "curves": [study_plots.label_curves(summary)] if summary.entries else [],
-        "paired_titles": [METRICS[k].title + " (points)" * METRICS[k].percent for k in FIGURES],
+        "paired_titles": [_paired_title(key) for key in FIGURES],
         "paired": [_paired(entry, entry.difference) for entry in compared if entry.difference],
         "forests": [study_plots.forest(summary, key) for key in FIGURES] if compared else [],
         "resamples": f"{RESAMPLES:,}",
         "reliability": _reliability(summary, cells),
         "costs": [_cost(method, summary) for method in summary.methods],
     }
+
+
+def _paired_title(key: str) -> str:
+    metric = METRICS[key]
+    return f"{metric.title} (points)" if metric.percent else metric.title
 
 
 def _facts(summary: Summary) -> list[tuple[str, str]]:

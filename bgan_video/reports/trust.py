@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bgan_video.reports import plots
-from bgan_video.reports.comparison import Cell, number
+from bgan_video.reports.comparison import TableCell, number
 from bgan_video.reports.plots import Picture, label_of
-from bgan_video.reports.run_folder import WHOLE_LEVELS, RunFolder, model_order, section
+from bgan_video.reports.reading import WHOLE_LEVELS, RunFolder, model_order, section
 
 SHOWN_SUGGESTIONS = 20
 
@@ -26,11 +26,11 @@ _OPEN = {
 
 
 @dataclass(frozen=True)
-class Table:
+class ModelTable:
     """Rows of models, columns of figures; the best of a column is marked."""
 
     columns: list[str]
-    rows: list[tuple[str, list[Cell]]]
+    rows: list[tuple[str, list[TableCell]]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Chains:
     facts: list[tuple[str, str]]
 
 
-def calibration(folder: RunFolder) -> Table | None:
+def calibration(folder: RunFolder) -> ModelTable | None:
     """Every model's calibration, raw and after temperature scaling on validation."""
     detail = section(folder.metrics, "calibration")
     if not detail:
@@ -148,7 +148,7 @@ def _table(
     rows: Mapping[str, Mapping[str, float | None]],
     best: Callable[[Iterable[float]], float],
     unmarked: str | None = None,
-) -> Table:
+) -> ModelTable:
     """Rows of models as text; columns without a figure are left out, equal ones have no best."""
     names = next(iter(rows.values()))
     values = {name: {model: row[name] for model, row in rows.items()} for name in names}
@@ -159,11 +159,11 @@ def _table(
         if name != unmarked and len(set(of.values())) > 1
     }
 
-    def cell(name: str, model: str) -> Cell:
+    def cell(name: str, model: str) -> TableCell:
         value = values[name][model]
         text = "–" if value is None else f"{value:.3f}"
-        return Cell(text, best=value is not None and leading.get(name) == value)
+        return TableCell(text, best=value is not None and leading.get(name) == value)
 
-    return Table(
+    return ModelTable(
         list(values), [(label_of(model), [cell(name, model) for name in values]) for model in rows]
     )

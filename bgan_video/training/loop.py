@@ -22,7 +22,7 @@ from bgan_video.errors import UserError
 from bgan_video.files import append_line, truncate_after, write_atomically
 from bgan_video.method.schedule import step_sizes
 from bgan_video.prediction import diagnosis
-from bgan_video.prediction.clips import test_chunks
+from bgan_video.prediction.chunks import test_chunks
 from bgan_video.prediction.predict import Current, Networks, Stored, figures, predict_all
 from bgan_video.prediction.trained import FINISHED, empty_discriminator
 from bgan_video.sampling import SampleBank

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from bgan_video.errors import UserError
 from bgan_video.reports import comparison, items, plots, sections, write_report
-from bgan_video.reports.run_folder import read_run
+from bgan_video.reports.reading import read_run
 
 SECTIONS = ("result", "learning", "calibration", "confusion", "uncertainty", "chains", "samples",
             "items", "broken", "settings")  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bgan_video.reports import comparison, plots, trust, write_report
-from bgan_video.reports.run_folder import read_run
+from bgan_video.reports.reading import read_run
 
 
 @pytest.fixture(name="run")

@@ -13,7 +13,7 @@ from bgan_video.errors import UserError
 from bgan_video.reports import study_plots, study_summary
 from bgan_video.reports.study_summary import Summary
 from bgan_video.studies import cells, results
-from bgan_video.studies.plan import Study
+from bgan_video.studies.grid import Study
 from tests.studies.conftest import finish
 
 SECTIONS = ("results", "curves", "differences", "reliability", "cost", "missing", "study")

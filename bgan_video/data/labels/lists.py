@@ -156,8 +156,9 @@ class _Names:
         return next((fit for name in names if (fit := self._by_name.get(name))), set[str]())
 
     def _not_here(self) -> str:
-        without = self._data.layout == "hmdb51" and not self._data.train_on_unused
-        return "is not in this data set" + " without data.train_on_unused=true" * without
+        if self._data.layout == "hmdb51" and not self._data.train_on_unused:
+            return "is not in this data set without data.train_on_unused=true"
+        return "is not in this data set"
 
 
 def _class(where: str, name: str | None, item: Item, manifest: Manifest) -> int:
