@@ -62,8 +62,8 @@ def _check_data(options: argparse.Namespace) -> None:
     from bgan_video.data import check_text
 
     config = config_module.load(options.config or recipes.DEFAULT, options.overrides)
-    found = api.check_data(config, read=not options.no_read)
-    _say(json.dumps(dataclasses.asdict(found)) if options.json else check_text.text(found))
+    checked = api.check_data(config, read=not options.no_read)
+    _say(json.dumps(dataclasses.asdict(checked)) if options.json else check_text.text(checked))
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -115,9 +115,9 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _record(record: Any, classes: Sequence[str]) -> dict[str, Any]:
     """A prediction as JSON has it: its figures, and its class by name; or why there is none."""
-    found: dict[str, Any] = dataclasses.asdict(record) | {"classes": classes}
-    p = found.get("probabilities")
-    return found if p is None else {"class": classes[_best(p)], **found}
+    figures: dict[str, Any] = dataclasses.asdict(record) | {"classes": classes}
+    p = figures.get("probabilities")
+    return figures if p is None else {"class": classes[_best(p)], **figures}
 
 
 def _judgement(record: Any, classes: Sequence[str]) -> str:
@@ -170,9 +170,9 @@ def _sample(options: argparse.Namespace) -> None:
     if options.quality:
         where = [override for override in options.overrides if override.startswith("run.")]
         judge = api.load(options.extractor, where) if options.extractor else None
-        found = api.measure(run, judge)
+        distances = api.measure(run, judge)
         write_report(run.folder)
-        _say(json.dumps(dataclasses.asdict(found), indent=2))
+        _say(json.dumps(dataclasses.asdict(distances), indent=2))
         return
     out = options.out or run.folder / "samples"
     if not out.is_dir():
@@ -199,21 +199,23 @@ def _study(options: argparse.Namespace) -> None:
         lines.append(f"{len(states)} cells, {done} of them finished")
         _say(json.dumps(states) if options.json else "\n".join(lines))
         return
-    found = api.study_report(*given) if options.report else api.study(*given, options.keep_weights)
-    _say(json.dumps(found.to_mapping()) if options.json else study_summary.text(found))
-    if found.missing and not options.report:
-        sys.stderr.write(f"other processes still run {', '.join(found.missing)}\n")
-    if found.failed:
-        raise UserError(f"{len(found.failed)} of {found.planned} cells failed")
+    summary = (
+        api.study_report(*given) if options.report else api.study(*given, options.keep_weights)
+    )
+    _say(json.dumps(summary.to_mapping()) if options.json else study_summary.text(summary))
+    if summary.missing and not options.report:
+        sys.stderr.write(f"other processes still run {', '.join(summary.missing)}\n")
+    if summary.failed:
+        raise UserError(f"{len(summary.failed)} of {summary.planned} cells failed")
 
 
 def _recipes(options: argparse.Namespace) -> None:
-    found = recipes.recipes()
+    shipped = recipes.recipes()
     if options.json:
-        _say(json.dumps([dataclasses.asdict(r) | {"path": str(r.path)} for r in found]))
+        _say(json.dumps([dataclasses.asdict(r) | {"path": str(r.path)} for r in shipped]))
         return
-    wide = max((len(recipe.name) for recipe in found), default=0)
-    for recipe in found:
+    wide = max((len(recipe.name) for recipe in shipped), default=0)
+    for recipe in shipped:
         _say(f"{recipe.name:{wide}}  {recipe.summary}")
 
 

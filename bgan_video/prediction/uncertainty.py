@@ -48,21 +48,21 @@ def figures(
             temperature = calibration.fit_temperature(held, labels["validation"])
         of_test = _calibration(p.video_probabilities, labels["test"], temperature)
         calibrated[model] = {level: of_test}
-    found: dict[str, Any] = {"calibration": calibrated}
+    trust: dict[str, Any] = {"calibration": calibrated}
     if has_validation:
         known = predictions["validation"][answering].total_entropy
-        found["unfamiliar"] = {"total_entropy": known.quantile(FAMILIAR).item()}
+        trust["unfamiliar"] = {"total_entropy": known.quantile(FAMILIAR).item()}
     if len(labels["open"]):
-        found["open_set"] = _open_set(predictions, manifest, know_fakes) | {
+        trust["open_set"] = _open_set(predictions, manifest, know_fakes) | {
             "count": len(labels["open"])
         }
         if has_validation:
-            limit = found["unfamiliar"]["total_entropy"]
-            found["open_set"]["flagged"] = {
+            limit = trust["unfamiliar"]["total_entropy"]
+            trust["open_set"]["flagged"] = {
                 part: (predictions[part][answering].total_entropy > limit).double().mean().item()
                 for part in ("open", "test")
             }
-    return found
+    return trust
 
 
 def _calibration(

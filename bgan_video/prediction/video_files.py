@@ -97,8 +97,8 @@ def predict_files(
         raise UserError("the networks of this run see points, which no file holds")
     for path in _expand(paths, config):
         try:
-            found = _predict_file(path, networks, config, backend, most_entropy)
-            yield found if knows_fakes else _without_fakes(found)
+            said = _predict_file(path, networks, config, backend, most_entropy)
+            yield said if knows_fakes else _without_fakes(said)
         except BrokenVideo as error:
             yield Unreadable(str(path), error.reason)
         except ImageError as error:
@@ -147,11 +147,11 @@ def _predict_file(
     )
 
 
-def _without_fakes(found: VideoPrediction | Unreadable) -> VideoPrediction | Unreadable:
-    if isinstance(found, Unreadable):
-        return found
-    unjudged = [replace(window, p_fake=None) for window in found.windows]
-    return replace(found, p_fake=None, windows=unjudged)
+def _without_fakes(said: VideoPrediction | Unreadable) -> VideoPrediction | Unreadable:
+    if isinstance(said, Unreadable):
+        return said
+    unjudged = [replace(window, p_fake=None) for window in said.windows]
+    return replace(said, p_fake=None, windows=unjudged)
 
 
 class _Image:
@@ -214,9 +214,9 @@ def _expand(paths: Sequence[Path | str], config: Config) -> Iterator[Path]:
     suffixes = VIDEO_SUFFIXES if config.spatial_dims == 3 else SUFFIXES
     for path in map(Path, paths):
         if path.is_dir():
-            found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in suffixes]
-            if not found:
+            files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in suffixes]
+            if not files:
                 raise UserError(f"{path} holds no {config.items} ({' '.join(suffixes)})")
-            yield from found
+            yield from files
         else:
             yield path

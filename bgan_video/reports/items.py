@@ -59,10 +59,10 @@ def samples(folder: RunFolder) -> Samples:
 
 def most_wrong(folder: RunFolder) -> list[ItemRow]:
     """The wrong test items the posterior is most confident about."""
-    found = _posterior(folder)
-    if found is None:
+    posterior = _posterior(folder)
+    if posterior is None:
         return []
-    predictions, model = found
+    predictions, model = posterior
     wrong = np.flatnonzero(model.predicted != predictions.labels)
     order = wrong[np.argsort(-model.confidence[wrong], kind="stable")]
     return _rows(folder, predictions, model, order[:SHOWN_ITEMS])
@@ -70,10 +70,10 @@ def most_wrong(folder: RunFolder) -> list[ItemRow]:
 
 def most_uncertain(folder: RunFolder) -> list[ItemRow]:
     """The test items the posterior's samples disagree on most."""
-    found = _posterior(folder)
-    if found is None:
+    posterior = _posterior(folder)
+    if posterior is None:
         return []
-    predictions, model = found
+    predictions, model = posterior
     order = np.argsort(-_measure(model), kind="stable")
     return _rows(folder, predictions, model, order[:SHOWN_ITEMS])
 

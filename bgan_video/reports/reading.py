@@ -241,22 +241,22 @@ def _fits(probs: Floats, labels: NDArray[np.integer[Any]]) -> bool:
 
 
 def _read_uncertainty(tensors: Mapping[str, Floats], name: str, count: int) -> dict[str, Floats]:
-    found = {key: tensors.get(f"{name}/{key}") for key in UNCERTAINTIES}
+    measures = {key: tensors.get(f"{name}/{key}") for key in UNCERTAINTIES}
     return {
         key: value
-        for key, value in found.items()
+        for key, value in measures.items()
         if value is not None and value.shape == (count,) and np.isfinite(value).all()
     }
 
 
 def _read_samples(folder: Path) -> tuple[Sample | None, dict[str, list[Sample]]]:
-    found: dict[tuple[str, int], dict[str, Path]] = {}
+    by_sample: dict[tuple[str, int], dict[str, Path]] = {}
     for path in sorted(folder.glob("fake_samples_epoch_*")):
         if match := FAKE_NAME.fullmatch(path.name):
             epoch, z, m, kind = match.groups()
-            found.setdefault((f"G z{z} m{m}", int(epoch)), {})[kind] = path
+            by_sample.setdefault((f"G z{z} m{m}", int(epoch)), {})[kind] = path
     fakes: dict[str, list[Sample]] = {}
-    for (name, epoch), files in sorted(found.items()):
+    for (name, epoch), files in sorted(by_sample.items()):
         fakes.setdefault(name, []).append(Sample(name, epoch, files.get("png"), files.get("mp4")))
     png, mp4 = (_existing(folder / f"real_samples.{kind}") for kind in ("png", "mp4"))
     real = Sample("real", png=png, mp4=mp4) if png or mp4 else None

@@ -195,8 +195,8 @@ def _usable(folder: RunFolder) -> Predictions | None:
 
 
 def _named_series(rows: Sequence[Row], titles: Mapping[str, str]) -> dict[str, Series]:
-    found = {title: series(rows, key) for key, title in titles.items()}
-    return {title: points for title, points in found.items() if points is not None}
+    named = {title: series(rows, key) for key, title in titles.items()}
+    return {title: points for title, points in named.items() if points is not None}
 
 
 def _held_out(evaluations: Sequence[Row]) -> tuple[str, dict[str, Series]]:
@@ -204,20 +204,20 @@ def _held_out(evaluations: Sequence[Row]) -> tuple[str, dict[str, Series]]:
     for split in ("validation", "test"):
         rows = [row for row in evaluations if row.get("split") == split]
         names = model_order(name for row in rows for name in section(row, "models"))
-        found = {
+        top1 = {
             name: points
             for name in names
             if (points := series([_top1_row(row, name) for row in rows], "top1")) is not None
         }
-        if found:
-            return split, found
+        if top1:
+            return split, top1
     return "validation", {}
 
 
 def _top1_row(row: Row, model: str) -> Row:
     levels = section(section(row, "models"), model)
-    found = (section(levels, level).get("top1") for level in (*WHOLE_LEVELS, "clip"))
-    return {"step": row.get("step"), "top1": next((v for v in found if v is not None), None)}
+    top1 = (section(levels, level).get("top1") for level in (*WHOLE_LEVELS, "clip"))
+    return {"step": row.get("step"), "top1": next((v for v in top1 if v is not None), None)}
 
 
 def _counts(folder: RunFolder) -> Row:

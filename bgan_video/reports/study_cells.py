@@ -87,8 +87,8 @@ def _read(folder: Path, _written: int) -> FinishedRun:
 
 
 def _figures(level: Row) -> dict[str, float]:
-    found = {key: number(level.get(key)) for key in METRICS}
-    return {key: value for key, value in found.items() if value is not None}
+    figures = {key: number(level.get(key)) for key in METRICS}
+    return {key: value for key, value in figures.items() if value is not None}
 
 
 def _items(run: RunFolder, model: str) -> PredictedItems | None:

@@ -63,39 +63,39 @@ def calibration(folder: RunFolder) -> ModelTable | None:
 
 def open_set(folder: RunFolder) -> dict[str, Any] | None:
     """How well each model's measures tell videos of classes that were held out."""
-    found = section(folder.metrics, "open_set")
-    auroc = section(found, "auroc")
+    recorded = section(folder.metrics, "open_set")
+    auroc = section(recorded, "auroc")
     if not auroc:
         return None
     rows = {
         model: {title: number(section(auroc, model).get(key)) for key, title in _OPEN.items()}
         for model in model_order(auroc)
     }
-    classes = ", ".join(map(str, found.get("classes") or []))
+    classes = ", ".join(map(str, recorded.get("classes") or []))
     table = _table(rows, best=max)
-    flagged = {part: number(section(found, "flagged").get(part)) for part in ("open", "test")}
-    return {"classes": classes, "count": found.get("count"), "table": table, "flagged": flagged}
+    flagged = {part: number(section(recorded, "flagged").get(part)) for part in ("open", "test")}
+    return {"classes": classes, "count": recorded.get("count"), "table": table, "flagged": flagged}
 
 
 def quality(folder: RunFolder) -> dict[str, Any] | None:
     """How far generated items are from real ones, where that was measured."""
-    found = folder.quality
+    distances = folder.quality
     keys = {"Fréchet distance, squared": "frechet", "kernel distance, squared": "kernel"}
     rows = [
         (title, f"{distance:.4g}", f"{floor:.4g}")
         for title, key in keys.items()
-        if (distance := number(found.get(key))) is not None
-        and (floor := number(found.get(f"{key}_floor"))) is not None
+        if (distance := number(distances.get(key))) is not None
+        and (floor := number(distances.get(f"{key}_floor"))) is not None
     ]
     if not rows:
         return None
-    return {"extractor": found.get("extractor"), "count": found.get("count"), "rows": rows}
+    return {"extractor": distances.get("extractor"), "count": distances.get("count"), "rows": rows}
 
 
 def chains(folder: RunFolder) -> Chains | None:
     """Whether the chains sampled: the last evaluation that has diagnostics."""
-    found = [section(row, "diagnostics") for row in folder.evaluations]
-    last = next((row for row in reversed(found) if row), None)
+    recorded = [section(row, "diagnostics") for row in folder.evaluations]
+    last = next((row for row in reversed(recorded) if row), None)
     if last is None:
         return None
     verdict = [str(sentence) for sentence in last.get("verdict") or []]
@@ -141,7 +141,7 @@ def _facts(functions: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _whole(levels: Mapping[str, Any]) -> dict[str, Any]:
-    return next((found for level in WHOLE_LEVELS if (found := section(levels, level))), {})
+    return next((figures for level in WHOLE_LEVELS if (figures := section(levels, level))), {})
 
 
 def _table(
