@@ -18,16 +18,20 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks import gpu_steps
+from bgan_video.data import motion_shapes
 from bgan_video.files import write_atomically
 
 SECONDS = 480.0
-TEST_SECONDS = 150.0
+UNHURRIED_SECONDS = 150.0
+PROCESSES = 5
+TOY_RUN = ["train.steps=8", "posterior.burn_in=4", "posterior.thinning=2", "clip.test_clips=1"]
 
 Row = dict[str, Any]
 
@@ -41,7 +45,7 @@ class Report:
     """
 
     def __init__(self, folder: Path, seconds: float) -> None:
-        self._folder = folder
+        self.folder = folder
         self._ends = time.monotonic() + seconds
         self.sections: dict[str, list[Row]] = {}
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,8 +57,8 @@ class Report:
     def add(self, section: str, row: Row) -> None:
         self.sections.setdefault(section, []).append(row)
         print(f"[{self.seconds_left:5.0f} s left] {section}: {_line(row)}", flush=True)
-        write_atomically(self._folder / "gpu.json", json.dumps(self.sections, indent=1) + "\n")
-        write_atomically(self._folder / "gpu.md", self.markdown())
+        write_atomically(self.folder / "gpu.json", json.dumps(self.sections, indent=1) + "\n")
+        write_atomically(self.folder / "gpu.md", self.markdown())
 
     def section(self, name: str, run: Callable[[], None]) -> None:
         """Run a section unless time is over; a failure becomes a row, and the rest goes on."""
@@ -107,26 +111,62 @@ def _driver() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def tests(report: Report, toy: bool) -> None:
-    """The tests that need a GPU, in a process of their own."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_gpu.py"]
-    if toy:
-        command.append("--collect-only")
-    environment = os.environ | {"BGAN_REQUIRE_GPU": "0" if toy else "1"}
-    limit = max(10.0, min(TEST_SECONDS, report.seconds_left))
+def unhurried(report: Report, toy: bool) -> None:
+    """What is not timed, all at once: whole runs in every precision, and the tests for a GPU."""
+    motion_shapes.render(motion_shapes.default_root())
     began = time.monotonic()
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    words = [f"run.dir={report.folder}", *(TOY_RUN if toy else [])]
+    trained = {
+        form: _start(
+            report, form, "train_video.py", f"run.name={form}", f"run.precision={form}", *words
+        )
+        for form in (["fp32"] if toy else ["fp32", "bf16", "fp16"])
+    }
+    many = ["-n", str(PROCESSES)] if find_spec("xdist") else []
+    tested = _start(
+        report,
+        "tests",
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_gpu.py", *many),
+        *(["--collect-only"] if toy else []),
     )
+    for form, process in trained.items():
+        output = _finish(report, process, form, began)
+        if process.returncode:
+            report.add("accuracy", {"precision": form, "failed": output[-1]})
+            continue
+        figures = json.loads((report.folder / form / "metrics.json").read_text())
+        for model in ("bayesian", "supervised"):
+            of = figures["models"][model]["video"]
+            row = {"precision": form, "model": model, "top-1": of["top1"], "NLL": of["nll"]}
+            report.add("accuracy", row | {"seconds": time.monotonic() - began})
+    last = _finish(report, tested, "tests", began)[-1].strip("= ")
+    report.add("tests", {"outcome": last, "seconds": time.monotonic() - began})
+
+
+def _start(report: Report, name: str, *command: str) -> subprocess.Popen[str]:
+    """A process of this Python; what it prints goes into a file."""
+    with (report.folder / f"{name}.txt").open("w") as output:
+        return subprocess.Popen(
+            [sys.executable, *command],
+            # Several processes share the cores.
+            env=os.environ | {"BGAN_REQUIRE_GPU": "1", "OMP_NUM_THREADS": "2"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+def _finish(report: Report, process: subprocess.Popen[str], name: str, began: float) -> list[str]:
+    """The lines it printed, when it is over or time is."""
+    stopped: list[str] = []
+    left = min(report.seconds_left, began + UNHURRIED_SECONDS - time.monotonic())
     try:
-        output, _ = process.communicate(timeout=limit)
+        process.wait(max(1.0, left))
     except subprocess.TimeoutExpired:
         process.kill()
-        output, _ = process.communicate()
-        output += f"\nstopped after {limit:.0f} s"
-    (report._folder / "tests.txt").write_text(output)
-    last = output.strip().splitlines()[-1].strip("= ")
-    report.add("gpu tests", {"outcome": last, "seconds": time.monotonic() - began})
+        process.wait()
+        stopped = ["stopped: no time left"]
+    return (report.folder / f"{name}.txt").read_text().splitlines() + stopped
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -142,9 +182,9 @@ def main(arguments: list[str] | None = None) -> None:
     device = torch.device("cpu" if options.toy else "cuda")
     sections: dict[str, Callable[[], None]] = {
         "machine": lambda: machine(report, device),
-        "steps": lambda: gpu_steps.steps(report, options.toy),
-        "tests": lambda: tests(report, options.toy),
         "agreement": lambda: gpu_steps.agreement(report, options.toy),
+        "unhurried": lambda: unhurried(report, options.toy),
+        "steps": lambda: gpu_steps.steps(report, options.toy),
     }
     for name in options.only.split(",") if options.only else sections:
         report.section(name, sections[name])

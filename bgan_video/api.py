@@ -201,6 +201,6 @@ def check_data(config: Config, read: bool = True) -> DataCheck:
 
 def _finish(folder: Path, overrides: Sequence[str] = ()) -> Result:
     run = load(folder, overrides)
-    has_figures = run.manifest.part("test") and not run.config.is_unsupervised
-    models = run.evaluate("test") if has_figures else None
+    has_items = run.manifest.part(run.config.train.final_split)
+    models = run.evaluate() if has_items and not run.config.is_unsupervised else None
     return Result(folder, models, write_report(folder))

@@ -15,26 +15,47 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from bgan_video.config import Run, SpatialDims
 from bgan_video.errors import UserError
 
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Backend:
-    """Where a run computes, and in what format."""
+    """Where a run computes, and in what format.
+
+    Attributes:
+        device: One CPU or GPU.
+        precision: fp32, bf16 or fp16.
+        scaler: Of losses in fp16.
+        records: Whether training steps are recorded and replayed.
+        spares_memory: Whether memory is dearer than a forward pass.
+    """
 
     device: torch.device
     precision: str
     scaler: torch.amp.GradScaler = field(repr=False)
+    records: bool = False
+    spares_memory: bool = False
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context of every forward pass."""
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, _DTYPES[self.precision])
+
+    def place(self, tensor: Tensor) -> Tensor:
+        """The tensor on the device, in the layout that its convolutions are fastest in."""
+        tensor = tensor.to(self.device, non_blocking=True)
+        if self.device.type != "cuda":
+            return tensor
+        # Tensor cores read channels last; else cuDNN turns every operand around and back.
+        form = _CHANNELS_LAST.get(tensor.ndim, torch.contiguous_format)
+        return tensor.contiguous(memory_format=form)
 
     def with_own_scaler(self) -> Backend:
         """The same backend for networks that are stepped, and may overflow, apart from others."""
@@ -101,7 +122,15 @@ def resolve_backend(run: Run, spatial_dims: SpatialDims) -> Backend:
         )
     if name == "cuda":
         _set_determinism(run.deterministic)
-    return Backend(torch.device(name), precision, _scaler(name, precision))
+    # In fp16 it depends on the gradients whether a step is made: nothing that can be recorded.
+    records = name == "cuda" and run.compile and precision != "fp16"
+    return Backend(
+        torch.device(name),
+        precision,
+        _scaler(name, precision),
+        records,
+        spares_memory=name == "cuda",
+    )
 
 
 def on_cuda(run: Run) -> bool:

@@ -82,7 +82,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from bgan_video.reports import write_report
 
     run = api.load(options.run, options.overrides)
-    models = run.evaluate("validation" if options.validation else "test", options.renormalise)
+    models = run.evaluate("validation" if options.validation else None, options.renormalise)
     write_report(run.folder)
     _say(json.dumps(models) if options.json else api.comparison(models))
 

@@ -11,11 +11,16 @@ from typing import get_args
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from bgan_video import cli, config
 from bgan_video.backend import resolve_backend
 from bgan_video.config import Method
+from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.models import nd
 from bgan_video.sampling import SGHMC
+from bgan_video.training.models import build
+from bgan_video.training.trainer import DataSize
 from tests.e2e import runs
 from tests.sampling import test_mixed_precision
 
@@ -88,8 +93,43 @@ def test_a_resumed_run_ends_where_the_run_would_have(
     last, before = runs.log(again)[-1], runs.log(whole)[-1]
     assert last["step"] == before["step"]
     assert last["loss_d"] == pytest.approx(before["loss_d"], rel=1e-2)
-    for optimizer in _adam_states(again):
-        assert all(state["step"].device.type == "cpu" for state in optimizer.values())
+    for optimizer in _adam_states(again):  # recorded steps count on the GPU
+        devices = {state["step"].device.type for state in optimizer.values()}
+        assert devices == {"cpu" if precision == "fp16" else "cuda"}
+
+
+ALL_METHODS = ["posterior.num_z=2", "train.max_grad_norm=1", "train.adam_schedule=cosine"]
+
+
+@pytest.mark.parametrize("more", [[], ["posterior.sampler=adaptive_sghmc"]], ids=["", "adaptive"])
+def test_a_recorded_run_is_the_one_that_python_launches(
+    more: list[str], small_videos: Path, tmp_path: Path
+):
+    """Every method, dropout, burn-in and sampling: the same kernels on the same random numbers."""
+    logs = {}
+    for name, compile_ in (("recorded", "true"), ("launched", "false")):
+        exact = ["run.deterministic=true", "run.precision=fp32", f"run.compile={compile_}"]
+        args = runs.arguments(small_videos, tmp_path, name, *exact, *ALL_METHODS, *more)
+        assert cli.main(["train", *args]) == 0
+        logs[name] = runs.log(tmp_path / name)
+    for recorded, launched in zip(logs["recorded"], logs["launched"], strict=True):
+        differing = [key for key, value in launched.items() if recorded[key] != value]
+        assert not differing, f"step {launched['step']}"
+
+
+def test_steps_are_recorded_and_not_launched_one_by_one():
+    c = config.load(str(runs.REPOSITORY / "configs" / "demo.yaml"))
+    backend = resolve_backend(c.run, 3)
+    assert backend.records
+    models = build(c, DataSize(8, 320, 32), backend)
+    clips = torch.rand(16, 3, 8, 32, 32) * 2 - 1
+    batch = LabelledBatch(clips, torch.arange(16) % 8), UnlabelledBatch(clips, clips)
+    for step in range(4):
+        models.step(step, *batch)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        models.step(4, *batch)
+    calls = sum(event.count for event in profiler.key_averages() if "aten::" in event.key)
+    assert calls < 400  # thousands, launched one by one
 
 
 def _adam_states(run: Path) -> list[dict]:
@@ -127,6 +167,20 @@ def test_a_step_whose_gradients_overflow_adds_no_noise():
     scaler.step(sampler)
     scaler.update()
     assert torch.equal(weight.detach(), torch.ones_like(weight))
+
+
+def test_a_norm_of_clips_is_torchs_own():
+    """Through the kernels for images: the same numbers, gradients and running statistics."""
+    found = []
+    for kind in (nd.BatchNorm3d, nn.BatchNorm3d):
+        norm = kind(16).cuda()
+        x = torch.randn(4, 16, 3, 6, 5, generator=torch.Generator().manual_seed(0)).cuda()
+        x = x.contiguous(memory_format=torch.channels_last_3d).requires_grad_()
+        y = norm(x)
+        y.cos().sum().backward()
+        assert y.is_contiguous(memory_format=torch.channels_last_3d)
+        found.append([y, x.grad, norm.weight.grad, norm.running_mean, norm.running_var])
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 
 
 def test_fp32_has_no_tf32():

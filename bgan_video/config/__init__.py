@@ -6,11 +6,13 @@ can serve it is found out by the layers that use it.
 
 from bgan_video.config.files import from_mapping, load, load_run, to_mapping, to_yaml
 from bgan_video.config.kinds import (
+    BELIEVERS,
     GANS,
     ITEMS,
     LABELS_ONLY,
     Method,
     SpatialDims,
+    Summary,
     model_of,
     spatial_dims_of,
 )
@@ -22,14 +24,17 @@ from bgan_video.config.schema import (
     Config,
     Data,
     Discriminator,
+    Features,
     Generator,
     Objective,
     Posterior,
+    Rounds,
     Run,
     Train,
 )
 
 __all__ = [
+    "BELIEVERS",
     "GANS",
     "ITEMS",
     "LABELS_ONLY",
@@ -40,12 +45,15 @@ __all__ = [
     "Config",
     "Data",
     "Discriminator",
+    "Features",
     "Generator",
     "Method",
     "Objective",
     "Posterior",
+    "Rounds",
     "Run",
     "SpatialDims",
+    "Summary",
     "Train",
     "from_mapping",
     "load",

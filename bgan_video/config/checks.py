@@ -17,7 +17,7 @@ def check(config: Config) -> None:
     Raises:
         UserError: Says which settings, what is allowed, and what to do.
     """
-    for part in (_labels, _sampling, _baselines, _pretext, _items, _pairs, _compat):
+    for part in (_labels, _sampling, _baselines, _rounds, _pretext, _items, _pairs, _compat):
         part(config)
 
 
@@ -97,6 +97,28 @@ def _baselines(config: Config) -> None:
         raise UserError(
             f"data.num_labelled=0 leaves {', '.join(need_labels)} nothing to learn; set "
             f"baseline.methods=[bayesian_gan]"
+        )
+
+
+def _rounds(config: Config) -> None:
+    rounds, r = config.train.rounds, config.rounds
+    if rounds == 0 and "self_training" in config.baseline.methods:
+        raise UserError(
+            "baseline.methods: self_training learns in rounds, and train.rounds=0 has none; set "
+            "train.rounds to 1 or more"
+        )
+    if rounds > 0 and config.is_unsupervised:
+        raise UserError(
+            "train.rounds believes classes, and data.num_labelled=0 has none; set train.rounds=0"
+        )
+    if (r.balance == "given") != (r.class_prior is not None):
+        raise UserError(
+            "rounds.balance=given and rounds.class_prior (a part for each class) go together; set "
+            "both, or neither"
+        )
+    if r.class_prior is not None and (min(r.class_prior) < 0 or sum(r.class_prior) <= 0):
+        raise UserError(
+            f"rounds.class_prior={list(r.class_prior)}; allowed: numbers from 0, not all 0"
         )
 
 

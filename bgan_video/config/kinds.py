@@ -9,6 +9,7 @@ Method = Literal[
     "supervised",
     "deep_ensemble",
     "mc_dropout",
+    "self_training",
     "pseudo_label",
     "mean_teacher",
     "fixmatch",
@@ -16,7 +17,9 @@ Method = Literal[
     "cold_gan",
 ]
 LABELS_ONLY: tuple[Method, ...] = ("supervised", "deep_ensemble", "mc_dropout")
-NEED_LABELS = (*LABELS_ONLY, "pseudo_label", "mean_teacher", "fixmatch")
+BELIEVERS: tuple[Method, ...] = ("bayesian_gan", "self_training")
+"""They learn from labels and, in rounds, from pseudo-labels of their own."""
+NEED_LABELS = (*LABELS_ONLY, "self_training", "pseudo_label", "mean_teacher", "fixmatch")
 """They learn nothing without a label."""
 GANS = ("bayesian_gan", "ml_gan", "cold_gan")
 SIZED = ("bayesian_gan", "cold_gan", "deep_ensemble", "mc_dropout")
@@ -30,6 +33,9 @@ def model_of(method: str) -> str:
 
 SpatialDims = Literal[0, 2, 3]
 """Axes behind batch and channels: none for vectors, two for images, three for clips."""
+
+Summary = Literal["mean", "difference", "both"]
+"""What a clip's vector is made of, from the features of its frames."""
 
 _IMAGES = ("mnist", "cifar10", "svhn", "celeba", "image_folder")
 GREY = ("mnist",)

@@ -18,6 +18,7 @@ from bgan_video.config.kinds import (
     VECTORS,
     Method,
     SpatialDims,
+    Summary,
     spatial_dims_of,
 )
 from bgan_video.parsing import Range
@@ -44,6 +45,8 @@ class Run:
     deterministic: bool = False
     """On CUDA: deterministic kernels alone, slower, and refused where an operation has none. On a
     CPU a run is always reproducible bit for bit."""
+    compile: bool = True
+    """On CUDA, in bf16 and fp32: record the kernels of a training step once, and replay them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +139,28 @@ class Augment:
     strong_color: Fraction = 0.5
     strong_erase: Fraction = 0.4
     """Side of the square cut out of the strong view, as a part of its size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Features of a frozen pretrained body, computed once a video and kept.
+
+    The body sees the frames of evenly spread clips of `clip.num_frames` at `clip.stride`.
+    """
+
+    body: str = "efficientnet-lite0"
+    """`efficientnet-lite0` (with its ImageNet weights), or `timm:<model>`."""
+    weights: str | None = None
+    """A file with pretrained weights, for a body that brings none."""
+    size: Annotated[int, Range(8)] = 160
+    """Pixels a side of the middle square of each frame that the body sees."""
+    clips: Count = 5
+    """Clips of each video."""
+    summary: Summary = "difference"
+    """What a clip's vector is: the `mean` of its frames' features, the mean absolute `difference`
+    of neighbouring frames' features, which sees motion and not what stands still, or `both`."""
+    store: str | None = None
+    """Folder of the feature stores; by default in the cache folder, as `motion_shapes` is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,11 +275,15 @@ class Train:
     """The loop."""
 
     steps: Count = 1000
+    """Of a round; a run takes `1 + rounds` times as many."""
     batch_size: Count = 16
     """Unlabelled clips a step."""
     labelled_batch_size: Count = 16
     fake_batch_size: Count | None = None
     """Fakes of each generator a step; by default all generators together make `batch_size`."""
+    rounds: CountOrZero = 0
+    """Rounds of self-training after the first, which learns from the labels: each begins with
+    fresh weights and learns from what the round before believes as well (section `rounds`)."""
     adam_schedule: Literal["constant", "cosine"] = "constant"
     """`cosine`: Adam's step size falls to 0 along half a cosine, over a chain's burn-in or, without
     sampling, over all steps."""
@@ -265,6 +294,38 @@ class Train:
     """`test` draws the original's accuracy curves; nothing is ever chosen by them."""
     checkpoint_every: Count = 200
     sample_every: Count = 200
+    final_split: Literal["test", "validation"] = "test"
+    """What a finished run is judged on; `validation` leaves test unseen while one develops."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """What the rounds of `train.rounds` believe, and whom they ask (method/rounds.py)."""
+
+    believed: Fraction = 0.8
+    """Part of the unlabelled pool that the last round believes; round r of R believes r/R of that:
+    few at first, when the teacher knows least (Cascante-Bonilla et al. 2021)."""
+    balance: Literal["equal", "estimated", "given"] = "equal"
+    """How many of each class are believed: equal numbers, or numbers in proportion to a prior that
+    is estimated from the pool (Saerens et al. 2002) or given, for classes of unlike size."""
+    class_prior: tuple[float, ...] | None = None
+    """`balance=given`: the classes' parts of the pool, in the order of their names."""
+    certainty: Literal["probability", "discounted"] = "probability"
+    """The most certain are believed: by the probability of their class, or by that times
+    exp(-mutual information), so that what the chains disagree on is taught later."""
+    share: Annotated[float, Range(0, 0.5)] = 0.5
+    """The most that pseudo-labels may be of a labelled batch. Where they are fewer than the labels
+    they are as many of it as of all labels, so that none weighs more than a true one."""
+    min_pool: NonNegative = 5.0
+    """Unlabelled videos for each labelled one below which nothing is believed, and the rounds are
+    further starts from the labels alone: on small pools pseudo-labels did harm
+    (docs/experiments.md)."""
+    strangers: Fraction = 0.0
+    """Part of the pool that is never believed: the videos least like the known classes, by total
+    entropy. For pools that hold videos of no known class."""
+    answer: Literal["all", "later", "last"] = "all"
+    """Whose samples answer: those of all rounds, of the second round and later ones, or the
+    last's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,13 +334,15 @@ class Baseline:
 
     methods: tuple[Method, ...] = ("bayesian_gan", "supervised")
     """Labels alone: `supervised`, `deep_ensemble`, `mc_dropout`. One network on unlabelled clips
-    too: `pseudo_label`, `mean_teacher`, `fixmatch`. GANs: `bayesian_gan`, `ml_gan` (one generator
-    and one discriminator, no prior, no noise), `cold_gan` (the Bayesian GAN branched off at the end
-    of burn-in and continued at temperature 0)."""
+    too: `self_training` (the rounds of `train.rounds`), `pseudo_label`, `mean_teacher`, `fixmatch`.
+    Methods without rounds take as many steps in all, the ensemble in fresh networks. GANs:
+    `bayesian_gan`, `ml_gan` (one generator and one discriminator, no prior, no noise), `cold_gan`
+    (the Bayesian GAN branched off at the end of burn-in and continued at temperature 0)."""
     lr: Positive | None = None
     """By default `posterior.burn_in_lr`: the same optimiser as the discriminators' burn-in."""
     num_networks: Count | None = None
-    """Networks of `deep_ensemble` and answers of `mc_dropout`; by default the posterior's."""
+    """Networks of `deep_ensemble` and answers of `mc_dropout`; by default the posterior's, and with
+    rounds as many networks as its rounds train."""
     dropout: Annotated[float, Range(0, 0.95, exclusive=True)] = 0.3
     """Of `mc_dropout`, kept on in prediction."""
     unlabelled_weight: NonNegative | None = None
@@ -320,11 +383,13 @@ class Config:
     data: Data = field(default_factory=Data)
     clip: Clip = field(default_factory=Clip)
     augment: Augment = field(default_factory=Augment)
+    features: Features = field(default_factory=Features)
     generator: Generator = field(default_factory=Generator)
     discriminator: Discriminator = field(default_factory=Discriminator)
     objective: Objective = field(default_factory=Objective)
     posterior: Posterior = field(default_factory=Posterior)
     train: Train = field(default_factory=Train)
+    rounds: Rounds = field(default_factory=Rounds)
     baseline: Baseline = field(default_factory=Baseline)
     compat: Compat = field(default_factory=Compat)
 
@@ -368,6 +433,11 @@ class Config:
         return self.posterior.bayes and not self.compat.adam
 
     @property
+    def total_steps(self) -> int:
+        """Steps of all rounds."""
+        return self.train.steps * (1 + self.train.rounds)
+
+    @property
     def adam_steps(self) -> int:
         """Steps that chains take under Adam: their burn-in, or all where nothing samples."""
         return self.posterior.burn_in if self.samples_posterior else self.train.steps
@@ -385,9 +455,17 @@ class Config:
         return bool(methods & {"mean_teacher", "fixmatch"} or (is_consistent and methods & {*GANS}))
 
     @property
+    def gans_need_unlabelled(self) -> bool:
+        """Whether any term of the GANs looks at unlabelled items."""
+        o = self.objective
+        terms = (o.adversarial_weight, o.consistency_weight, o.pretext_weight, o.balance_weight)
+        return any(weight > 0 for weight in terms)
+
+    @property
     def needs_unlabelled(self) -> bool:
-        """Whether anything learns from unlabelled items."""
-        return not set(self.baseline.methods) <= {*LABELS_ONLY}
+        """Whether anything learns from unlabelled items, but for those a round believes."""
+        learning = {*self.baseline.methods} - {*LABELS_ONLY, "self_training"}
+        return not learning <= {*GANS} or (bool(learning) and self.gans_need_unlabelled)
 
     @property
     def load_size(self) -> int:

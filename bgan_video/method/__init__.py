@@ -1,1 +1,1 @@
-"""What the paper is: losses, the objective of both players, the pretext task, when to sample."""
+"""What the paper is: losses, the objective of both players, rounds, when to sample."""

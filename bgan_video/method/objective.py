@@ -50,24 +50,29 @@ class RealOutputs:
     """What one chain makes of real items.
 
     Attributes:
-        unlabelled: `[B_ulb, K+1]`, of the weak views.
-        features: `[B_ulb, F]`, of the weak views.
+        unlabelled: `[B_ulb, K+1]`, of the weak views; None where no term looks at them.
+        features: `[B_ulb, F]`, of the weak views; None with `unlabelled`.
         labelled: `[B_lb, K+1]`; None where no label is used.
         targets: `[B_lb]`, classes 0..K-1; None with `labelled`.
     """
 
-    unlabelled: Tensor
-    features: Tensor
+    unlabelled: Tensor | None
+    features: Tensor | None
     labelled: Tensor | None = None
     targets: Tensor | None = None
 
     @staticmethod
-    def of(network: Classifier, labelled: LabelledBatch | None, weak: Tensor) -> RealOutputs:
+    def of(network: Classifier, labelled: LabelledBatch | None, weak: Tensor | None) -> RealOutputs:
         """Labelled and unlabelled items through one network, each normalised among themselves.
+
+        Where no term looks at unlabelled items (`weak` is None), they cost no pass.
 
         Running statistics are those of the labelled batches, under which the class logits are
         learned, as the supervised network's are; without labels, those of the unlabelled ones.
         """
+        if weak is None:
+            assert labelled is not None, "nothing to learn from"
+            return RealOutputs(None, None, network(labelled.x), labelled.y)
         if labelled is None:
             features = network.features(weak)
             return RealOutputs(network.judge(features, weak), features)
@@ -89,6 +94,13 @@ class PretextTask(NamedTuple):
     head: TransformationHead
     items: Tensor
     which: Tensor
+
+
+class Weights(NamedTuple):
+    """What the terms weigh that weigh another thing at every step."""
+
+    consistency: float | Tensor
+    pretext: float | Tensor
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,7 @@ class Objective:
         self._prior_exempt = posterior.prior_exempt
 
     def discriminator(
-        self, network: Classifier, real: RealOutputs, shown: Shown, step: int
+        self, network: Classifier, real: RealOutputs, shown: Shown, weights: Weights
     ) -> Potential:
         """L_D of one chain.
 
@@ -142,18 +154,20 @@ class Objective:
             network: The chain's K+1-class discriminator, in training mode.
             real: Its logits of the labelled and the unlabelled items.
             shown: Everything else.
-            step: Of the run from 0, for what grows and what falls.
+            weights: Of this step.
         """
         s = self.settings
         terms: dict[str, Tensor] = {}
-        report = {"d_real": losses.log_real(real.unlabelled.detach()).exp().mean()}
+        report: dict[str, Tensor] = {}
+        if real.unlabelled is not None:
+            report["d_real"] = losses.log_real(real.unlabelled.detach()).exp().mean()
         if real.labelled is not None and real.targets is not None:
             terms["labelled"] = s.labelled_weight * losses.labelled(
                 real.labelled, real.targets, real_weight=s.adversarial_weight
             )
             right = real.labelled[:, 1:].argmax(dim=1) == real.targets
             report["train_top1"] = right.float().mean()
-        if s.adversarial_weight > 0:
+        if s.adversarial_weight > 0 and real.unlabelled is not None:
             with frozen_statistics(network):
                 fake_logits = network(shown.fakes)
             clamp = self.compat.complement_clamp
@@ -163,19 +177,18 @@ class Objective:
         if shown.teacher is not None:
             with frozen_statistics(network):
                 strong_logits = network(shown.strong)
-            warmth = min(1.0, (step + 1) / (s.consistency_warmup + 1))
-            terms["consistency"] = (s.consistency_weight * warmth) * losses.consistency(
+            terms["consistency"] = weights.consistency * losses.consistency(
                 shown.teacher, strong_logits, s.consistency_threshold
             )
             believed = shown.teacher.max(dim=1).values >= s.consistency_threshold
             report["confident"] = believed.float().mean()
-        if shown.pretext is not None:
+        if shown.pretext is not None and real.features is not None:
             head, items, which = shown.pretext
             with frozen_statistics(network):
                 logits = head(real.features, network.features(items))
-            terms["pretext"] = self.pretext_weight(step) * losses.transformation(logits, which)
+            terms["pretext"] = weights.pretext * losses.transformation(logits, which)
             report["pretext_top1"] = (logits.detach().argmax(dim=1) == which).float().mean()
-        if s.balance_weight > 0:
+        if s.balance_weight > 0 and real.unlabelled is not None:
             terms["balance"] = s.balance_weight * losses.imbalance(real.unlabelled)
         if self._prior is not None:
             terms["prior_d"] = self._prior_term(network, self._prior, self.num_data)
@@ -225,7 +238,13 @@ class Objective:
             terms["prior_g"] = torch.stack(priors).sum()
         return _potential(terms, {"d_fake_after": torch.stack(seen_real).mean()})
 
-    def pretext_weight(self, step: int) -> float:
+    def weights(self, step: int) -> Weights:
+        """Of a step from 0: the consistency term's grows at first, the pretext term's falls."""
+        s = self.settings
+        warmth = min(1.0, (step + 1) / (s.consistency_warmup + 1))
+        return Weights(s.consistency_weight * warmth, self._pretext_weight(step))
+
+    def _pretext_weight(self, step: int) -> float:
         """What the pretext term weighs at a step: less and less while Adam runs, then nothing.
 
         The labels' term is the mean over n labelled items of each class. At first the task counts

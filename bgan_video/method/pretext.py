@@ -27,18 +27,22 @@ def transform(items: Tensor, which: Tensor, spatial_dims: int) -> Tensor:
 
     Args:
         items: `[B, C, (T,) S, S]`.
-        which: `[B]` on the CPU, in 0..R-1: `which % 4` quarter turns, counterclockwise, and from
-            4 on the frames in reverse.
+        which: `[B]` in 0..R-1: `which % 4` quarter turns, counterclockwise, and from 4 on the
+            frames in reverse.
         spatial_dims: 2 or 3.
 
     Returns:
         Of the shape of `items`; 0 is the identity.
     """
-    transformed = torch.empty_like(items)
-    for kind in range(num_transformations(spatial_dims)):
-        chosen = (which == kind).nonzero()[:, 0].to(items.device, non_blocking=True)
-        some = items[chosen] if kind < QUARTER_TURNS else items[chosen].flip(2)
-        transformed[chosen] = some.rot90(kind % QUARTER_TURNS, (-2, -1))
+    # All items by every transformation, of which those are kept that are asked for: a GPU's host
+    # would have to wait to know how many these are.
+    which = which.view(-1, *(1,) * (items.ndim - 1))
+    in_time = [items, items.flip(2)] if spatial_dims == 3 else [items]
+    transformed = items
+    for kind in range(1, num_transformations(spatial_dims)):
+        direction, turns = divmod(kind, QUARTER_TURNS)
+        turned = in_time[direction].rot90(turns, (-2, -1))
+        transformed = torch.where(which == kind, turned, transformed)
     return transformed
 
 

@@ -6,6 +6,7 @@ import math
 
 from bgan_video.config import Config
 from bgan_video.errors import UserError
+from bgan_video.method.rounds import answering_rounds
 from bgan_video.sampling import StepSize
 
 
@@ -48,16 +49,29 @@ def adam_lr(config: Config, lr: float, step: int, total: int) -> float:
 
 def posterior_size(config: Config) -> int:
     """How many networks the posterior predictive of a finished run is the mean of."""
-    p = config.posterior
-    chains = p.num_discriminators * p.num_mcmc
+    chains = num_chains(config) * len(answering_rounds(config.rounds, config.train.rounds))
     if not config.samples_posterior:
         return chains
-    return chains * min(p.max_samples, step_sizes(config).num_samples)
+    return chains * min(config.posterior.max_samples, step_sizes(config).num_samples)
+
+
+def num_chains(config: Config) -> int:
+    """Discriminator chains of a round."""
+    return config.posterior.num_discriminators * config.posterior.num_mcmc
 
 
 def rival_size(config: Config) -> int:
-    """Networks of a deep ensemble and answers of MC-dropout: as many as the posterior has.
+    """Networks of a deep ensemble and answers of MC-dropout.
 
-    An ensemble of one is none, so there are two where the posterior is one network.
+    As many as the posterior has; with rounds, as many as its chains are started, which is equal
+    compute. An ensemble of one is none, so there are two where the posterior is one network.
     """
-    return config.baseline.num_networks or max(2, posterior_size(config))
+    rounds = config.train.rounds
+    size = num_chains(config) * (1 + rounds) if rounds else posterior_size(config)
+    return config.baseline.num_networks or max(2, size)
+
+
+def ensemble_in_round(config: Config, number: int) -> range:
+    """The members of a deep ensemble that are trained in a round: each takes one round's steps."""
+    size, rounds = rival_size(config), 1 + config.train.rounds
+    return range(number * size // rounds, (number + 1) * size // rounds)

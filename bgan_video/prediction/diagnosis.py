@@ -17,7 +17,6 @@ from bgan_video.config import Config
 from bgan_video.method.schedule import step_sizes
 from bgan_video.metrics.entropy import entropy
 from bgan_video.metrics.kinetic import COLD, HOT
-from bgan_video.prediction.predict import Prediction
 from bgan_video.sampling import StepSize, effective_sample_size, split_r_hat
 
 MIXED, STUCK = 1.1, 2.0
@@ -29,21 +28,24 @@ _MIN_DRAWS = 8
 _TINY = 1e-12
 
 
-def diagnose(folder: Path, config: Config, posterior: Prediction, labels: Tensor) -> dict[str, Any]:
-    """Everything a run records about its chains.
+def diagnose(folder: Path, config: Config, probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
+    """Everything a run records about its chains, of the latest round that is in its log.
 
     Args:
         folder: The run's folder, with its log.
         config: Its settings.
-        posterior: What the posterior's networks say of the probe videos.
+        probabilities: `[S, V, K]`, what that round's networks say of the probe videos.
         labels: `[V]`, of the probe videos.
     """
     p = config.posterior
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     log = [json.loads(line) for line in lines]
+    number = max((line.get("round", 0) for line in log), default=0)
+    before = number * config.train.steps
+    log = [line | {"step": line["step"] - before} for line in log if line.get("round", 0) == number]
     temperatures = kinetic(log, p.friction, step_sizes(config))
     chains = p.num_discriminators * p.num_mcmc
-    functions = function_space(posterior.network_probabilities, labels, chains)
+    functions = function_space(probabilities, labels, chains)
     return {
         "kinetic": temperatures,
         "function_space": functions,

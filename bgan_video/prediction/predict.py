@@ -7,7 +7,7 @@ not logits, because a mixture of predictive distributions is a distribution's me
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,16 +53,23 @@ class Current:
 
 
 class Stored:
-    """The samples of a bank, loaded one at a time into one module."""
+    """The samples of a bank, of some rounds or of all, loaded one at a time into one module."""
 
-    def __init__(self, bank: SampleBank, kind: str, module: nn.Module) -> None:
+    def __init__(
+        self,
+        bank: SampleBank,
+        kind: str,
+        module: nn.Module,
+        rounds: Collection[int] | None = None,
+    ) -> None:
         self._bank, self._kind, self._module = bank, kind, module.eval()
+        self._rounds = rounds
 
     def __len__(self) -> int:
-        return len(self._bank.records(self._kind))
+        return len(self._bank.records(self._kind, self._rounds))
 
     def __iter__(self) -> Iterator[nn.Module]:
-        for _, state in self._bank.iterate(self._kind):
+        for _, state in self._bank.iterate(self._kind, self._rounds):
             self._module.load_state_dict(state)
             yield self._module
 

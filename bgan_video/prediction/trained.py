@@ -23,6 +23,7 @@ from bgan_video.data.manifest import Item, Manifest, Split
 from bgan_video.data.streams import labelled_batches
 from bgan_video.errors import UserError
 from bgan_video.files import append_line, write_atomically
+from bgan_video.method.rounds import answering_rounds
 from bgan_video.method.schedule import rival_size
 from bgan_video.metrics.scores import Scores
 from bgan_video.models import build_discriminator
@@ -76,7 +77,12 @@ class TrainedRun:
         self.backend = resolve_backend(self.config.run, self.config.spatial_dims)
         manifest = (folder / "manifest.json").read_text(encoding="utf-8")
         self.manifest = Manifest.from_json(manifest)
-        self.bank = SampleBank(folder / "posterior", self.config.posterior.max_samples)
+        t = self.config.train
+        self.bank = SampleBank(
+            folder / "posterior",
+            self.config.posterior.max_samples,
+            t.steps if t.rounds else None,
+        )
         if not (folder / FINISHED).is_file():
             raise UserError(
                 f"{folder} is not finished; finish it with bgan-video train --resume {folder}"
@@ -99,7 +105,7 @@ class TrainedRun:
         """
         config = self.config.for_networks_of(model)
         module = empty_discriminator(config, self.manifest).to(self.backend.device)
-        stored: Networks = Stored(self.bank, _kind(model), module)
+        stored: Networks = Stored(self.bank, kind_of(model), module, self._answering(model))
         if batches:
             stored = Renormalised(stored, batches, self.backend)
         if model != "mc_dropout":
@@ -113,7 +119,7 @@ class TrainedRun:
         methods = self.config.baseline.methods
         named = [model_of(method) for method in methods]
         named.sort(key=lambda model: model != _BAYESIAN)
-        return [model for model in named if self.bank.records(_kind(model))]
+        return [model for model in named if self.bank.records(kind_of(model))]
 
     @property
     def know_fakes(self) -> frozenset[str]:
@@ -144,21 +150,22 @@ class TrainedRun:
         return predict_all(networks, test_chunks(items, frames, self.config), self.backend)
 
     def evaluate(
-        self, split: Literal["test", "validation"] = "test", renormalise: bool = False
+        self, split: Literal["test", "validation"] | None = None, renormalise: bool = False
     ) -> dict[str, Any]:
-        """Evaluate every model on a split; the test split writes `metrics.json` and predictions.
+        """Evaluate every model on a split; the run's own writes `metrics.json` and predictions.
 
         With the test split go the validation videos, on which a temperature is fitted, and the test
         videos of classes that were held out.
 
         Args:
-            split: test or validation.
+            split: test or validation; by default `train.final_split`.
             renormalise: Take every network's normalisation statistics anew from the labelled clips.
 
         Raises:
             UserError: The split is empty, or a video changed.
         """
-        kind = self.config.items
+        kind, is_final = self.config.items, split in (None, self.config.train.final_split)
+        split = split or self.config.train.final_split
         self._check_knows_classes()
         answering = self.answering  # a run without networks says so before any video is read
         if not self.manifest.part(split):
@@ -177,12 +184,14 @@ class TrainedRun:
             more = uncertainty.figures(
                 predictions, labels, self.manifest, level, answering, self.know_fakes
             )
-            path = self.folder / "predictions" / "test.safetensors"
-            _write_predictions(path, predictions["test"], labels["test"], level, self.know_fakes)
+        if is_final or split == "test":
+            path = self.folder / "predictions" / f"{split}.safetensors"
+            _write_predictions(path, predictions[split], labels[split], level, self.know_fakes)
+        if is_final:
             # Last: whoever finds figures finds what they were made of.
-            self._write_metrics(models, judged | more)
+            self._write_metrics(models, {"split": split} | judged | more)
         record: dict[str, Any] = {
-            "step": self.config.train.steps,
+            "step": self.config.total_steps,
             "split": split,
             "samples": len({r.step for r in self.bank.records("discriminator")}),
             **judged,
@@ -192,8 +201,9 @@ class TrainedRun:
             record["unfamiliar"] = more["unfamiliar"]
         if self.config.samples_posterior and _BAYESIAN in predictions[split]:
             posterior = predictions[split][_BAYESIAN]
+            of_last = len(self.bank.records(_SAMPLES, {self.config.train.rounds}))
             record["diagnostics"] = diagnosis.diagnose(
-                self.folder, self.config, posterior, labels[split]
+                self.folder, self.config, posterior.network_probabilities[-of_last:], labels[split]
             )
         append_line(self.folder / "evaluations.jsonl", record)
         return models
@@ -242,6 +252,12 @@ class TrainedRun:
         )
         suggestions.write_csv(file or self.folder / "suggestions.csv", chosen, self.manifest)
         return chosen
+
+    def _answering(self, model: str) -> Collection[int] | None:
+        """The rounds whose networks answer for a model; None for all."""
+        if model not in (_BAYESIAN, "cold_gan", "self_training"):
+            return None
+        return answering_rounds(self.config.rounds, self.config.train.rounds)
 
     def _check_knows_classes(self) -> None:
         if self.config.is_unsupervised:
@@ -301,7 +317,7 @@ class TrainedRun:
         finished = json.loads((self.folder / FINISHED).read_text(encoding="utf-8"))
         content = {
             "schema": 1,
-            "step": self.config.train.steps,
+            "step": self.config.total_steps,
             "seconds": _training_seconds(self.folder / "log.jsonl"),
             "peak_memory_mib": finished.get("peak_memory_mib"),
             "data": {
@@ -324,8 +340,8 @@ def load(folder: Path | str, overrides: Sequence[str] = ()) -> TrainedRun:
     return TrainedRun(Path(folder), overrides)
 
 
-def _kind(model: str) -> str:
-    """The bank's word for a model's networks."""
+def kind_of(model: str) -> str:
+    """The bank's word for the networks of a model of `metrics.json`."""
     return _SAMPLES if model == _BAYESIAN else model
 
 

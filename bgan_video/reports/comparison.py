@@ -105,8 +105,9 @@ def number(value: Any) -> float | None:
 
 @dataclass(frozen=True)
 class Compared:
-    """Two models on the same test items."""
+    """Two models on the same items of a split."""
 
+    split: str
     count: int
     recordings: int
     first_right: int
@@ -129,6 +130,7 @@ def compared(folder: RunFolder, rival: str = "supervised") -> Compared | None:
         return None
     pair = Pair(1, 0, recordings, predictions.judged("bayesian"), predictions.judged(rival))
     return Compared(
+        split=folder.split,
         count=len(recordings),
         recordings=len({*recordings}),
         first_right=int(pair.own.right.sum()),
@@ -170,13 +172,13 @@ def show_bounds(of: Interval, key: str = "top1") -> str:
 
 
 def verdict(of: Compared, items: str) -> str:
-    """What the test items allow one to say, whichever model is ahead."""
+    """What the items allow one to say, whichever model is ahead."""
     difference = METRICS["top1"].show_difference(of.top1.estimate)
-    tested = f"{of.count} test {items}"
+    judged = f"{of.count} {of.split} {items}"
     if of.recordings < of.count:
-        tested = f"{tested} of {of.recordings} recordings"
+        judged = f"{judged} of {of.recordings} recordings"
     return (
-        f"On {tested} the semi-supervised model is right on {of.first_right} "
+        f"On {judged} the semi-supervised model is right on {of.first_right} "
         f"({_percent(of.first_right, of.count)}) and the supervised one on {of.second_right} "
         f"({_percent(of.second_right, of.count)}): a difference of {difference} "
         f"(95 % interval {show_bounds(of.top1)})."
@@ -190,7 +192,7 @@ def conclusion(of: Compared) -> str:
     if of.top1.holds_zero:
         return "Neither model is shown to be the better one: chance can explain the difference."
     if of.top1.estimate > 0:
-        return "The semi-supervised model is the better one on this test split."
+        return f"The semi-supervised model is the better one on this {of.split} split."
     return "The supervised network is the better one: semi-supervised training did not pay here."
 
 

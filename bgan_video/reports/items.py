@@ -121,7 +121,7 @@ def _rows(
 
 def _paths(folder: RunFolder, predictions: Predictions) -> list[str]:
     """Paths of the test items; only numbers where the manifest does not fit the predictions."""
-    items = folder.test_items
+    items = folder.judged_items
     if [item.get("label") for item in items] == predictions.labels.tolist():
         return [str(item.get("path")) for item in items]
     return [f"test item {index}" for index in range(len(predictions.labels))]

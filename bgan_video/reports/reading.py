@@ -97,6 +97,8 @@ class RunFolder:
     real: Sample | None
     fakes: dict[str, list[Sample]]
     """Samples of each generator, by epoch."""
+    split: str = "test"
+    """What the run is judged on: test, or validation while one develops."""
 
     @property
     def name(self) -> str:
@@ -104,15 +106,15 @@ class RunFolder:
         return str(section(self.config, "run").get("name") or self.path.name)
 
     @property
-    def test_items(self) -> list[Row]:
-        """The manifest's test items."""
-        return [item for item in self.items if item.get("split") == "test"]
+    def judged_items(self) -> list[Row]:
+        """The manifest's items that the run is judged on."""
+        return [item for item in self.items if item.get("split") == self.split]
 
     @property
     def recordings(self) -> tuple[str, ...] | None:
-        """What each test item was cut from; None where manifest and predictions do not fit."""
+        """What each judged item was cut from; None where manifest and predictions do not fit."""
         labels = [] if self.predictions is None else self.predictions.labels.tolist()
-        if not labels or [item.get("label") for item in self.test_items] != labels:
+        if not labels or [item.get("label") for item in self.judged_items] != labels:
             return None
         settings = section(self.config, "data")
         known = {key: settings[key] for key in ("layout", "groups_span_classes") if key in settings}
@@ -120,7 +122,7 @@ class RunFolder:
             data = parsing.build(Data, known)
         except UserError:
             return None
-        groups = (str(item.get("group")) for item in self.test_items)
+        groups = (str(item.get("group")) for item in self.judged_items)
         return tuple(recording(*of, data) for of in zip(labels, groups, strict=True))
 
     def class_name(self, index: int) -> str:
@@ -137,7 +139,8 @@ def read_run(run_dir: Path) -> RunFolder:
     config_path = run_dir / "config.yaml"
     if not config_path.is_file():
         raise UserError(f"{run_dir} is not a run folder: it has no config.yaml")
-    manifest = _read_json(run_dir / "manifest.json")
+    manifest, metrics = (_read_json(run_dir / f"{n}.json") for n in ("manifest", "metrics"))
+    split = "validation" if metrics.get("split") == "validation" else "test"
     real, fakes = _read_samples(run_dir / "samples")
     return RunFolder(
         path=run_dir,
@@ -148,12 +151,13 @@ def read_run(run_dir: Path) -> RunFolder:
         items=[item for item in manifest.get("items") or [] if isinstance(item, dict)],
         log=_read_lines(run_dir / "log.jsonl"),
         evaluations=_read_lines(run_dir / "evaluations.jsonl"),
-        metrics=_read_json(run_dir / "metrics.json"),
+        metrics=metrics,
         quality=_read_json(run_dir / "quality.json"),
-        predictions=_read_predictions(run_dir / "predictions" / "test.safetensors"),
+        predictions=_read_predictions(run_dir / "predictions" / f"{split}.safetensors"),
         broken=_read_lines(run_dir / "broken.jsonl"),
         real=real,
         fakes=fakes,
+        split=split,
     )
 
 

@@ -229,5 +229,5 @@ def _counts(folder: RunFolder) -> Row:
         "num_labelled": sum(bool(item.get("labelled")) for item in training),
         # Labelled clips are unlabelled data too: the GAN sees all of the training split.
         "num_unlabelled": len(training),
-        "num_test": len(folder.test_items),
+        "num_test": len(folder.judged_items),
     }

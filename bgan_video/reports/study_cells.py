@@ -95,5 +95,5 @@ def _items(run: RunFolder, model: str) -> PredictedItems | None:
     recordings = run.recordings
     if run.predictions is None or recordings is None or model not in run.predictions.models:
         return None
-    paths = tuple(str(item.get("path")) for item in run.test_items)
+    paths = tuple(str(item.get("path")) for item in run.judged_items)
     return PredictedItems(paths, recordings, run.predictions.judged(model))

@@ -6,7 +6,8 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,17 +47,22 @@ class SampleBank:
     The folder is the only state: opening it again finds what is there. A file is written under
     another name and renamed, so that a sample is whole or absent; other files are ignored.
 
-    `records` shows the latest `max_samples` distinct steps of a kind. Older ones leave the view at
-    once but stay on disk until `prune`, since a run resumed from an earlier checkpoint has to see
-    them again: `truncate_after(checkpoint)` then gives back exactly the view of that moment.
+    Where chains start afresh every so many steps, the samples of each start are kept apart.
+    `records` shows the latest `max_samples` distinct steps of a kind and start. Older ones leave
+    the view at once but stay on disk until `prune`, since a run resumed from an earlier checkpoint
+    has to see them again: `truncate_after(checkpoint)` then gives back exactly the view of that
+    moment.
     """
 
-    def __init__(self, folder: Path | str, max_samples: int) -> None:
+    def __init__(
+        self, folder: Path | str, max_samples: int, restart_every: int | None = None
+    ) -> None:
         """Opens a folder, creating it where it does not exist.
 
         Args:
             folder: Where the samples are.
-            max_samples: Distinct steps kept in view per kind, >= 1.
+            max_samples: Distinct steps kept in view per kind and start, >= 1.
+            restart_every: Steps after which chains start afresh; None where they never do.
 
         Raises:
             ValueError: `max_samples` is below 1.
@@ -65,6 +71,7 @@ class SampleBank:
             raise ValueError(f"max_samples must be >= 1, got {max_samples}")
         self.folder = Path(folder)
         self.max_samples = max_samples
+        self.restart_every = restart_every
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def add(
@@ -105,26 +112,37 @@ class SampleBank:
         partial.replace(path)
         return Record(kind, step, chain, path)
 
-    def records(self, kind: str) -> list[Record]:
+    def records(self, kind: str, starts: Collection[int] | None = None) -> list[Record]:
         """The samples in view, sorted by step and chain.
 
         Args:
             kind: The kind given to `add`.
+            starts: Only of chains that started then: 0 is the first start; None for all.
 
         Returns:
-            All chains of the latest `max_samples` distinct steps.
+            All chains of the latest `max_samples` distinct steps of each start.
         """
         stored = [record for record in self._stored() if record.kind == kind]
-        in_view = set(sorted({record.step for record in stored})[-self.max_samples :])
-        return [record for record in stored if record.step in in_view]
+        in_view = self._latest({record.step for record in stored})
+        return [
+            record
+            for record in stored
+            if record.step in in_view and (starts is None or self.start(record.step) in starts)
+        ]
+
+    def start(self, step: int) -> int:
+        """Which start of the chains the update `step` belongs to, from 0."""
+        return 0 if self.restart_every is None else max(0, step - 1) // self.restart_every
 
     def load(self, record: Record) -> dict[str, Tensor]:
         """The tensors of a sample, on the CPU."""
         return load_file(record.path)
 
-    def iterate(self, kind: str) -> Iterator[tuple[Record, dict[str, Tensor]]]:
-        """Loads the samples in view one at a time: memory holds one."""
-        for record in self.records(kind):
+    def iterate(
+        self, kind: str, starts: Collection[int] | None = None
+    ) -> Iterator[tuple[Record, dict[str, Tensor]]]:
+        """Loads the samples in view one at a time: memory holds one. Arguments as in `records`."""
+        for record in self.records(kind, starts):
             yield record, self.load(record)
 
     def truncate_after(self, step: int) -> None:
@@ -141,11 +159,17 @@ class SampleBank:
         """
         stored = [record for record in self._stored() if record.step <= step]
         for kind in {record.kind for record in stored}:
-            steps = sorted({record.step for record in stored if record.kind == kind})
-            obsolete = set(steps[: -self.max_samples])
+            in_view = self._latest({record.step for record in stored if record.kind == kind})
             for record in stored:
-                if record.kind == kind and record.step in obsolete:
+                if record.kind == kind and record.step not in in_view:
                     record.path.unlink()
+
+    def _latest(self, steps: set[int]) -> set[int]:
+        """The latest `max_samples` steps of each start."""
+        of_start: dict[int, list[int]] = defaultdict(list)
+        for step in sorted(steps):
+            of_start[self.start(step)].append(step)
+        return {step for found in of_start.values() for step in found[-self.max_samples :]}
 
     def _stored(self) -> list[Record]:
         matches = ((FILE_NAME.fullmatch(path.name), path) for path in self.folder.iterdir())

@@ -39,7 +39,8 @@ def beside(study: Study, cell: Cell, suffix: str) -> Path:
 def is_finished(study: Study, cell: Cell) -> bool:
     """Whether the cell's figures and predictions are there; they are written at its end."""
     run = folder(study, cell)
-    return all((run / part).is_file() for part in ("metrics.json", "predictions/test.safetensors"))
+    predictions = f"predictions/{cell.config.train.final_split}.safetensors"
+    return all((run / part).is_file() for part in ("metrics.json", predictions))
 
 
 def is_begun(study: Study, cell: Cell) -> bool:

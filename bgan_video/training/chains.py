@@ -38,6 +38,7 @@ class Chain(Generic[N]):
         burn_in_lr: Step size of Adam.
         num_data: N of the chain's mean-loss potential.
         noise: Generator of the sampler's noise, on the network's device.
+        backend: Device and precision.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Chain(Generic[N]):
         burn_in_lr: float,
         num_data: int,
         noise: torch.Generator,
+        backend: Backend,
     ) -> None:
         self.network = network.train()
         self._config = config
@@ -56,9 +58,7 @@ class Chain(Generic[N]):
         self._step_sizes = step_sizes(config) if config.samples_posterior else None
         self._num_data = num_data
         self._noise = noise
-        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
-            network.parameters(), lr=burn_in_lr, betas=ADAM_BETAS
-        )
+        self.optimizer: torch.optim.Optimizer = adam(network, burn_in_lr, backend)
         lr = config.posterior.lr if config.samples_posterior else burn_in_lr
         self._temperature = compat.temperature(config, role, lr, num_data)
         self._sampler = self._make_sampler() if config.samples_posterior else None
@@ -80,8 +80,7 @@ class Chain(Generic[N]):
         """Set what the schedule wants for this step; at the end of burn-in, start to sample."""
         if self._step_sizes is None or step < self._posterior.burn_in:
             lr = adam_lr(self._config, self._burn_in_lr, step, self._config.adam_steps)
-            for group in self.optimizer.param_groups:
-                group["lr"] = lr
+            set_lr(self.optimizer, lr)
             return
         if not self.is_sampling:
             self._start_sampling()
@@ -89,6 +88,12 @@ class Chain(Generic[N]):
             group["lr"] = self._step_sizes.lr_at(step)
             exploring = self._step_sizes.is_exploring(step)
             group["temperature"] = 0.0 if exploring else self._temperature
+
+    @property
+    def moves(self) -> tuple[bool, float, float]:
+        """How a step moves the weights, but for what is kept in tensors."""
+        group = self.optimizer.param_groups[0]
+        return (True, group["lr"], group["temperature"]) if self.is_sampling else (False, 0, 0)
 
     def temperatures(self) -> dict[str, float]:
         """Kinetic temperature of each parameter tensor by name.
@@ -165,12 +170,38 @@ class Chain(Generic[N]):
         )
 
 
-def initialised(build: Callable[[], N], device: torch.device, *seed: object) -> N:
+def adam(network: nn.Module, lr: float, backend: Backend) -> torch.optim.Adam:
+    """Adam for a network that is on its device."""
+    if backend.device.type != "cuda" or backend.scaler.is_enabled():
+        # Fused, Adam would be called for gradients that overflowed too, and hooks on its step.
+        return torch.optim.Adam(network.parameters(), lr=lr, betas=ADAM_BETAS)
+    step_size = torch.tensor(lr, device=backend.device)
+    return torch.optim.Adam(
+        network.parameters(), lr=step_size, betas=ADAM_BETAS, fused=True, capturable=True
+    )
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """The step size of the next step; where it is a tensor, in the same place."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            # A loaded state brings its own, which is on the CPU.
+            group["lr"] = group["lr"].to(group["params"][0].device).fill_(lr)
+        else:
+            group["lr"] = lr
+
+
+def initialised(build: Callable[[], N], backend: Backend, *seed: object) -> N:
     """A network whose initial weights depend on `seed` alone, whatever was drawn before."""
     with torch.random.fork_rng(devices=[]):
         # The CPU's generator alone: `torch.manual_seed` would seed those of all devices.
         torch.default_generator.manual_seed(rng.derive_seed(*seed))
-        return build().to(device)
+        network = build()
+    if backend.device.type != "cpu":  # tensors without numbers refuse to be moved where they are
+        network = network.to(backend.device)
+    for parameter in network.parameters():
+        parameter.data = backend.place(parameter.data)
+    return network
 
 
 @contextmanager

@@ -6,10 +6,10 @@ steps of the same optimiser.
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,9 +22,8 @@ from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.method import losses
 from bgan_video.method.schedule import adam_lr
 from bgan_video.models import Classifier, build_discriminator, frozen_statistics
-from bgan_video.training.chains import ADAM_BETAS, descend, initialised
-
-Terms = dict[str, Tensor]
+from bgan_video.training.chains import adam, descend, initialised, set_lr
+from bgan_video.training.replay import Replay, StepInputs, Terms
 
 
 class Learner(ABC):
@@ -34,11 +33,14 @@ class Learner(ABC):
         model: Its name, in `metrics.json` and in the bank.
         answers_alone: Whether one network is the whole model, which evaluations on the way show.
         is_sampled: Whether its networks are stored with every posterior sample, not at the end.
+        restarts: Whether its networks are fresh ones in every round, each stored at its end; others
+            learn through all rounds as if they were one.
     """
 
     model: Method
     answers_alone: bool
     is_sampled: bool = False
+    restarts: bool = False
 
     @property
     @abstractmethod
@@ -52,7 +54,7 @@ class Learner(ABC):
         """One step; what it logs is still on the device.
 
         Args:
-            index: Step number from 0.
+            index: Step number from 0, of the round where the learner restarts.
             labelled: On the run's device; None where no label is used.
             unlabelled: On the run's device.
         """
@@ -75,68 +77,81 @@ class Network:
         backend: Device and precision.
         name: Seeds its initial weights and its dropout, so that it is the same beside any number
             of others.
+        steps: How many it will take.
     """
 
-    def __init__(self, config: Config, num_classes: int, backend: Backend, name: str) -> None:
+    def __init__(
+        self, config: Config, num_classes: int, backend: Backend, name: str, steps: int
+    ) -> None:
         self.module = initialised(
             lambda: build_discriminator(config, num_classes),
-            backend.device,
+            backend,
             config.run.seed,
             name,
         ).train()
         self._config = config
-        self._backend = backend.with_own_scaler()
+        self.backend = backend.with_own_scaler()
         self._lr = config.baseline.lr or config.posterior.burn_in_lr
-        self.optimizer = torch.optim.Adam(self.module.parameters(), lr=self._lr, betas=ADAM_BETAS)
+        self.optimizer = adam(self.module, self._lr, backend)
         self._name = name
+        self._steps = steps
 
     @contextmanager
-    def computing(self, index: int) -> Iterator[None]:
-        """Step size of a step, and precision and dropout of its forward passes."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = adam_lr(self._config, self._lr, index, self._config.train.steps)
-        seed = (self._config.run.seed, self._name, index)
-        with own_randomness(self._backend, *seed), self._backend.autocast():
+    def stepping(self, index: int) -> Iterator[None]:
+        """Step size of a step, and dropout of its forward passes."""
+        set_lr(self.optimizer, adam_lr(self._config, self._lr, index, self._steps))
+        with own_randomness(self.backend, self._config.run.seed, self._name, index):
             yield
+        self.backend.scaler.update()
 
     def descend(self, loss: Tensor) -> None:
-        """A step of the optimiser."""
-        descend(loss, [self.optimizer], self._backend, self._config.train.max_grad_norm)
-        self._backend.scaler.update()
+        """Backward, and a step of the optimiser."""
+        descend(loss, [self.optimizer], self.backend, self._config.train.max_grad_norm)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser and the scale of its gradients."""
         return {
             "network": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "scaler": self._backend.scaler.state_dict(),
+            "scaler": self.backend.scaler.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state."""
         self.module.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self._backend.scaler.load_state_dict(state["scaler"])
+        self.backend.scaler.load_state_dict(state["scaler"])
 
 
 class LabelsOnly(Learner):
     """One network on the labelled clips, or an ensemble of them (Lakshminarayanan et al. 2017).
 
+    `self_training` is one network too: the clips it is given are labelled and believed ones.
+
     Args:
-        model: `supervised`, `deep_ensemble` or `mc_dropout`.
-        config: The run's settings, with the dropout of this model.
+        model: `supervised`, `deep_ensemble`, `mc_dropout` or `self_training`.
+        config: The run's or the round's settings, with the dropout of this model.
         num_classes: K.
         backend: Device and precision.
-        size: How many networks; the first is the same as the network of `supervised`.
+        steps: How many each network will take.
+        members: Numbers of its networks; 0 is the same as the network of `supervised`.
     """
 
     def __init__(
-        self, model: Method, config: Config, num_classes: int, backend: Backend, size: int = 1
+        self,
+        model: Method,
+        config: Config,
+        num_classes: int,
+        backend: Backend,
+        steps: int,
+        members: Sequence[int] = (0,),
     ) -> None:
         self.model = model
-        self.answers_alone = model == "supervised"
-        names = ["supervised", *(f"ensemble {index}" for index in range(1, size))]
-        self._members = [Network(config, num_classes, backend, name) for name in names]
+        self.answers_alone = model in ("supervised", "self_training")
+        self.restarts = model in ("deep_ensemble", "self_training")
+        names = ["supervised" if index == 0 else f"ensemble {index}" for index in members]
+        self._members = [Network(config, num_classes, backend, name, steps) for name in names]
+        self._replays = [Replay(partial(self._move, m), m.backend) for m in self._members]
 
     @property
     def networks(self) -> Sequence[Classifier]:
@@ -150,13 +165,19 @@ class LabelsOnly(Learner):
         del unlabelled
         assert labelled is not None, "refused by the settings' checks"
         found: list[Terms] = []
-        for member in self._members:
-            with member.computing(index):
-                logits = member.module(labelled.x)
-                loss = losses.supervised(logits, labelled.y)
-            member.descend(loss)
-            found.append(_logged(self.model, loss, logits, labelled.y))
-        return {name: torch.stack([terms[name] for terms in found]).mean() for name in found[0]}
+        for member, replay in zip(self._members, self._replays, strict=True):
+            with member.stepping(index):
+                found.append(replay(None, *labelled))
+        names = found[0] if found else ()
+        return {name: torch.stack([terms[name] for terms in found]).mean() for name in names}
+
+    def _move(self, member: Network, x: Tensor, y: Tensor) -> Terms:
+        """What a step computes and moves. It may be recorded (see `Replay`)."""
+        with member.backend.autocast():
+            logits = member.module(x)
+            loss = losses.supervised(logits, y)
+        member.descend(loss)
+        return _logged(self.model, loss, logits, y)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and optimisers of all members."""
@@ -166,6 +187,8 @@ class LabelsOnly(Learner):
         """Continue from a saved state."""
         for member, saved in zip(self._members, state["members"], strict=True):
             member.load_state_dict(saved)
+        for replay in self._replays:
+            replay.forget()
 
 
 class SemiSupervised(Learner):
@@ -187,18 +210,24 @@ class SemiSupervised(Learner):
         config: The run's settings.
         num_classes: K.
         backend: Device and precision.
+        steps: How many it will take.
     """
 
     answers_alone = True
 
-    def __init__(self, model: Method, config: Config, num_classes: int, backend: Backend) -> None:
+    def __init__(
+        self, model: Method, config: Config, num_classes: int, backend: Backend, steps: int
+    ) -> None:
         self.model = model
         self._decay = config.baseline.ema_decay
         self._objective = config.objective
         weight = config.baseline.unlabelled_weight
         self._weight = (config.objective.consistency_weight or 1.0) if weight is None else weight
-        self._student = Network(config, num_classes, backend, "supervised")
-        self._average = copy.deepcopy(self._student.module).requires_grad_(False)
+        self._student = Network(config, num_classes, backend, "supervised", steps)
+        begins_as = Network(config, num_classes, backend, "supervised", steps)
+        self._average = begins_as.module.requires_grad_(False)
+        self._inputs = StepInputs(backend)
+        self._replay = Replay(self._move, self._student.backend)
 
     @property
     def networks(self) -> Sequence[Classifier]:
@@ -211,14 +240,20 @@ class SemiSupervised(Learner):
         """One step of the student, after which the average follows it."""
         assert labelled is not None, "refused by the settings' checks"
         warmth = min(1.0, (index + 1) / (self._objective.consistency_warmup + 1))
-        with self._student.computing(index):
-            term = self._unlabelled_term(unlabelled)
-            logits = self._student.module(labelled.x)
-            loss = losses.supervised(logits, labelled.y) + self._weight * warmth * term
+        self._weight_now = self._inputs.number("weight", self._weight * warmth)
+        self._share = self._inputs.number("share", 1 - min(1 - 1 / (index + 1), self._decay))
+        with self._student.stepping(index):
+            return self._replay(None, *labelled, *unlabelled)
+
+    def _move(self, x: Tensor, y: Tensor, weak: Tensor, strong: Tensor) -> Terms:
+        """What a step computes and moves. It may be recorded (see `Replay`)."""
+        with self._student.backend.autocast():
+            term = self._unlabelled_term(UnlabelledBatch(weak, strong))
+            logits = self._student.module(x)
+            loss = losses.supervised(logits, y) + self._weight_now * term
         self._student.descend(loss)
-        self._follow(index)
-        term_name = f"unlabelled_{self.model}"
-        return {**_logged(self.model, loss, logits, labelled.y), term_name: term.detach()}
+        self._follow(self._share)
+        return {**_logged(self.model, loss, logits, y), f"unlabelled_{self.model}": term.detach()}
 
     def _unlabelled_term(self, unlabelled: UnlabelledBatch) -> Tensor:
         student = self._student.module
@@ -237,17 +272,16 @@ class SemiSupervised(Learner):
         return losses.consistency(target, learned, self._objective.consistency_threshold)
 
     @torch.no_grad()
-    def _follow(self, index: int) -> None:
+    def _follow(self, share: float | Tensor) -> None:
         """`average ← d·average + (1 - d)·student`; d grows to its value, as the weights' age does.
 
         Without that the first averages would be mostly the initial weights; `min(1 - 1/t, d)`, with
-        t from 1, is the plain mean of all weights so far until d is reached.
+        t from 1, is the plain mean of all weights so far until d is reached. `share` is 1 - d.
         """
-        decay = min(1 - 1 / (index + 1), self._decay)
         ours, theirs = self._average.state_dict(), self._student.module.state_dict()
         for name, averaged in ours.items():
             if averaged.is_floating_point():
-                averaged.lerp_(theirs[name], 1 - decay)
+                averaged.lerp_(theirs[name], share)  # pyright: ignore[reportArgumentType]
             else:
                 averaged.copy_(theirs[name])
 
@@ -259,6 +293,7 @@ class SemiSupervised(Learner):
         """Continue from a saved state."""
         self._student.load_state_dict(state["student"])
         self._average.load_state_dict(state["average"])
+        self._replay.forget()
 
 
 @contextmanager

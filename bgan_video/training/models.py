@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
 
+from bgan_video import rng
 from bgan_video.backend import Backend
 from bgan_video.config import LABELS_ONLY, Config, Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
-from bgan_video.method.schedule import rival_size
+from bgan_video.method.schedule import ensemble_in_round
 from bgan_video.models import Classifier
 from bgan_video.training.learners import LabelsOnly, Learner, SemiSupervised, own_randomness
+from bgan_video.training.replay import StepInputs
 from bgan_video.training.trainer import DataSize, Terms, Trainer
 
 _SEMI_SUPERVISED: tuple[Method, ...] = ("pseudo_label", "mean_teacher", "fixmatch")
@@ -68,7 +72,8 @@ class MaximumLikelihoodGAN(RivalGAN):
         baseline = dataclasses.replace(config.baseline, methods=(self.model,))
         pairs = config.compat.feature_matching == "huber"
         fakes = config.train.batch_size if pairs else _fakes_per_step(config)
-        train = dataclasses.replace(config.train, fake_batch_size=fakes)
+        steps = config.total_steps
+        train = dataclasses.replace(config.train, steps=steps, rounds=0, fake_batch_size=fakes)
         single = dataclasses.replace(config, posterior=posterior, baseline=baseline, train=train)
         self._seed = config.run.seed
         super().__init__(Trainer(single, size, backend.with_own_scaler()))
@@ -96,6 +101,7 @@ class ColdGAN(RivalGAN):
     model = "cold_gan"
     answers_alone = False
     is_sampled = True
+    restarts = True
 
     def __init__(self, config: Config, size: DataSize, backend: Backend, warm: Trainer) -> None:
         posterior = dataclasses.replace(config.posterior, temperature=0.0)
@@ -120,17 +126,19 @@ class ColdGAN(RivalGAN):
 
 @dataclass(frozen=True)
 class Models:
-    """The models of a run.
+    """The models of a run, in one of its rounds.
 
     Attributes:
         config: The run's settings.
         backend: Device and precision.
+        round: From 0.
         chains: Of the Bayesian GAN; None where it is not trained.
         learners: Everything else.
     """
 
     config: Config
     backend: Backend
+    round: int
     chains: Trainer | None
     learners: Sequence[Learner]
 
@@ -155,25 +163,51 @@ class Models:
         found = self.chains is not None or any(m.answers_alone for m in self.learners)
         return found and not self.config.is_unsupervised
 
+    @property
+    def first_step(self) -> int:
+        """Steps that were done before this round."""
+        return self.round * self.config.train.steps
+
+    @cached_property
+    def _inputs(self) -> StepInputs:
+        return StepInputs(self.backend)
+
+    def _place(self, name: str, batch: LabelledBatch | None) -> LabelledBatch | None:
+        if batch is None:
+            return None
+        x, y = batch
+        return LabelledBatch(
+            self._inputs.tensor(f"{name} x", x), self._inputs.tensor(f"{name} y", y)
+        )
+
     def step(
-        self, index: int, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
+        self,
+        index: int,
+        labelled: LabelledBatch | None,
+        unlabelled: UnlabelledBatch,
+        believed: Mapping[str, LabelledBatch | None] = MappingProxyType({}),
     ) -> Terms:
         """One step of every model; the terms to log, still on the device.
 
         Args:
-            index: Step number from 0.
-            labelled: On the CPU; None where no label is used.
+            index: Step number of the run from 0.
+            labelled: True labels, on the CPU; None where no label is used.
             unlabelled: On the CPU.
+            believed: What a method learns from in place of `labelled`, in a round in which it
+                believes pseudo-labels. On the CPU.
         """
-        device = self.backend.device
-        if labelled is not None:
-            labelled = LabelledBatch(*(t.to(device, non_blocking=True) for t in labelled))
-        unlabelled = UnlabelledBatch(*(t.to(device, non_blocking=True) for t in unlabelled))
+        place = self._inputs.tensor
+        unlabelled = UnlabelledBatch(*(place(k, x) for k, x in unlabelled._asdict().items()))
+        given = {method: self._place(method, batch) for method, batch in believed.items()}
+        own = self._place("labelled", labelled)
+        of_chains = given.get("bayesian_gan", own)
+        in_round = index - self.first_step
         terms: Terms = {}
         for learner in self.learners:
-            terms |= learner.step(index, labelled, unlabelled)
+            batch = of_chains if isinstance(learner, ColdGAN) else given.get(learner.model, own)
+            terms |= learner.step(in_round if learner.restarts else index, batch, unlabelled)
         if self.chains is not None:
-            terms = self.chains.step(index, labelled, unlabelled) | terms
+            terms = self.chains.step(in_round, of_chains, unlabelled) | terms
         return terms
 
     def state_dict(self) -> dict[str, Any]:
@@ -181,13 +215,15 @@ class Models:
         state = {learner.model: learner.state_dict() for learner in self.learners}
         if self.chains is not None:
             state["chains"] = self.chains.state_dict()
-        return state
+        return {"round": self.round, **state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a saved state."""
+        """Continue from a saved state; of an earlier round, what does not restart."""
+        is_of_round = state["round"] == self.round
         for learner in self.learners:
-            learner.load_state_dict(state[learner.model])
-        if self.chains is not None:
+            if is_of_round or not learner.restarts:
+                learner.load_state_dict(state[learner.model])
+        if self.chains is not None and is_of_round:
             self.chains.load_state_dict(state["chains"])
 
 
@@ -198,22 +234,52 @@ def _fakes_per_step(config: Config) -> int:
     return generators * (t.fake_batch_size or max(1, t.batch_size // generators))
 
 
-def build(config: Config, size: DataSize, backend: Backend) -> Models:
-    """The networks of a new run."""
-    methods, k = config.baseline.methods, size.num_classes
+def build(
+    config: Config,
+    size: DataSize,
+    backend: Backend,
+    number: int = 0,
+    lasting: Sequence[Learner] = (),
+) -> Models:
+    """The networks of a round: fresh ones, but for those that learn through all rounds.
+
+    Args:
+        config: The run's settings.
+        size: Classes, N, and the labels of this round.
+        backend: Device and precision.
+        number: Of the round, from 0.
+        lasting: The learners of the round before; where there was none, all are fresh.
+    """
+    methods, k, steps = config.baseline.methods, size.num_classes, config.train.steps
+    of_round = settings_of_round(config, number)
+    kept = {learner.model: learner for learner in lasting if not learner.restarts}
     learners: list[Learner] = []
-    for method in (*LABELS_ONLY, *_SEMI_SUPERVISED):
+    for method in (*LABELS_ONLY, "self_training", *_SEMI_SUPERVISED, "ml_gan"):
         if method not in methods:
             continue
         own = config.for_networks_of(method)
-        if method in LABELS_ONLY:
-            networks = rival_size(config) if method == "deep_ensemble" else 1
-            learners.append(LabelsOnly(method, own, k, backend, networks))
+        if method in kept:
+            learners.append(kept[method])
+        elif method == "deep_ensemble":
+            members = ensemble_in_round(config, number)
+            learners.append(LabelsOnly(method, own, k, backend, steps, members))
+        elif method == "self_training":
+            learners.append(LabelsOnly(method, of_round, k, backend, steps))
+        elif method in LABELS_ONLY:
+            learners.append(LabelsOnly(method, own, k, backend, config.total_steps))
+        elif method == "ml_gan":
+            learners.append(MaximumLikelihoodGAN(config, size, backend))
         else:
-            learners.append(SemiSupervised(method, own, k, backend))
-    if "ml_gan" in methods:
-        learners.append(MaximumLikelihoodGAN(config, size, backend))
-    chains = Trainer(config, size, backend) if "bayesian_gan" in methods else None
+            learners.append(SemiSupervised(method, own, k, backend, config.total_steps))
+    chains = Trainer(of_round, size, backend) if "bayesian_gan" in methods else None
     if chains is not None and "cold_gan" in methods:
-        learners.append(ColdGAN(config, size, backend, chains))
-    return Models(config, backend, chains, learners)
+        learners.append(ColdGAN(of_round, size, backend, chains))
+    return Models(config, backend, number, chains, learners)
+
+
+def settings_of_round(config: Config, number: int) -> Config:
+    """The settings of the networks that begin in a round: each round has a seed of its own."""
+    if number == 0:
+        return config
+    seed = rng.derive_seed(config.run.seed, "round", number)
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))

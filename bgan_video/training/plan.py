@@ -15,6 +15,8 @@ from bgan_video.data.frames import Frames
 from bgan_video.data.labels import choice
 from bgan_video.method.schedule import posterior_size, rival_size, step_sizes
 from bgan_video.models import build_discriminator, build_generator
+from bgan_video.training.memory import peak_mib
+from bgan_video.training.trainer import DataSize
 
 # Weights, gradients and two moments of Adam, each float32.
 _BYTES_PER_WEIGHT = 16
@@ -45,7 +47,9 @@ def plan(config: Config) -> str:
         Frames(listed.root, config)  # a store that does not serve says so
     manifest = splits.split(listed, config.data, first_labels=config.compat.first_labels)
     t, c = config.train, config.clip
-    discriminator, generator = network_sizes(config, config.num_classes(manifest.num_classes))
+    num_classes = config.num_classes(manifest.num_classes)
+    size = DataSize(num_classes, len(manifest.part("train")), len(manifest.labelled))
+    discriminator, generator = network_sizes(config, num_classes)
     counts = {method: _networks(config, method) for method in config.baseline.methods}
     weights = sum(d * discriminator + g * generator for d, g in counts.values())
     stored = sum(_stored(config, method) for method in config.baseline.methods) * discriminator * 4
@@ -65,9 +69,9 @@ def plan(config: Config) -> str:
         *(f"note: {remark}" for remark in choice.remarks(manifest, config.data)),
         f"networks: discriminators of {discriminator:,} parameters, generators of {generator:,}: "
         + ", ".join(f"{method} {d} + {g}" for method, (d, g) in counts.items()),
-        f"memory: {weights * _BYTES_PER_WEIGHT / 2**20:.0f} MiB for weights and optimisers, "
-        f"{item_mib:.2f} MiB a sample, {cached}, {stored / 2**20:.0f} MiB of classifiers on "
-        f"disk",
+        f"memory: {peak_mib(config, size, backend):.0f} MiB at the peak of a training step, "
+        f"{weights * _BYTES_PER_WEIGHT / 2**20:.0f} MiB of them for weights and optimisers, "
+        f"{item_mib:.2f} MiB a sample; {cached}; {stored / 2**20:.0f} MiB of classifiers on disk",
         f"compute: {t.steps} steps of {t.labelled_batch_size} labelled and {t.batch_size} "
         f"unlabelled samples, {backend.precision} on {backend.hardware}",
     ]

@@ -18,7 +18,7 @@ from bgan_video.method.objective import PretextTask
 from bgan_video.method.pretext import TransformationHead, num_transformations, transform
 from bgan_video.method.schedule import adam_lr
 from bgan_video.models import Classifier
-from bgan_video.training.chains import ADAM_BETAS, initialised
+from bgan_video.training.chains import adam, initialised, set_lr
 
 
 class PretextHeads:
@@ -37,33 +37,30 @@ class PretextHeads:
             return TransformationHead(networks[0].head.in_features, config.spatial_dims)
 
         self.heads = [
-            initialised(head, backend.device, config.run.seed, "pretext", j)
+            initialised(head, backend, config.run.seed, "pretext", j)
             for j in range(len(networks) if config.objective.pretext_weight > 0 else 0)
         ]
         self._lr = config.posterior.burn_in_lr
-        self.optimizers = [
-            torch.optim.Adam(head.parameters(), lr=self._lr, betas=ADAM_BETAS)
-            for head in self.heads
-        ]
+        self.optimizers = [adam(head, self._lr, backend) for head in self.heads]
 
-    def tasks(self, step: int, weak: Tensor) -> list[PretextTask]:
-        """The weak views `[B, C, (T,) H, W]`, each by a transformation drawn for it.
-
-        Every chain sees the same. Sets Adam's step size for this step, that of the chains.
+    def begin_step(self, step: int, count: int) -> Tensor:
+        """Set Adam's step size, that of the chains, and draw a transformation for each weak view.
 
         Returns:
-            A task a head.
+            `[count]`, on the CPU.
         """
         lr = adam_lr(self._config, self._lr, step, self._config.adam_steps)
         for optimizer in self.optimizers:
-            optimizer.param_groups[0]["lr"] = lr
-        dims = self._config.spatial_dims
-        # Drawn on the CPU, where they are read; from seed and step alone, so nothing to save.
+            set_lr(optimizer, lr)
+        kinds = num_transformations(self._config.spatial_dims)
+        # From seed and step alone, so nothing to save.
         random = rng.generator(self._config.run.seed, "pretext", step)
-        which = torch.randint(num_transformations(dims), (len(weak),), generator=random)
-        items = transform(weak, which, dims)
-        where = which.to(weak.device, non_blocking=True)
-        return [PretextTask(head, items, where) for head in self.heads]
+        return torch.randint(kinds, (count,), generator=random)
+
+    def tasks(self, weak: Tensor, which: Tensor) -> list[PretextTask]:
+        """A task a head: the weak views `[B, C, (T,) H, W]`, transformed as drawn. All the same."""
+        items = transform(weak, which, self._config.spatial_dims)
+        return [PretextTask(head, items, which) for head in self.heads]
 
     def state_dict(self) -> list[dict[str, Any]]:
         """Weights and the state of Adam, head by head."""

@@ -14,19 +14,19 @@ from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.method import losses
-from bgan_video.method.objective import Objective, RealOutputs, Shown
+from bgan_video.method.objective import Objective, RealOutputs, Shown, Weights
 from bgan_video.models import (
     Classifier,
     Generated,
     build_discriminator,
     build_generator,
     draw_latents,
+    frozen_statistics,
 )
 from bgan_video.rng import Generators
 from bgan_video.training.chains import Chain, descend, initialised, without_gradients
 from bgan_video.training.pretext_heads import PretextHeads
-
-Terms = dict[str, Tensor]
+from bgan_video.training.replay import Replay, StepInputs, Terms
 
 
 @dataclass(frozen=True)
@@ -60,26 +60,28 @@ class Trainer:
         def discriminator() -> Classifier:
             return build_discriminator(config, size.num_classes)
 
-        device, noise = backend.device, self.random["noise"]
+        noise = self.random["noise"]
         self.discriminators: list[Chain[Classifier]] = [
             Chain(
-                initialised(discriminator, device, seed, "discriminator", j),
+                initialised(discriminator, backend, seed, "discriminator", j),
                 config,
                 "discriminator",
                 p.burn_in_lr,
                 self.objective.num_data,
                 noise,
+                backend,
             )
             for j in range(p.num_discriminators * p.num_mcmc)
         ]
         self.generators: list[Chain[nn.Module]] = [
             Chain(
-                initialised(lambda: build_generator(config), device, seed, "generator", j),
+                initialised(lambda: build_generator(config), backend, seed, "generator", j),
                 config,
                 "generator",
                 p.generator_burn_in_lr,
                 self.objective.num_data_generator,
                 noise,
+                backend,
             )
             for j in range(p.num_z * p.num_mcmc if config.objective.adversarial_weight > 0 else 0)
         ]
@@ -88,6 +90,8 @@ class Trainer:
         t = config.train
         num_generators = max(1, len(self.generators))
         self.fakes_per_generator = t.fake_batch_size or max(1, t.batch_size // num_generators)
+        self._inputs = StepInputs(backend)
+        self._replay = Replay(self._move, backend, lambda: [noise, self.random["latent"]])
 
     @property
     def chains(self) -> Iterator[Chain[Any]]:
@@ -109,11 +113,27 @@ class Trainer:
         """
         for chain in self.chains:
             chain.begin_step(index)
-        generated = self._generate()
-        terms = self._step_discriminators(index, labelled, unlabelled, generated)
-        if generated:
-            terms |= self._step_generators(generated, unlabelled.weak)
+        weights = self.objective.weights(index)
+        which = None
+        if weights.pretext > 0:
+            drawn = self.pretext.begin_step(index, len(unlabelled.weak))
+            which = self._inputs.tensor("which", drawn)
+        self._weights = Weights(*(self._inputs.number(k, w) for k, w in weights._asdict().items()))
+        x, y = labelled or (None, None)
+        moves = tuple(chain.moves for chain in self.chains)
+        terms = self._replay(moves, x, y, *unlabelled, which)
         self.backend.scaler.update()
+        return terms
+
+    def _move(
+        self, x: Tensor | None, y: Tensor | None, weak: Tensor, strong: Tensor, which: Tensor | None
+    ) -> Terms:
+        """What a step computes and moves. It may be recorded (see `Replay`)."""
+        labelled = None if x is None or y is None else LabelledBatch(x, y)
+        generated = self._generate()
+        terms = self._step_discriminators(labelled, UnlabelledBatch(weak, strong), generated, which)
+        if generated:
+            terms |= self._step_generators(generated, weak)
         return terms
 
     def latents(self, count: int) -> Tensor:
@@ -127,10 +147,10 @@ class Trainer:
 
     def _step_discriminators(
         self,
-        index: int,
         labelled: LabelledBatch | None,
         unlabelled: UnlabelledBatch,
         generated: list[Generated],
+        which: Tensor | None,
     ) -> Terms:
         real: Iterable[RealOutputs] = (
             self._look(chain.network, labelled, unlabelled) for chain in self.discriminators
@@ -138,18 +158,28 @@ class Trainer:
         teacher = None
         if self.config.objective.consistency_weight > 0:
             # The chains teach each other: a pseudo-label is the posterior mean's, not one sample's.
-            real = list(real)
-            weak = [losses.class_probabilities(r.unlabelled.detach()) for r in real]
+            if self.backend.spares_memory:
+                weak = [
+                    self._glance(chain.network, unlabelled.weak) for chain in self.discriminators
+                ]
+            else:
+                real = list(real)
+                weak = [
+                    losses.class_probabilities(r.unlabelled.detach())
+                    for r in real
+                    if r.unlabelled is not None
+                ]
             teacher = torch.stack(weak).mean(dim=0)
-        is_asked = self.objective.pretext_weight(index) > 0
-        tasks = self.pretext.tasks(index, unlabelled.weak) if is_asked else []
+        tasks = [] if which is None else self.pretext.tasks(unlabelled.weak, which)
         logged: list[Terms] = []
         fakes = self._fakes_faced(generated, unlabelled.weak)
         for j, (chain, outputs) in enumerate(zip(self.discriminators, real, strict=True)):
             task = tasks[j] if tasks else None
             shown = Shown(fakes[j], unlabelled.strong, teacher, task)
             with self.backend.autocast():
-                potential = self.objective.discriminator(chain.network, outputs, shown, index)
+                potential = self.objective.discriminator(
+                    chain.network, outputs, shown, self._weights
+                )
             learning = [chain.optimizer, self.pretext.optimizers[j]] if task else [chain.optimizer]
             self._descend(potential.total, *learning)
             logged.append({"loss_d": potential.total.detach(), **potential.terms})
@@ -158,8 +188,14 @@ class Trainer:
     def _look(
         self, network: Classifier, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
     ) -> RealOutputs:
+        weak = unlabelled.weak if self.config.gans_need_unlabelled else None
         with self.backend.autocast():
-            return RealOutputs.of(network, labelled, unlabelled.weak)
+            return RealOutputs.of(network, labelled, weak)
+
+    def _glance(self, network: Classifier, weak: Tensor) -> Tensor:
+        """Class probabilities, of a pass that keeps nothing: one chain's graph lives at a time."""
+        with torch.no_grad(), frozen_statistics(network), self.backend.autocast():
+            return losses.class_probabilities(network(weak))
 
     def _fakes_faced(self, generated: list[Generated], real: Tensor) -> list[Tensor]:
         """The fakes that each discriminator faces: everyone's, or its own partner's."""
@@ -204,6 +240,7 @@ class Trainer:
             chain.load_state_dict(saved)
         for chain, saved in zip(self.generators, state["generators"], strict=True):
             chain.load_state_dict(saved)
+        self._replay.forget()
         self.pretext.load_state_dict(state["pretext"])
         self.backend.scaler.load_state_dict(state["scaler"])
         self.random.load_state_dict(state["random"])

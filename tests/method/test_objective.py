@@ -96,7 +96,8 @@ def potential_of(
     real = real_of(network, labelled)
     teacher = TEACHER if of.settings.consistency_weight > 0 else None
     task = TASK if of.settings.pretext_weight > 0 else None
-    return of.discriminator(network, real, Shown(fakes, UNLABELLED.strong, teacher, task), step)
+    shown = Shown(fakes, UNLABELLED.strong, teacher, task)
+    return of.discriminator(network, real, shown, of.weights(step))
 
 
 def generated_by(generators: list[Painter], batch: int = 4) -> list[Generated]:
@@ -326,7 +327,7 @@ def test_the_pretext_weight_falls_to_nothing_while_adam_runs(bayes: bool, steps:
     lengths = ["posterior.burn_in=40", "train.steps=100"]
     of = ["objective.pretext_weight=3", f"posterior.bayes={bayes}"]
     chosen = config.load(None, [*lengths, *of])
-    weights = [Objective(chosen, N, 1).pretext_weight(step) for step in range(100)]
+    weights = [Objective(chosen, N, 1).weights(step).pretext for step in range(100)]
     assert weights[0] == 3
     assert weights[steps // 2] == pytest.approx(1.5)
     assert all(weight > 0 for weight in weights[:steps])
@@ -342,7 +343,7 @@ def test_the_pretext_task_counts_as_so_many_labels_of_each_class(
     labels_per_class: float, weight: float
 ) -> None:
     chosen = config.load(None, ["objective.pretext_weight=3"])
-    assert Objective(chosen, N, labels_per_class).pretext_weight(0) == pytest.approx(weight)
+    assert Objective(chosen, N, labels_per_class).weights(0).pretext == pytest.approx(weight)
 
 
 def test_feature_matching_pulls_each_generator_to_the_real_features() -> None:

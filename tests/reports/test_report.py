@@ -142,11 +142,11 @@ def test_wrong_and_uncertain_items(shared_run):
     wrong = [n for n in range(len(labels)) if model.predicted[n] != labels[n]]
     worst = max(wrong, key=lambda n: model.confidence[n])
     rows = items.most_wrong(folder)
-    assert rows[0].path == folder.test_items[worst]["path"]
+    assert rows[0].path == folder.judged_items[worst]["path"]
     assert rows[0].true != rows[0].predicted
     assert float(rows[0].probability) == pytest.approx(model.confidence[worst], abs=1e-3)
     most = int(np.argmax(model.uncertainty["mutual_information"]))
-    assert items.most_uncertain(folder)[0].path == folder.test_items[most]["path"]
+    assert items.most_uncertain(folder)[0].path == folder.judged_items[most]["path"]
 
 
 def test_paths_are_not_guessed_where_the_manifest_does_not_fit(run):

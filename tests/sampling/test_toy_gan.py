@@ -147,7 +147,9 @@ def test_the_toy_potential_is_the_objective():
     objective = Objective(config.Config(posterior=config.Posterior(prior_std=STD)), NUM_DATA, 1)
     batch = LabelledBatch(LABELLED.double(), TARGETS)
     real = RealOutputs.of(toy, batch, REAL.double())  # type: ignore[arg-type]
-    total = objective.discriminator(toy, real, Shown(FAKES.double(), REAL.double()), 0).total  # type: ignore[arg-type]
+    total = objective.discriminator(
+        toy, real, Shown(FAKES.double(), REAL.double()), objective.weights(0)
+    ).total  # type: ignore[arg-type]
     torch.testing.assert_close(total, of_discriminator(toy.theta))
     total.backward()
     torch.testing.assert_close(toy.theta.grad, grad(of_discriminator)(toy.theta.detach()))

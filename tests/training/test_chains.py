@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bgan_video import config
+from bgan_video.backend import Backend
 from bgan_video.errors import UserError
 from bgan_video.sampling import SGHMC, SGLD, AdaptiveSGHMC
 from bgan_video.training import loop
@@ -23,6 +24,7 @@ from bgan_video.training.chains import (
 )
 
 CPU = torch.device("cpu")
+BACKEND = Backend(CPU, "fp32", torch.amp.GradScaler("cpu", enabled=False))
 BURN_IN, STEPS, NUM_DATA = 3, 13, 40
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
 
@@ -39,8 +41,8 @@ def small() -> nn.Module:
 
 def chain(*overrides: str, seed: int = 0, noise: int = 1) -> Chain[nn.Module]:
     generator = torch.Generator().manual_seed(noise)
-    network = initialised(small, CPU, "test", seed)
-    return Chain(network, settings(*overrides), "discriminator", 0.02, NUM_DATA, generator)
+    network = initialised(small, BACKEND, "test", seed)
+    return Chain(network, settings(*overrides), "discriminator", 0.02, NUM_DATA, generator, BACKEND)
 
 
 def advance(of: Chain[nn.Module], *steps: int) -> None:
@@ -88,7 +90,7 @@ def test_adam_gives_way_to_sghmc_exactly_at_the_end_of_burn_in(burn_in: int) -> 
 
 
 def test_burn_in_is_adam_with_its_own_step_size() -> None:
-    of, network = chain(), initialised(small, CPU, "test", 0)
+    of, network = chain(), initialised(small, BACKEND, "test", 0)
     adam = torch.optim.Adam(network.parameters(), lr=0.02, betas=ADAM_BETAS)
     for step in range(BURN_IN):
         advance(of, step)
@@ -228,8 +230,8 @@ def test_a_saved_chain_goes_on_bit_for_bit(saved_after: int, sampler: str) -> No
     advance(whole, *range(STEPS))
 
     noise = torch.Generator().manual_seed(1)
-    network = initialised(small, CPU, "test", 0)
-    first = Chain(network, settings(*overrides), "discriminator", 0.02, NUM_DATA, noise)
+    network = initialised(small, BACKEND, "test", 0)
+    first = Chain(network, settings(*overrides), "discriminator", 0.02, NUM_DATA, noise, BACKEND)
     advance(first, *range(saved_after))
     file = io.BytesIO()
     torch.save((first.state_dict(), noise.get_state()), file)
@@ -237,8 +239,8 @@ def test_a_saved_chain_goes_on_bit_for_bit(saved_after: int, sampler: str) -> No
     state, noise_state = torch.load(file, weights_only=True)
 
     other = torch.Generator().manual_seed(99)
-    network = initialised(small, CPU, "test", 7)
-    second = Chain(network, settings(*overrides), "discriminator", 0.02, NUM_DATA, other)
+    network = initialised(small, BACKEND, "test", 7)
+    second = Chain(network, settings(*overrides), "discriminator", 0.02, NUM_DATA, other, BACKEND)
     other.set_state(noise_state)
     second.load_state_dict(state)
     assert second.is_sampling == (saved_after > BURN_IN)
@@ -252,12 +254,12 @@ def test_a_saved_chain_goes_on_bit_for_bit(saved_after: int, sampler: str) -> No
 
 
 def test_initial_weights_depend_on_the_seed_alone() -> None:
-    first = initialised(small, CPU, 5, "discriminator", 0)
+    first = initialised(small, BACKEND, 5, "discriminator", 0)
     torch.manual_seed(123)
     torch.randn(17)
-    assert_same(initialised(small, CPU, 5, "discriminator", 0), first)
+    assert_same(initialised(small, BACKEND, 5, "discriminator", 0), first)
     others = [(5, "discriminator", 1), (5, "generator", 0), (6, "discriminator", 0)]
-    weights = [initialised(small, CPU, *seed)[0].weight for seed in others]
+    weights = [initialised(small, BACKEND, *seed)[0].weight for seed in others]
     weights.append(first[0].weight)
     for i, one in enumerate(weights):
         assert not any(torch.equal(one, other) for other in weights[:i])
@@ -266,7 +268,7 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
 def test_initial_weights_are_drawn_without_touching_the_global_random_state() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    initialised(small, CPU, 5)
+    initialised(small, BACKEND, 5)
     assert torch.equal(torch.get_rng_state(), before)
 
     def broken() -> nn.Module:
@@ -274,7 +276,7 @@ def test_initial_weights_are_drawn_without_touching_the_global_random_state() ->
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        initialised(broken, CPU, 5)
+        initialised(broken, BACKEND, 5)
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -26,6 +26,7 @@ from bgan_video.training.compat import Role
 from bgan_video.training.trainer import DataSize, Trainer
 
 CPU = torch.device("cpu")
+BACKEND = Backend(CPU, "fp32", torch.amp.GradScaler("cpu", enabled=False))
 K, NUM_DATA, LR = 3, 50, 0.02
 WEIGHTS = 100_000
 # Of a standard deviation from that many normal draws: 5 standard errors, false alarms of 6e-7.
@@ -55,7 +56,7 @@ class Weights(nn.Module):
 
 def chain(role: Role, *overrides: str, noise: torch.Generator | None = None) -> Chain[Weights]:
     generator = noise or torch.Generator().manual_seed(0)
-    return Chain(Weights(), settings(*overrides), role, LR, NUM_DATA, generator)
+    return Chain(Weights(), settings(*overrides), role, LR, NUM_DATA, generator, BACKEND)
 
 
 def step_without_gradient(of: Chain[Weights]) -> tuple[Tensor, Tensor]:
@@ -247,7 +248,7 @@ def terms_of(of: Objective) -> dict[str, Tensor]:
     fakes = torch.cat([m.items for m in made])
     labelled = LabelledBatch(real[:3], torch.tensor([0, 2, 1]))
     looked = RealOutputs.of(judge, labelled, real)
-    found = of.discriminator(judge, looked, Shown(fakes.detach(), real), 0).terms
+    found = of.discriminator(judge, looked, Shown(fakes.detach(), real), of.weights(0)).terms
     found |= of.generators(painters, made, [judge], real).terms
     return found | {"logits": judge(real).detach(), "fake logits": judge(fakes).detach()}
 
@@ -288,9 +289,8 @@ SMALL += ["discriminator.width=4", "train.batch_size=4", "posterior.num_z=2"]
 
 
 def trainer(*overrides: str) -> Trainer:
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
     c = settings(*IMAGES, *SMALL, *overrides)
-    return Trainer(c, DataSize(K, NUM_DATA, K), Backend(CPU, "fp32", scaler))
+    return Trainer(c, DataSize(K, NUM_DATA, K), BACKEND)
 
 
 def pictures(seed: int, count: int = 4) -> Tensor:

@@ -14,6 +14,7 @@ from bgan_video import config
 from bgan_video.backend import Backend
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.errors import UserError
+from bgan_video.method import losses
 from bgan_video.method.objective import Potential, PretextTask, Shown
 from bgan_video.method.pretext import transform
 from bgan_video.training.chains import Chain
@@ -238,6 +239,18 @@ def test_what_is_sampled_knows_no_pretext_task() -> None:
     assert same(*heads[1:3])
     sampled = {name for name, _ in of.discriminators[0].network.named_parameters()}
     assert {*of.discriminators[0].temperatures()} == sampled
+
+
+def test_a_pass_that_keeps_nothing_gives_the_same_class_probabilities() -> None:
+    of = trainer()
+    network, weak = of.discriminators[0].network, unlabelled().weak
+    before = copy.deepcopy(network.state_dict())
+    kept = of._look(network, None, UnlabelledBatch(weak, weak)).unlabelled
+    network.load_state_dict(before)  # without labels that pass moved the running statistics
+    glanced = of._glance(network, weak)
+    assert torch.equal(glanced, losses.class_probabilities(kept))
+    assert not glanced.requires_grad
+    assert all(torch.equal(now, before[name]) for name, now in network.state_dict().items())
 
 
 # --- loss scaling ------------------------------------------------------------------------------

@@ -1,0 +1,88 @@
+"""The memory of a training step, without taking it: a step of tensors that have no numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bgan_video.backend import Backend
+from bgan_video.config import Config
+from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.training.models import build
+from bgan_video.training.trainer import DataSize
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Counts the bytes of all tensors that are alive, and the most there were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._alive: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        del types
+        made = func(*args, **(kwargs or {}))
+        for value in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(value, Tensor):
+                self._see(value.untyped_storage())
+        return made
+
+    def _see(self, storage: torch.UntypedStorage) -> None:
+        place, size = storage._cdata, storage.nbytes()
+        if place not in self._alive:
+            self._alive.add(place)
+            self.now += size
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._forget, place, size)
+
+    def _forget(self, place: int, size: int) -> None:
+        self._alive.discard(place)
+        self.now -= size
+
+
+# cuBLAS's, for the thread of the forward passes and that of the backward ones.
+_CUBLAS_MIB = 2 * 32
+
+
+def peak_mib(config: Config, size: DataSize, backend: Backend) -> float:
+    """The most memory that weights, optimisers and what a step keeps need at once.
+
+    Without what cuDNN takes for its work, what CUDA itself takes, and the program.
+
+    Args:
+        config: The run's settings.
+        size: Classes and N.
+        backend: Device and precision.
+    """
+    t, c = config.train, config.clip
+    shape = (config.channels, c.num_frames, c.size, c.size)
+    if config.spatial_dims < 3:
+        shape = (config.channels, c.size, c.size)[: 1 + config.spatial_dims]
+    # Sizes are the same on a CPU, which is always there.
+    pretended = dataclasses.replace(
+        backend,
+        device=torch.device("cpu"),
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+        records=False,
+    )
+    with FakeTensorMode(), _LiveBytes() as live:
+        models = build(config.without_weights(), size, pretended)
+        labelled = None
+        if size.num_labelled:
+            targets = torch.zeros(t.labelled_batch_size, dtype=torch.long)
+            labelled = LabelledBatch(torch.zeros(t.labelled_batch_size, *shape), targets)
+        weak = torch.zeros(t.batch_size, *shape)
+        strong = torch.zeros_like(weak) if config.needs_strong_views else torch.zeros(t.batch_size)
+        for step in range(2):  # at the second, optimisers have their states
+            models.step(step, labelled, UnlabelledBatch(weak, strong))
+    return live.peak / 2**20 + (_CUBLAS_MIB if backend.device.type == "cuda" else 0)

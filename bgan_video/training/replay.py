@@ -1,0 +1,141 @@
+"""A step that a GPU does without waiting for Python: recorded once, then replayed.
+
+A training step is thousands of kernels, and launching one takes Python longer than most of them
+take a GPU. Recorded as a CUDA graph, the same kernels on the same memory are one launch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+
+import torch
+from torch import Tensor
+
+from bgan_video.backend import Backend
+from bgan_video.errors import UserError
+
+Terms = dict[str, Tensor]
+
+# Steps of a kind before it is recorded: optimisers make their states, cuDNN chooses its kernels.
+_WARM_UP = 2
+
+
+class Replay:
+    """A function of tensors, recorded where the backend records.
+
+    What is recorded must depend on nothing but tensors that stay where they are (weights, states of
+    optimisers, `StepInputs`), the given generators and torch's own. Anything else that it depends
+    on belongs into the key.
+
+    Args:
+        compute: What a step does to networks; returns what it logs.
+        backend: Says whether steps are recorded.
+        generators: That `compute` draws from, beside torch's own.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[..., Terms],
+        backend: Backend,
+        generators: Callable[[], Sequence[torch.Generator]] = list,
+    ) -> None:
+        self._compute = compute
+        self._backend = backend
+        self._generators = generators
+        self.forget()
+
+    def forget(self) -> None:
+        """Record anew: tensors are no longer where they were."""
+        self._key: Hashable = None
+        self._steps = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._terms: Terms = {}
+
+    def __call__(self, key: Hashable, *inputs: Tensor | None) -> Terms:
+        """What `compute(*inputs)` returns, and does.
+
+        A replayed step's terms are overwritten by the next step.
+
+        Args:
+            key: All that the computation depends on and that is no tensor. A new one is recorded
+                anew; where it changes with every step, nothing is recorded.
+            inputs: On the backend's device, of `StepInputs`: elsewhere they are another key.
+        """
+        if not self._backend.records:
+            return self._compute(*inputs)
+        key = (key, *(None if x is None else (x.data_ptr(), x.shape, x.dtype) for x in inputs))
+        if key != self._key:
+            self.forget()
+            self._key = key
+        if self._graph is None:
+            if self._steps < _WARM_UP:
+                self._steps += 1
+                return self._aside(inputs)
+            self._record(inputs)
+        assert self._graph is not None
+        self._graph.replay()
+        return self._terms
+
+    def _aside(self, inputs: Sequence[Tensor | None]) -> Terms:
+        """On a stream of its own, as recording will be: what autograd keeps belongs to a stream."""
+        here, stream = torch.cuda.current_stream(), self._stream()
+        stream.wait_stream(here)
+        with torch.cuda.stream(stream):
+            terms = self._compute(*inputs)
+        here.wait_stream(stream)
+        return terms
+
+    def _record(self, inputs: Sequence[Tensor | None]) -> None:
+        graph = torch.cuda.CUDAGraph()
+        for generator in self._generators():
+            graph.register_generator_state(generator)
+        try:
+            # Loading threads may call CUDA while this one records.
+            with torch.cuda.graph(graph, stream=self._stream(), capture_error_mode="thread_local"):
+                self._terms = self._compute(*inputs)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"run.compile=true could not record a step ({reason}); set run.compile=false"
+            ) from error
+        self._graph = graph
+
+    def _stream(self) -> torch.cuda.Stream:
+        device = self._backend.device
+        if device not in _streams:
+            _streams[device] = torch.cuda.Stream(device)
+        return _streams[device]
+
+
+_streams: dict[torch.device, torch.cuda.Stream] = {}
+
+
+class StepInputs:
+    """What changes from step to step; where steps are recorded, in the same place at every step.
+
+    Args:
+        backend: Says whether steps are recorded.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._places: dict[str, Tensor] = {}
+
+    def number(self, name: str, value: float) -> float | Tensor:
+        """A number of this step: itself, or a tensor of no dimension."""
+        if not self._backend.records:
+            return value
+        if name not in self._places:
+            self._places[name] = torch.empty((), device=self._backend.device)
+        return self._places[name].fill_(value)
+
+    def tensor(self, name: str, value: Tensor) -> Tensor:
+        """A tensor of this step, on the device and laid out as is fastest there."""
+        place = self._places.get(name)
+        if place is None or (place.shape, place.dtype) != (value.shape, value.dtype):
+            place = self._backend.place(value)
+            if self._backend.records:
+                # Not the caller's own, which the next step's would be written over.
+                place = self._places[name] = place.clone() if place is value else place
+            return place
+        return place.copy_(value, non_blocking=True)

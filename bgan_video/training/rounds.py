@@ -1,0 +1,157 @@
+"""From round to round: the pool is judged, and what is believed becomes training data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bgan_video.backend import Backend
+from bgan_video.config import BELIEVERS, Config
+from bgan_video.data.frames import Frames
+from bgan_video.data.manifest import Item, Manifest
+from bgan_video.files import write_atomically
+from bgan_video.method import rounds
+from bgan_video.prediction.chunks import test_chunks
+from bgan_video.prediction.predict import Networks, Prediction, predict_all
+from bgan_video.training import console
+
+FOLDER = "pseudo_labels"
+
+Believed = Mapping[str, Sequence[Item]]
+"""Items with the pseudo-label that a method gives them."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The unlabelled training items, in the manifest's order, and how their files are read."""
+
+    manifest: Manifest
+    frames: Frames
+    config: Config
+
+    @property
+    def items(self) -> list[Item]:
+        """What a round may believe."""
+        return [item for item in self.manifest.part("train") if not item.labelled]
+
+    @property
+    def is_large_enough(self) -> bool:
+        """Whether pseudo-labels are believed at all."""
+        labelled, found = len(self.manifest.labelled), len(self.items)
+        return rounds.has_pool(self.config.rounds, labelled, found)
+
+
+def believers(config: Config) -> list[str]:
+    """The methods of a run that learn from pseudo-labels."""
+    return [method for method in config.baseline.methods if method in BELIEVERS]
+
+
+def path(folder: Path, number: int) -> Path:
+    """Where the pseudo-labels that a round learns from are written."""
+    return folder / FOLDER / f"round_{number:02d}.jsonl"
+
+
+def judge(
+    number: int, teachers: Mapping[str, Networks], pool: Pool, backend: Backend, folder: Path
+) -> None:
+    """Write what round `number` believes, with the networks of the round before as teachers.
+
+    Args:
+        number: From 1.
+        teachers: Of each method that believes.
+        pool: What is judged.
+        backend: Device and precision.
+        folder: The run's.
+    """
+    lines: list[dict[str, Any]] = []
+    items = pool.items
+    if items and pool.is_large_enough:
+        before = {(line["model"], line["path"]): line["label"] for line in read(folder, number - 1)}
+        said = predict_all(teachers, test_chunks(items, pool.frames, pool.config), backend)
+        for method, prediction in said.items():
+            for belief in _believe(number, prediction, pool):
+                item = items[belief.index]
+                label = before.get((method, item.path))
+                line = _line(method, item, belief, prediction, pool.manifest)
+                lines.append(line | {"changed": None if label is None else label != belief.label})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    path(folder, number).parent.mkdir(exist_ok=True)
+    write_atomically(path(folder, number), text)
+
+
+def read(folder: Path, number: int) -> list[dict[str, Any]]:
+    """The lines of a round; none of round 0."""
+    file = path(folder, number)
+    lines = file.read_text(encoding="utf-8").splitlines() if number > 0 else []
+    return [json.loads(line) for line in lines]
+
+
+def believed(folder: Path, number: int, pool: Pool) -> Believed:
+    """What a round learns from beside the labels; no method is in it where nothing is believed."""
+    by_path = {item.path: item for item in pool.items}
+    found: dict[str, list[Item]] = {}
+    for line in read(folder, number):
+        item = dataclasses.replace(by_path[line["path"]], label=line["label"], labelled=True)
+        found.setdefault(line["model"], []).append(item)
+    return found
+
+
+def forget_after(folder: Path, number: int) -> None:
+    """Remove what rounds after `number` believe: a run resumed in it will judge anew."""
+    for file in (folder / FOLDER).glob("round_*.jsonl"):
+        if int(file.stem.removeprefix("round_")) > number:
+            file.unlink()
+
+
+def say(folder: Path, number: int, pool: Pool) -> None:
+    """What a round believes, on the console."""
+    total = len(pool.items)
+    if not pool.is_large_enough:
+        console.say(
+            f"round {number}: nothing is believed, since {total} unlabelled {pool.config.items} "
+            f"stand against {len(pool.manifest.labelled)} labelled ones "
+            f"(rounds.min_pool={pool.config.rounds.min_pool:g}); the chains start anew"
+        )
+        return
+    lines = read(folder, number)
+    for method in believers(pool.config):
+        of_method = [line for line in lines if line["model"] == method]
+        certain = [line["probability"] for line in of_method]
+        changed = sum(bool(line["changed"]) for line in of_method)
+        span = f", certain to {min(certain):.2f} and more" if certain else ""
+        console.say(
+            f"round {number}: {method} believes {len(of_method)} of {total} unlabelled "
+            f"{pool.config.items}{span}; {changed} changed their class"
+        )
+
+
+def _believe(number: int, prediction: Prediction, pool: Pool) -> list[rounds.Belief]:
+    settings, p = pool.config.rounds, prediction.video_probabilities
+    labels = torch.tensor([item.label for item in pool.manifest.labelled])
+    prior = rounds.class_prior(settings, p, labels)
+    strange = rounds.strangers(settings, prediction.total_entropy)
+    known = int((~strange).sum())
+    numbers = rounds.quotas(settings, number, pool.config.train.rounds, known, prior)
+    certain = rounds.certainty(settings, p, prediction.mutual_information)
+    return rounds.believe(p, certain, numbers, strange)
+
+
+def _line(
+    method: str, item: Item, belief: rounds.Belief, said: Prediction, manifest: Manifest
+) -> dict[str, Any]:
+    return {
+        "model": method,
+        "path": item.path,
+        "label": belief.label,
+        "class": manifest.classes[belief.label],
+        "probability": said.video_probabilities[belief.index, belief.label].item(),
+        "certainty": belief.certainty,
+        "total_entropy": said.total_entropy[belief.index].item(),
+        "mutual_information": said.mutual_information[belief.index].item(),
+    }
