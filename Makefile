@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PROSE := README.md CHANGELOG.md docs datasets configs
 
 .PHONY: install demo test lint bench gpu gpu-kit
 
@@ -25,6 +26,8 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	@! LC_ALL=C.UTF-8 grep -rnE --include=*.md --include=*.yaml '.{101}' $(PROSE) || \
+		{ echo "prose: lines above are longer than 100 columns"; false; }
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

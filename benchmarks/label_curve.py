@@ -66,7 +66,8 @@ def train(options: argparse.Namespace, strategy: str, index: int, labels: list[s
     if not (folder / "metrics.json").is_file():
         settings = [
             *(f"run.dir={options.out}", f"run.name={name}", f"run.seed={options.seed}"),
-            *("data.labels_per_class=2", f"data.label_seed={options.seed}"),
+            "data.labels_per_class=2",
+            f"data.label_seed={options.seed}",
             *options.overrides,
         ]
         if index:

@@ -48,8 +48,10 @@ RECIPE = "configs/image/synthetic.yaml"
 METHODS = {
     "gan": ["posterior.bayes=false", "posterior.num_z=1", "posterior.num_discriminators=1"],
     "ensemble": [
-        *("posterior.bayes=false", "posterior.independent=true"),
-        *("posterior.num_z=10", "posterior.num_discriminators=10"),
+        "posterior.bayes=false",
+        "posterior.independent=true",
+        "posterior.num_z=10",
+        "posterior.num_discriminators=10",
     ],
     "bayesian": [],
 }

@@ -1,6 +1,6 @@
 """Semi-supervised video classification with Bayesian GANs.
 
->>> config = bgan_video.config.load("configs/demo.yaml")  # doctest: +SKIP
+>>> config = bgan_video.config.load("demo")  # doctest: +SKIP
 >>> result = bgan_video.train(config)  # doctest: +SKIP
 >>> predictions = list(bgan_video.load(result.folder).predict(["clip.avi"]))  # doctest: +SKIP
 """

@@ -147,27 +147,27 @@ def study(
     Raises:
         UserError: The file, a cell's settings or the folder do not serve.
     """
-    from bgan_video.studies import plan, results, runner  # POSIX locks, as in `prepare`
+    from bgan_video.studies import grid, results, runner  # POSIX locks, as in `prepare`
 
-    planned = plan.read(file, out, overrides)
+    planned = grid.read(file, out, overrides)
     runner.run(planned, keep_weights, console.say, lambda: results.write(planned))
     return results.write(planned)
 
 
 def study_report(file: Path, out: Path | None = None, overrides: Sequence[str] = ()) -> Summary:
     """Write a study's results from what its folder holds; arguments as in `study`."""
-    from bgan_video.studies import plan, results
+    from bgan_video.studies import grid, results
 
-    return results.write(plan.read(file, out, overrides))
+    return results.write(grid.read(file, out, overrides))
 
 
 def study_states(
     file: Path, out: Path | None = None, overrides: Sequence[str] = ()
 ) -> dict[str, str]:
     """Where each cell of a study stands, in the order of running; arguments as in `study`."""
-    from bgan_video.studies import cells, plan
+    from bgan_video.studies import cells, grid
 
-    planned = plan.read(file, out, overrides)
+    planned = grid.read(file, out, overrides)
     cells.check_unchanged(planned)
     return {cell.name: cells.state(planned, cell) for cell in planned.cells}
 

@@ -1,4 +1,4 @@
-"""The command line: `bgan-video <command>`; `train_video.py` is its `train`.
+"""The command line: `bgan-video <command>`; in a checkout `train_video.py` is its `train`.
 
 Results go to standard output, progress to standard error. Exit code 0: done; 1: the program is at
 fault; 2: what it was given does not serve, said in one line; 130: interrupted.
@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from bgan_video import config as config_module
+from bgan_video.config import recipes
 from bgan_video.errors import UserError
 
-_REPOSITORY = Path(__file__).parent.parent
+_CONFIG_FILE = "a YAML file of settings, or the name of a recipe"
+_CONFIG = f"{_CONFIG_FILE} (default: {recipes.DEFAULT})"
 _RAW = argparse.RawDescriptionHelpFormatter
 
 
@@ -48,7 +50,7 @@ def _train(options: argparse.Namespace) -> None:
 
         _say(str(api.resume(options.resume, options.overrides)))
         return
-    file = Path(options.config) if options.config else _default_config()
+    file = recipes.find(options.config or recipes.DEFAULT)
     config = config_module.load(file, options.overrides)
     from bgan_video import api
 
@@ -59,9 +61,9 @@ def _check_data(options: argparse.Namespace) -> None:
     from bgan_video import api
     from bgan_video.data import check_text
 
-    config = config_module.load(options.config or _default_config(), options.overrides)
-    found = api.check_data(config, read=not options.no_read)
-    _say(json.dumps(dataclasses.asdict(found)) if options.json else check_text.text(found))
+    config = config_module.load(options.config or recipes.DEFAULT, options.overrides)
+    checked = api.check_data(config, read=not options.no_read)
+    _say(json.dumps(dataclasses.asdict(checked)) if options.json else check_text.text(checked))
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -102,7 +104,7 @@ def _predict(options: argparse.Namespace) -> None:
         elif isinstance(record, Unreadable):
             _say(f"{record.path}: does not read: {record.error}")
         else:
-            warning = "; unfamiliar: perhaps of none of these classes" * bool(record.unfamiliar)
+            warning = "; unfamiliar: perhaps of none of these classes" if record.unfamiliar else ""
             _say(f"{record.path}: {_judgement(record, run.classes)}{warning}")
             for window in record.windows if len(record.windows) > 1 else []:
                 place = f"frames {window.start}-{window.end - 1}"
@@ -113,9 +115,9 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _record(record: Any, classes: Sequence[str]) -> dict[str, Any]:
     """A prediction as JSON has it: its figures, and its class by name; or why there is none."""
-    found: dict[str, Any] = dataclasses.asdict(record) | {"classes": classes}
-    p = found.get("probabilities")
-    return found if p is None else {"class": classes[_best(p)], **found}
+    figures: dict[str, Any] = dataclasses.asdict(record) | {"classes": classes}
+    p = figures.get("probabilities")
+    return figures if p is None else {"class": classes[_best(p)], **figures}
 
 
 def _judgement(record: Any, classes: Sequence[str]) -> str:
@@ -168,9 +170,9 @@ def _sample(options: argparse.Namespace) -> None:
     if options.quality:
         where = [override for override in options.overrides if override.startswith("run.")]
         judge = api.load(options.extractor, where) if options.extractor else None
-        found = api.measure(run, judge)
+        distances = api.measure(run, judge)
         write_report(run.folder)
-        _say(json.dumps(dataclasses.asdict(found), indent=2))
+        _say(json.dumps(dataclasses.asdict(distances), indent=2))
         return
     out = options.out or run.folder / "samples"
     if not out.is_dir():
@@ -189,7 +191,7 @@ def _study(options: argparse.Namespace) -> None:
     from bgan_video import api
     from bgan_video.reports import study_summary
 
-    given = (options.file, options.out, options.overrides)
+    given = (recipes.find(options.file), options.out, options.overrides)
     if options.dry_run:
         states = api.study_states(*given)
         done = sum(state == "finished" for state in states.values())
@@ -197,24 +199,29 @@ def _study(options: argparse.Namespace) -> None:
         lines.append(f"{len(states)} cells, {done} of them finished")
         _say(json.dumps(states) if options.json else "\n".join(lines))
         return
-    found = api.study_report(*given) if options.report else api.study(*given, options.keep_weights)
-    _say(json.dumps(found.to_mapping()) if options.json else study_summary.text(found))
-    if found.missing and not options.report:
-        sys.stderr.write(f"other processes still run {', '.join(found.missing)}\n")
-    if found.failed:
-        raise UserError(f"{len(found.failed)} of {found.planned} cells failed")
+    summary = (
+        api.study_report(*given) if options.report else api.study(*given, options.keep_weights)
+    )
+    _say(json.dumps(summary.to_mapping()) if options.json else study_summary.text(summary))
+    if summary.missing and not options.report:
+        sys.stderr.write(f"other processes still run {', '.join(summary.missing)}\n")
+    if summary.failed:
+        raise UserError(f"{len(summary.failed)} of {summary.planned} cells failed")
+
+
+def _recipes(options: argparse.Namespace) -> None:
+    shipped = recipes.recipes()
+    if options.json:
+        _say(json.dumps([dataclasses.asdict(r) | {"path": str(r.path)} for r in shipped]))
+        return
+    wide = max((len(recipe.name) for recipe in shipped), default=0)
+    for recipe in shipped:
+        _say(f"{recipe.name:{wide}}  {recipe.summary}")
 
 
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
-
-
-def _default_config() -> Path:
-    file = _REPOSITORY / "configs" / "demo.yaml"
-    if not file.is_file():
-        raise UserError("no --config given, and configs/demo.yaml is not beside the package")
-    return file
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -246,14 +253,22 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     sub = add(
+        "recipes",
+        _recipes,
+        "The recipes that come with the package: what --config and the command study find by name.",
+        "  bgan-video recipes\n  bgan-video train --config weizmann4 data.root=weizmann4",
+    )
+    sub.add_argument("--json", action="store_true", help="print names, paths and summaries as JSON")
+
+    sub = add(
         "train",
         _train,
         "Train the Bayesian GAN and the supervised network beside it; evaluate; report.",
         "  bgan-video train\n"
-        "  bgan-video train --config configs/ucf101.yaml data.root=UCF-101 --dry-run\n"
+        "  bgan-video train --config ucf101 data.root=UCF-101 --dry-run\n"
         "  bgan-video train --resume runs/demo",
     )
-    sub.add_argument("--config", help="a YAML file of settings (default: configs/demo.yaml)")
+    sub.add_argument("--config", help=_CONFIG)
     sub.add_argument("--resume", metavar="RUN", help="continue the run in this folder")
     sub.add_argument("--dry-run", action="store_true", help="print settings and plan, and stop")
     _add_overrides(sub)
@@ -264,10 +279,10 @@ def _parser() -> argparse.ArgumentParser:
         _check_data,
         "Counts by split, class and group, lengths, and everything that is wrong with the videos. "
         "What is found is no failure: the exit code is 0.",
-        "  bgan-video data check --config configs/ucf101.yaml data.root=UCF-101",
+        "  bgan-video data check --config ucf101 data.root=UCF-101",
         to=data.add_subparsers(required=True, metavar="action"),
     )
-    sub.add_argument("--config", help="a YAML file of settings (default: configs/demo.yaml)")
+    sub.add_argument("--config", help=_CONFIG)
     sub.add_argument("--no-read", action="store_true", help="do not decode the files")
     sub.add_argument("--json", action="store_true", help="print everything as JSON")
     _add_overrides(sub)
@@ -277,11 +292,11 @@ def _parser() -> argparse.ArgumentParser:
         _prepare,
         "Decode every video once into the clip store that training then reads; goes on after a "
         "kill.",
-        "  bgan-video prepare --config configs/ucf101.yaml data.root=UCF-101 "
+        "  bgan-video prepare --config ucf101 data.root=UCF-101 "
         "data.store=ucf101.store\n"
-        "  bgan-video prepare --config configs/ucf101.yaml data.store=ucf101.store --verify",
+        "  bgan-video prepare --config ucf101 data.store=ucf101.store --verify",
     )
-    sub.add_argument("--config", help="a YAML file of settings (default: the built-in ones)")
+    sub.add_argument("--config", help=f"{_CONFIG_FILE} (default: the built-in settings)")
     sub.add_argument("--verify", action="store_true", help="compare the store with its checksums")
     sub.add_argument("--json", action="store_true", help="print the outcome as JSON")
     _add_overrides(sub)
@@ -363,10 +378,10 @@ def _parser() -> argparse.ArgumentParser:
         _study,
         "Run a grid of methods, label counts, folds and seeds, each cell in a process of its own, "
         "and compare. Started in several terminals, the grid is shared; after a kill it goes on.",
-        "  bgan-video study configs/studies/motion_shapes.yaml --dry-run\n"
-        "  bgan-video study configs/studies/weizmann4.yaml data.root=weizmann4",
+        "  bgan-video study studies/motion_shapes --dry-run\n"
+        "  bgan-video study studies/weizmann4 data.root=weizmann4",
     )
-    sub.add_argument("file", type=Path, help="the study file")
+    sub.add_argument("file", help="the study file, or the name of a shipped one")
     sub.add_argument("--out", type=Path, help="the study's folder (default: studies/<file's stem>)")
     only = sub.add_mutually_exclusive_group()
     only.add_argument("--dry-run", action="store_true", help="list the cells, and stop")

@@ -75,11 +75,11 @@ def _build(schema: type[T], mapping: Mapping[str, Any], path: str, known: list[s
 
 def keys(schema: type[Any], path: str = "") -> list[str]:
     """Every dotted key of a schema."""
-    found: list[str] = []
+    dotted: list[str] = []
     for key, hint in get_type_hints(schema).items():
         name = f"{path}{key}"
-        found.extend(keys(hint, f"{name}.") if dataclasses.is_dataclass(hint) else [name])  # pyright: ignore[reportArgumentType]
-    return found
+        dotted.extend(keys(hint, f"{name}.") if dataclasses.is_dataclass(hint) else [name])  # pyright: ignore[reportArgumentType]
+    return dotted
 
 
 def _unknown(setting: str, key: str, path: str, hints: Mapping[str, Any], known: list[str]) -> str:

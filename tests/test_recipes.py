@@ -10,8 +10,9 @@ from torch import Tensor
 
 from bgan_video import config
 from bgan_video.backend import Backend
-from bgan_video.config import Config
+from bgan_video.config import Config, recipes
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.errors import UserError
 from bgan_video.training.models import build
 from bgan_video.training.plan import network_sizes
 from bgan_video.training.trainer import DataSize
@@ -34,6 +35,32 @@ def small(recipe: Path) -> Config:
     if written.train.fake_batch_size is not None:
         sizes.append(f"train.fake_batch_size={BATCH}")
     return config.load(recipe, [*widths, *sizes])
+
+
+def test_a_recipe_is_found_by_name_unless_a_file_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert recipes.find("image/mnist") == CONFIGS / "image" / "mnist.yaml"
+    (tmp_path / "demo").mkdir()  # a folder is no settings
+    assert config.load("demo") == config.load(CONFIGS / "demo.yaml")
+    (tmp_path / "ucf101").write_text("train: {batch_size: 3}\n")
+    assert config.load("ucf101").train.batch_size == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ("weizman4", "did you mean weizmann4"),
+        ("mnist", "did you mean image/mnist"),
+        ("quite_another", "recipes: demo, hmdb51"),
+        ("nowhere/own.yaml", "in its folder: no YAML file"),
+        (str(CONFIGS / "dem.yaml"), "demo.yaml"),
+    ],
+)
+def test_a_recipe_that_is_not_there_is_refused_with_advice(given: str, advice: str) -> None:
+    with pytest.raises(UserError, match=advice):
+        config.load(given)
 
 
 def items(c: Config, seed: int) -> Tensor:

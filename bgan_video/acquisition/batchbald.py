@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bgan_video.metrics.entropy import entropy
+
 MAX_CONFIGURATIONS = 2048
 """Label configurations of the batch so far that are enumerated or, where more, sampled."""
 SATURATED = 0.01
@@ -59,7 +61,7 @@ class Batch:
         # One configuration of no labels: its probability, and that of each network given it.
         self._mass = torch.ones(1, dtype=torch.float64)  # [M], sums to 1
         self._posterior = torch.full((1, networks), 1 / networks, dtype=torch.float64)  # [M, S]
-        self.expected_entropy = torch.special.entr(probabilities).sum(2).mean(0)  # [V]
+        self.expected_entropy = entropy(probabilities).mean(0)  # [V]
 
     def gains(self, items: Tensor) -> Tensor:
         """I(label of an item; network | labels of the batch) for some items, one value each.
@@ -71,7 +73,7 @@ class Batch:
             items: Their indices.
         """
         p = torch.einsum("ms,svk->mvk", self._posterior, self._p[:, items])
-        return self._mass @ torch.special.entr(p).sum(2) - self.expected_entropy[items]
+        return self._mass @ entropy(p) - self.expected_entropy[items]
 
     def best(self, items: Tensor, bounds: Tensor) -> tuple[int, float]:
         """The item of the largest gain, and that gain.
@@ -127,7 +129,7 @@ def suggest(
     """
     p = probabilities.double()
     batch = Batch(p, generator)
-    total = torch.special.entr(p.mean(0)).sum(1)
+    total = entropy(p.mean(0))
     own = (total - batch.expected_entropy).clamp_min(0)
     worth = (total if len(p) == 1 else own).clamp_min(_TINY)
     uniform = torch.rand(len(worth), generator=generator, dtype=torch.float64)

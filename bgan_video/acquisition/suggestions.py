@@ -19,9 +19,16 @@ from bgan_video.data.texts import read_table
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
 
-COLUMNS = (
-    *("path", "label", "rank", "predicted", "probability"),
-    *("mutual_information", "gain", "total_entropy", "group"),
+COLUMNS: tuple[str, ...] = (
+    "path",
+    "label",
+    "rank",
+    "predicted",
+    "probability",
+    "mutual_information",
+    "gain",
+    "total_entropy",
+    "group",
 )
 
 

@@ -12,16 +12,21 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from bgan_video import parsing
+from bgan_video.config import recipes
 from bgan_video.config.schema import Config
 from bgan_video.errors import UserError
 
 
 def load(file: Path | str | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file (or the defaults) and apply `key=value` overrides.
+    """Read settings and apply `key=value` overrides.
+
+    Args:
+        file: A YAML file, or the name of a recipe such as `demo`; None for the defaults.
+        overrides: Applied last.
 
     Raises:
-        UserError: No such file, not YAML, an unknown key, a bad value, or settings that contradict
-            each other.
+        UserError: No such file or recipe, not YAML, an unknown key, a bad value, or settings that
+            contradict each other.
     """
     try:
         merged = OmegaConf.merge(_read(file), OmegaConf.from_dotlist(_check_dotted(overrides)))
@@ -73,11 +78,7 @@ def _expanded(value: Any) -> Any:
 def _read(file: Path | str | None) -> Any:
     if file is None:
         return OmegaConf.create()
-    path = Path(file)
-    if not path.is_file():
-        found = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        there = ", ".join(found) if found else "no YAML file"
-        raise UserError(f"no config file {path}; in its folder: {there}")
+    path = recipes.find(file)
     try:
         loaded = OmegaConf.load(path)
     except (OSError, UnicodeError) as error:

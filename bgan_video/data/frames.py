@@ -252,8 +252,9 @@ def too_short(item: Item, config: Config) -> str:
 
 def _too_many(broken: list[Broken], config: Config) -> str:
     path, reason = broken[-1]
+    check = "; bgan-video data check lists them all" if config.spatial_dims == 3 else ""
     return (
         f"broken {config.item_level} {path}: {reason}; {len(broken)} so far, allowed: "
-        f"data.max_broken={config.data.max_broken} (raise it to leave such {config.items} out"
-        f"{'; bgan-video data check lists them all' * (config.spatial_dims == 3)})"
+        f"data.max_broken={config.data.max_broken} (raise it to leave such {config.items} "
+        f"out{check})"
     )

@@ -235,35 +235,35 @@ def _idx(folder: Path, name: str) -> Array:
 
 def _cifar10(root: Path, download: bool) -> Source:
     def part(train: bool) -> tuple[Array, Array]:
-        found: Any = _fetch(
+        published: Any = _fetch(
             lambda: torchvision.datasets.CIFAR10(root, train, download=download), root, "cifar10"
         )
-        return np.asarray(found.data), np.asarray(found.targets)
+        return np.asarray(published.data), np.asarray(published.targets)
 
     return Arrays(_CIFAR10, part(True), part(False))
 
 
 def _svhn(root: Path, download: bool) -> Source:
     def part(split: str) -> tuple[Array, Array]:
-        found: Any = _fetch(
+        published: Any = _fetch(
             lambda: torchvision.datasets.SVHN(root, split, download=download), root, "svhn"
         )
-        return np.asarray(found.data).transpose(0, 2, 3, 1), np.asarray(found.labels)
+        return np.asarray(published.data).transpose(0, 2, 3, 1), np.asarray(published.labels)
 
     return Arrays(_DIGITS, part("train"), part("test"))
 
 
 def _celeba(root: Path, download: bool) -> Source:
     """Faces at 32×32 in the 16 classes of four attributes: 75 000 to train, 10 000 to test."""
-    found: Any = _fetch(
+    faces: Any = _fetch(
         lambda: torchvision.datasets.CelebA(root, "all", "attr", download=download), root, "celeba"
     )
-    columns = [found.attr_names.index(name) for name in _FACES]
-    attributes = np.asarray(found.attr)[:, columns]
+    columns = [faces.attr_names.index(name) for name in _FACES]
+    attributes = np.asarray(faces.attr)[:, columns]
     labels = attributes @ (1 << np.arange(len(_FACES)))
-    folder = root / found.base_folder / "img_align_celeba"
+    folder = root / faces.base_folder / "img_align_celeba"
     ends = np.cumsum(_FACES_SIZE)
-    names = found.filename[: ends[1]]
+    names = faces.filename[: ends[1]]
     entries = [
         Entry(name, int(labels[i]), "train" if i < ends[0] else "test")
         for i, name in enumerate(names)
@@ -288,8 +288,8 @@ class _Faces(Files):
 def _image_folder(root: Path, _download: bool) -> Source:
     """`train/<class>/*` and `test/<class>/*`, in a folder or a tar, at any depth."""
     if root.is_dir():
-        found = {p.relative_to(root).as_posix(): p for p in sorted(root.rglob("*")) if p.is_file()}
-        return _by_folder(root, sorted(found), lambda path: found[path].open("rb"))
+        files = {p.relative_to(root).as_posix(): p for p in sorted(root.rglob("*")) if p.is_file()}
+        return _by_folder(root, sorted(files), lambda path: files[path].open("rb"))
     try:
         with tarfile.open(root) as tar:
             # A compressed tar has no random access, and images are small.

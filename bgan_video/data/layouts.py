@@ -136,12 +136,12 @@ def _videos(root: Path, folder: str) -> list[str]:
 
     Files that begin with a dot are a system's own (macOS puts `._clip.mp4` beside `clip.mp4`).
     """
-    found = (
+    videos = (
         p
         for p in sorted((root / folder).rglob("*"))
         if p.suffix.lower() in VIDEO_SUFFIXES and not p.name.startswith(".")
     )
-    return [p.relative_to(root).as_posix() for p in found]
+    return [p.relative_to(root).as_posix() for p in videos]
 
 
 def _images(data: Data) -> Manifest:
@@ -242,17 +242,17 @@ def _index(root: Path, name: str) -> dict[str, str]:
     UCF101's own lists and folders disagree (`HandstandPushups/v_HandStandPushups_…`), and copies
     put the class folders one level deeper.
     """
-    found = {
+    by_name = {
         f"{p.parent.name}/{p.name}".casefold(): p.relative_to(root).as_posix()
         for p in sorted(root.rglob("*"))
         if p.suffix.lower() in VIDEO_SUFFIXES
     }
-    if not found:
+    if not by_name:
         raise UserError(
             f"data.root={root} holds no videos; looked for <Class>/*.avi at any depth, "
             f"found {_found(root)}; see datasets/{name}.md for the layout"
         )
-    return found
+    return by_name
 
 
 def _find(index: dict[str, str], path: str) -> str:

@@ -26,8 +26,7 @@ from bgan_video.data.motion_drawing import SHAPES, Floats, coverage
 from bgan_video.errors import UserError
 from bgan_video.files import cache_folder
 from bgan_video.rng import derive_seed
-
-Frames = NDArray[np.uint8]
+from bgan_video.video.decoders import Pixels
 
 VERSION = 2
 MARKER = "rendered.json"
@@ -174,7 +173,7 @@ def _texture(rng: Generator, size: int) -> NDArray[np.float64]:
     return noise * (rng.uniform(2, 10) / noise.std())
 
 
-def _draw(look: _Look, states: NDArray[np.float64], size: int, rng: Generator) -> Frames:
+def _draw(look: _Look, states: NDArray[np.float64], size: int, rng: Generator) -> Pixels:
     """Frames of one video, uint8 `[T, size, size, 3]`."""
     scene = look.background[None]
     if look.distractor is not None:
@@ -200,7 +199,7 @@ def _render_video(path: Path, name: str, group: int, clip: int, size: int, seed:
     _encode(path, frames)
 
 
-def _encode(path: Path, frames: Frames) -> None:
+def _encode(path: Path, frames: Pixels) -> None:
     """Write MPEG-4 at 25 frames a second, so fine that residuals tell nothing about motion."""
     options = {"qmin": "2", "qmax": "2", "bf": "2"}
     with av.open(str(path), "w") as opened:
@@ -257,7 +256,7 @@ def _check_free(root: Path) -> None:
         raise UserError(
             f"{root} holds files that are no rendering of motion_shapes; "
             f"give data.root a new or empty folder; videos of your own need "
-            f"--config configs/video_folder.yaml"
+            f"--config video_folder"
         )
 
 

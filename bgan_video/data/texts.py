@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from bgan_video.errors import UserError
@@ -27,3 +28,8 @@ def read_text(file: Path) -> str:
 def read_table(file: Path) -> csv.DictReader[str]:
     """The rows of a CSV file with a header, of a UTF-8 file as `read_text` has it."""
     return csv.DictReader(io.StringIO(read_text(file), newline=""))
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first names in a line, with dots where there are more."""
+    return ", ".join([*names[:most], "…"] if len(names) > most else names)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bgan_video.config import Augment, Config, SpatialDims
 
-Frames = NDArray[Any]
+Array = NDArray[Any]
 Crop = Literal["left", "centre", "right"]
 CROPS: dict[int, tuple[Crop, ...]] = {1: ("centre",), 3: ("left", "centre", "right")}
 
@@ -54,13 +54,13 @@ class View:
     spatial_dims: SpatialDims = 3
     noise: float = 0.0
 
-    def __call__(self, frames: Frames, random: np.random.Generator) -> Tensor:
+    def __call__(self, frames: Array, random: np.random.Generator) -> Tensor:
         """A view `[C, (T,) size, size]` of frames `[T, H, W, C]`, float32 in [-1, 1]."""
         if self.spatial_dims == 0:
             return _noisy(_vector(frames), self.noise, random)
         return self._finish(*self._begin(frames, random))
 
-    def window(self, frames: Frames, random: np.random.Generator) -> Window:
+    def window(self, frames: Array, random: np.random.Generator) -> Window:
         """The same view of frames of pictures, to be finished elsewhere."""
         clip, numbers = self._begin(frames, random)
         return Window(rearrange(clip, "t c h w -> t h w c").contiguous(), torch.tensor(numbers))
@@ -70,7 +70,7 @@ class View:
         clips = rearrange(batch.pixels, "b t h w c -> b t c h w")
         return self._finish(clips, batch.numbers.view(-1, 5, 1, 1, 1, 1).unbind(1))
 
-    def _begin(self, frames: Frames, random: np.random.Generator) -> tuple[Tensor, Sequence[float]]:
+    def _begin(self, frames: Array, random: np.random.Generator) -> tuple[Tensor, Sequence[float]]:
         """The bytes `[T, C, size, size]` of a window, and its numbers."""
         clip = _random_crop(frames, self.size, self.min_scale, random)
         if self.flip and random.random() < 0.5:
@@ -113,7 +113,7 @@ def strong_view(config: Config) -> View:
 
 
 def test_view(
-    frames: Frames, size: int, load_size: int, crop: Crop, spatial_dims: SpatialDims
+    frames: Array, size: int, load_size: int, crop: Crop, spatial_dims: SpatialDims
 ) -> Tensor:
     """A fixed crop of `size/load_size` of the short side, `[C, (T,) size, size]` in [-1, 1].
 
@@ -128,15 +128,13 @@ def test_view(
     return _to_network(_crop(frames, side, along_y, along_x, size).float() / 255, spatial_dims)
 
 
-def _random_crop(
-    frames: Frames, size: int, min_scale: float, random: np.random.Generator
-) -> Tensor:
+def _random_crop(frames: Array, size: int, min_scale: float, random: np.random.Generator) -> Tensor:
     scale = random.uniform(min_scale, 1.0)
     along_y, along_x = random.uniform(size=2)
     return _crop(frames, min(frames.shape[1:3]) * scale, along_y, along_x, size)
 
 
-def _crop(frames: Frames, side: float, along_y: float, along_x: float, size: int) -> Tensor:
+def _crop(frames: Array, side: float, along_y: float, along_x: float, size: int) -> Tensor:
     """A square of `side` pixels at `along` (0..1) of its way, as bytes `[T, C, size, size]`."""
     height, width = frames.shape[1:3]
     pixels = max(1, round(side))
@@ -187,5 +185,5 @@ def _noisy(vector: Tensor, std: float, random: np.random.Generator) -> Tensor:
     return vector + std * torch.from_numpy(drawn)  # pyright: ignore[reportUnknownMemberType]
 
 
-def _vector(frames: Frames) -> Tensor:
+def _vector(frames: Array) -> Tensor:
     return torch.from_numpy(frames[0])  # pyright: ignore[reportUnknownMemberType] - torch's stub

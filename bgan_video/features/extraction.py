@@ -26,8 +26,8 @@ from bgan_video.errors import UserError
 from bgan_video.features.bodies import FrozenBody
 from bgan_video.files import cache_folder, locked, write_atomically
 from bgan_video.video import clips
-from bgan_video.video.decoders import Frames
-from bgan_video.video.reader import BrokenVideo, FrameReader, open_video
+from bgan_video.video.decoders import Pixels
+from bgan_video.video.reader import BrokenVideo, OpenVideo, open_video
 
 Say = Callable[[str], None]
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
@@ -48,7 +48,7 @@ class _Decoded:
     """
 
     item: Item
-    frames: Frames
+    frames: Pixels
     rows: list[list[int]]
 
 
@@ -122,7 +122,7 @@ def fill(
 
 
 def clip_vectors(
-    reader: FrameReader, num_frames: int, config: Config, body: FrozenBody, start: int = 0
+    reader: OpenVideo, num_frames: int, config: Config, body: FrozenBody, start: int = 0
 ) -> Vectors:
     """The vectors `[clips, L]` of an open video's clips, as `FeatureStore.read` gives them.
 
@@ -187,8 +187,8 @@ def _decode(item: Item, root: Path, config: Config, size: int) -> _Decoded | Fea
 
 
 def _clip_frames(
-    reader: FrameReader, num_frames: int, config: Config, start: int = 0
-) -> tuple[Frames, list[list[int]]]:
+    reader: OpenVideo, num_frames: int, config: Config, start: int = 0
+) -> tuple[Pixels, list[list[int]]]:
     """Each frame of a video's clips once, and which of them each clip is made of."""
     c = config.clip
     placed = clips.uniform_clips(
@@ -200,7 +200,7 @@ def _clip_frames(
     return frames, [[row[index] for index in indices] for indices in placed]
 
 
-def _features(frames: Frames, rows: Sequence[Sequence[int]], body: FrozenBody) -> Vectors:
+def _features(frames: Pixels, rows: Sequence[Sequence[int]], body: FrozenBody) -> Vectors:
     """Features `[clips, S, D]`; the body sees every frame once, however many clips it is in."""
     images = test_view(frames, body.size, body.size, "centre", 3)
     of_frames = body(rearrange(images, "c t h w -> t c h w"))

@@ -13,9 +13,8 @@ from typing import Any
 import av
 import numpy as np
 from matplotlib import image as mpl_image
-from numpy.typing import NDArray
 
-Frames = NDArray[np.uint8]
+from bgan_video.video.decoders import Pixels
 
 MAX_SHEET_FRAMES = 8
 GAP = 2
@@ -26,7 +25,7 @@ MAX_SCALE = 4
 MIN_SECONDS = 2.0
 
 
-def contact_sheet(clips: Frames) -> Frames:
+def contact_sheet(clips: Pixels) -> Pixels:
     """A row for each clip: up to eight frames, evenly spaced from the first to the last.
 
     Args:
@@ -42,7 +41,7 @@ def contact_sheet(clips: Frames) -> Frames:
     return image_grid(frames, columns=shown)
 
 
-def image_grid(images: Frames, columns: int | None = None) -> Frames:
+def image_grid(images: Pixels, columns: int | None = None) -> Pixels:
     """Tile images row by row; by default into the smallest square that holds them.
 
     Args:
@@ -56,13 +55,13 @@ def image_grid(images: Frames, columns: int | None = None) -> Frames:
     return _tile(images[:, None], columns)[0]
 
 
-def write_png(path: Path | str, array: Frames) -> None:
+def write_png(path: Path | str, array: Pixels) -> None:
     """Write `uint8 [H, W, 3]` as PNG."""
     _check(array, 3)
     mpl_image.imsave(str(path), array, format="png")
 
 
-def write_mp4(path: Path | str, clips: Frames, fps: float, columns: int | None = None) -> None:
+def write_mp4(path: Path | str, clips: Pixels, fps: float, columns: int | None = None) -> None:
     """Write clips as one MP4 that plays them side by side.
 
     Small clips are enlarged without smoothing, and short ones repeated until they last two seconds.
@@ -84,7 +83,7 @@ def write_mp4(path: Path | str, clips: Frames, fps: float, columns: int | None =
     _encode(path, film, fps, loops=math.ceil(MIN_SECONDS * fps / len(film)))
 
 
-def _tile(clips: Frames, columns: int | None) -> Frames:
+def _tile(clips: Pixels, columns: int | None) -> Pixels:
     """Tile `[N, T, H, W, 3]` into `[T, H', W', 3]`, with white gaps and white empty places."""
     count, length, height, width, _ = clips.shape
     columns = min(columns or math.ceil(math.sqrt(count)), count)
@@ -98,7 +97,7 @@ def _tile(clips: Frames, columns: int | None) -> Frames:
     return canvas
 
 
-def _encode(path: Path | str, film: Frames, fps: float, loops: int) -> None:
+def _encode(path: Path | str, film: Pixels, fps: float, loops: int) -> None:
     codec, options = "mpeg4", {"qscale": "3"}
     if "libx264" in av.codecs_available:
         codec, options = "libx264", {"crf": "18", "preset": "veryfast"}
@@ -114,7 +113,7 @@ def _encode(path: Path | str, film: Frames, fps: float, loops: int) -> None:
         container.mux(stream.encode(None))
 
 
-def _check(array: Frames, dims: int) -> None:
+def _check(array: Pixels, dims: int) -> None:
     if array.dtype != np.uint8 or array.ndim != dims or array.shape[-1] != 3 or not array.size:
         raise ValueError(
             f"expected non-empty uint8 with {dims} dimensions and 3 colours last, "

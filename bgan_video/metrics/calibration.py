@@ -1,77 +1,83 @@
-"""Calibration beyond the six figures of `metrics`: other bins, ranking, temperature scaling."""
+"""Calibration: how far confidence is from accuracy, and the temperature that mends it."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
 
-from bgan_video.metrics.metrics import CALIBRATION_BINS, metrics
+from bgan_video.metrics.arrays import Bools, Floats, Labels
 
+NUM_BINS = 15
 TEMPERATURES = (0.05, 20.0)
 """Where a fitted temperature is looked for."""
 _HALVINGS = 60
 _TINY = 1e-38
 
 
-def detail(probabilities: Tensor, labels: Tensor, temperature: float | None) -> dict[str, Any]:
-    """What `metrics` leaves out, and the figures after temperature scaling.
+@dataclass(frozen=True)
+class Reliability:
+    """Accuracy against confidence, in bins of equal width of the largest probability."""
+
+    counts: Labels
+    accuracy: Floats
+    """Mean accuracy of each bin; 0 where it is empty."""
+    confidence: Floats
+    """Mean confidence of each bin; 0 where it is empty."""
+
+
+def reliability(confidence: Floats, right: Floats | Bools, bins: int = NUM_BINS) -> Reliability:
+    """Bin predictions by confidence.
 
     Args:
-        probabilities: `[V, K]`.
-        labels: `[V]`.
-        temperature: Fitted on other videos; None where there were none.
+        confidence: `[V]`, in 0..1.
+        right: `[V]`, whether each is right.
+        bins: Their number.
     """
-    correct = probabilities.argmax(dim=1) == labels
-    scaled = None
-    if temperature is not None:
-        p = scale(probabilities, temperature)
-        figures = metrics(p, labels)
-        scaled = {key: figures[key] for key in ("nll", "ece", "brier")}
-        scaled["ece_equal_mass"] = equal_mass_ece(p, labels)
-    return {
-        "ece_equal_mass": equal_mass_ece(probabilities, labels),
-        "aurc": aurc(probabilities.max(dim=1).values, correct),
-        "temperature": temperature,
-        "scaled": scaled,
-    }
+    index = bin_of(confidence, bins)
+    counts = np.bincount(index, minlength=bins)
+    filled = np.maximum(counts, 1)
+    return Reliability(
+        counts=counts,
+        accuracy=np.bincount(index, weights=right, minlength=bins) / filled,
+        confidence=np.bincount(index, weights=confidence, minlength=bins) / filled,
+    )
 
 
-def equal_mass_ece(probabilities: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> float:
+def bin_of(confidence: Floats, bins: int = NUM_BINS) -> NDArray[np.intp]:
+    """The bin of each confidence; a bin holds its lower edge, the last one 1 as well."""
+    return np.minimum((confidence * bins).astype(np.intp), bins - 1)
+
+
+def ece(confidence: Floats, right: Floats | Bools, bins: int = NUM_BINS) -> float:
+    """Expected calibration error over bins of equal width (Guo et al. 2017, eq. 3), in 0..1.
+
+    Args:
+        confidence: `[V]`, at least one.
+        right: `[V]`, whether each is right.
+        bins: Their number.
+    """
+    gaps = np.bincount(bin_of(confidence, bins), right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def equal_mass_ece(confidence: Floats, right: Floats | Bools, bins: int = NUM_BINS) -> float:
     """Expected calibration error over bins of equal count (Nixon et al. 2019), in 0..1.
 
     Args:
-        probabilities: `[V, K]`.
-        labels: `[V]`.
+        confidence: `[V]`.
+        right: `[V]`, whether each is right.
         bins: As many bins, or one an item where there are fewer; counts differ by one at most.
     """
-    confidence, predicted = probabilities.double().max(dim=1)
-    order = confidence.argsort(stable=True)
-    gap = ((predicted == labels).double() - confidence)[order]
-    parts = torch.tensor_split(gap, min(bins, len(gap)))
-    return sum(abs(part.sum().item()) for part in parts) / len(gap)
+    order = np.argsort(confidence, kind="stable")
+    parts = np.array_split((right - confidence)[order], min(bins, len(order)))
+    return float(sum(abs(part.sum()) for part in parts) / len(order))
 
 
-def aurc(certainty: Tensor, correct: Tensor) -> float:
-    """Area under the risk-coverage curve (Geifman & El-Yaniv 2017), in 0..1; less is better.
-
-    The mean over V of the error rate among the v most certain items, v = 1..V. Items of one
-    certainty count with their mean error, whatever their order.
-
-    Args:
-        certainty: `[V]`.
-        correct: `[V]`, bool.
-    """
-    _, place, counts = certainty.double().neg().unique(return_inverse=True, return_counts=True)
-    errors = torch.zeros(len(counts), dtype=torch.float64)
-    errors.index_add_(0, place, (~correct).double())
-    risk = (errors / counts).repeat_interleave(counts).cumsum(0)
-    return (risk / torch.arange(1, len(risk) + 1)).mean().item()
-
-
-def fit_temperature(probabilities: Tensor, labels: Tensor) -> float:
+def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
     """The T that minimises the NLL of softmax(log p / T) (Guo et al. 2017, section 4.2).
 
     The NLL is convex in 1/T, so its derivative has one sign change: found by bisection, at the
@@ -81,12 +87,12 @@ def fit_temperature(probabilities: Tensor, labels: Tensor) -> float:
         probabilities: `[V, K]` of videos that no network was trained on.
         labels: `[V]`.
     """
-    logits = _log(probabilities)
-    of_label = logits.gather(1, labels[:, None]).squeeze(1)
+    logits, y = _log(probabilities), np.asarray(labels)
+    of_label = logits[np.arange(len(y)), y]
 
     def slope(inverse: float) -> float:
-        expected = (logits * (inverse * logits).softmax(dim=1)).sum(dim=1)
-        return (expected - of_label).mean().item()
+        expected = (logits * softmax(inverse * logits, axis=1)).sum(axis=1)
+        return float((expected - of_label).mean())
 
     low, high = (math.log(1 / t) for t in reversed(TEMPERATURES))
     for _ in range(_HALVINGS):
@@ -98,26 +104,10 @@ def fit_temperature(probabilities: Tensor, labels: Tensor) -> float:
     return math.exp(-(low + high) / 2)
 
 
-def scale(probabilities: Tensor, temperature: float) -> Tensor:
+def scale(probabilities: ArrayLike, temperature: float) -> Floats:
     """softmax(log p / T), `[V, K]`: softer for T > 1, the same ranking for any T."""
-    return (_log(probabilities) / temperature).softmax(dim=1)
+    return softmax(_log(probabilities) / temperature, axis=1)
 
 
-def auroc(unknown: Tensor, known: Tensor) -> float:
-    """Probability that an unknown item scores above a known one, ties counted half.
-
-    The Mann-Whitney statistic.
-
-    Args:
-        unknown: `[A]` scores.
-        known: `[B]` scores.
-    """
-    ranked = known.double().sort().values
-    scores = unknown.double()
-    below = torch.searchsorted(ranked, scores, side="left")
-    up_to = torch.searchsorted(ranked, scores, side="right")
-    return ((below + up_to).double() / 2).mean().item() / len(ranked)
-
-
-def _log(probabilities: Tensor) -> Tensor:
-    return probabilities.double().clamp_min(_TINY).log()
+def _log(probabilities: ArrayLike) -> Floats:
+    return np.log(np.maximum(np.asarray(probabilities, np.float64), _TINY))

@@ -1,10 +1,15 @@
-"""Paired differences of two methods over a study's cells, with bootstrap intervals.
+"""Paired differences of two methods over a study's cells, with intervals.
 
 Two things are drawn at random in a study: the seeds (whose labels are seen, where the weights
-start) and the test recordings. Both are resampled, each for itself (Owen 2007's pigeonhole
-bootstrap): a resample draws seeds with replacement, and in every fold recordings with replacement,
-the same ones for all seeds of that fold; all items of a recording come and go together. Folds are
-not resampled: they are few, and share their training data.
+start) and the test recordings. Each is resampled for itself (a bootstrap of clusters): the seeds,
+and in every fold the recordings, the same ones for all seeds of that fold; all items of a recording
+come and go together. Folds are not resampled: they are few, and share their training data.
+
+Each resampling gives a variance. With n seeds or recordings it is (n - 1)/n of what it should be
+(the narrowness bias of Hesterberg 2015), so it is multiplied by n/(n - 1). Their sum is the
+variance of the difference, and the interval is that of Student's t with the degrees of freedom of
+Satterthwaite (1946). Percentiles of the resamples would not do, nor would BCa: those of three seeds
+lie between the least and the greatest of the three, where the truth is in three of four studies.
 """
 
 from __future__ import annotations
@@ -16,9 +21,11 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit  # the quantile function of Student's t
 
-from bgan_video.metrics.statistics import NUM_BINS, Floats, bin_of
-from bgan_video.rng import derive_seed
+from bgan_video.metrics.arrays import Floats
+from bgan_video.metrics.calibration import NUM_BINS, bin_of
+from bgan_video.metrics.scores import Judged
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -26,18 +33,8 @@ FIGURES = ("top1", "nll", "ece")
 MAX_GROUPS = 1000
 """With more recordings (test images are each their own), so many bundles of them are drawn: the
 spread of a mean is the same, and 10,000 draws of 10,000 images would take minutes."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What one model says of the test items of one cell, each `[V]`."""
-
-    right: Floats
-    """1 where the most probable class is the true one, else 0."""
-    nll: Floats
-    """Of the true class, in nats."""
-    confidence: Floats
-    """The largest probability."""
+_SEEDS, _BUNDLES = 0, 1
+"""Streams of random numbers; those of a fold's recordings are `2 + fold`."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +57,20 @@ class Interval:
     low: float | None
     high: float | None
 
+    @property
+    def holds_zero(self) -> bool:
+        """Whether chance can explain the difference."""
+        return self.low is None or self.high is None or self.low <= 0 <= self.high
+
 
 def paired_differences(pairs: Sequence[Pair]) -> dict[str, Interval]:
     """Own less other in top-1, NLL (nats) and ECE, each the mean over the pairs.
 
     The ECE is computed anew in every resample, cell by cell as in `metrics.json`, so that its
-    interval covers the test recordings too. The ECE of a resample is too large (what is drawn
-    twice scatters more around the diagonal), by an amount that need not cancel between the two
-    models; so its resamples are shifted to have the estimate as their mean.
+    interval covers the test recordings too. Its resamples lie above the estimate (what is drawn
+    twice scatters more around the diagonal); only their spread is used.
+
+    A variance that only one seed, or in a fold one recording, could tell is not in the interval.
 
     Args:
         pairs: At least one; no fold and seed twice.
@@ -75,37 +78,56 @@ def paired_differences(pairs: Sequence[Pair]) -> dict[str, Interval]:
     seeds = sorted({pair.seed for pair in pairs})
     groups = {fold: _groups(pairs, fold) for fold in sorted({pair.fold for pair in pairs})}
     sizes = {fold: max(of.values()) + 1 for fold, of in groups.items()}
-    once = {fold: np.ones((1, size)) for fold, size in sizes.items()}
-    estimate = _statistics(pairs, groups, dict.fromkeys(seeds, np.ones(1)), once)
-    if len(seeds) == 1 and set(sizes.values()) == {1}:
-        return {key: Interval(float(estimate[key][0]), None, None) for key in FIGURES}
-    seed_draws = dict(zip(seeds, _draws(len(seeds), "seeds").T, strict=True))
-    group_draws = {fold: _draws(size, "recordings", fold) for fold, size in sizes.items()}
-    drawn = _statistics(pairs, groups, seed_draws, group_draws)
-    drawn["ece"] += estimate["ece"] - drawn["ece"].mean()
-    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    bounds = {key: np.quantile(drawn[key], tails) for key in FIGURES}
-    return {k: Interval(float(estimate[k][0]), *map(float, bounds[k])) for k in FIGURES}
+    every_seed = dict.fromkeys(seeds, np.ones(1))
+    every_group = {fold: np.ones((1, size)) for fold, size in sizes.items()}
+    estimate = _differences(pairs, groups, every_seed, every_group)
+    resamples: list[tuple[int, dict[str, Floats]]] = []
+    if len(seeds) > 1:
+        drawn = dict(zip(seeds, _draws(len(seeds), _SEEDS).T, strict=True))
+        resamples.append((len(seeds), _differences(pairs, groups, drawn, every_group)))
+    for fold, size in sizes.items():
+        if size > 1:
+            drawn_groups = every_group | {fold: _draws(size, 2 + fold)}
+            resamples.append((size, _differences(pairs, groups, every_seed, drawn_groups)))
+    return {
+        key: _interval(float(estimate[key][0]), [(n, of[key]) for n, of in resamples])
+        for key in FIGURES
+    }
+
+
+def _interval(estimate: float, resamples: Sequence[tuple[int, Floats]]) -> Interval:
+    """Student's, from how many there were to draw and the resamples of each source of chance."""
+    if not resamples:
+        return Interval(estimate, None, None)
+    counts = np.array([count for count, _ in resamples])
+    variances = np.array([float(np.var(drawn, dtype=np.float64)) for _, drawn in resamples])
+    variances *= counts / (counts - 1)
+    total = variances.sum()
+    if total == 0:
+        return Interval(estimate, estimate, estimate)
+    freedom = total**2 / (variances**2 / (counts - 1)).sum()
+    half = float(stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(total))
+    return Interval(estimate, estimate - half, estimate + half)
 
 
 def _groups(pairs: Sequence[Pair], fold: int) -> dict[str, int]:
     """The number of every recording of a fold, or of its bundle."""
     names = sorted({name for pair in pairs if pair.fold == fold for name in pair.recordings})
-    order = np.random.default_rng(derive_seed("study", "bundles")).permutation(len(names))
+    order = np.random.default_rng(_BUNDLES).permutation(len(names))
     return {names[at]: place % MAX_GROUPS for place, at in enumerate(order)}
 
 
 @lru_cache(maxsize=8)
-def _draws(size: int, *stream: object) -> NDArray[np.float32]:
+def _draws(size: int, stream: int) -> NDArray[np.float32]:
     """How often each of `size` is drawn in each resample, `[R, size]`.
 
     Kept, because all methods of a fold are compared on the same draws.
     """
-    random = np.random.default_rng(derive_seed("study", *stream))
+    random = np.random.default_rng(stream)
     return random.multinomial(size, np.full(size, 1 / size), RESAMPLES).astype(np.float32)
 
 
-def _statistics(
+def _differences(
     pairs: Sequence[Pair],
     groups: Mapping[int, Mapping[str, int]],
     seed_draws: Mapping[int, Floats],

@@ -24,9 +24,9 @@ from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import UserError
 from bgan_video.features import FrozenBody, Scale, clip_vectors, fill, frozen_body
 from bgan_video.models import build_discriminator
-from bgan_video.prediction.clips import ClipChunk, test_chunks
+from bgan_video.prediction.chunks import ClipChunk, test_chunks
 from bgan_video.prediction.predict import Networks, Prediction, predict_all
-from bgan_video.video.reader import FrameReader
+from bgan_video.video.reader import OpenVideo
 
 FEATURES = "features:"
 # A linear layer is there after a few hundred steps of Adam or fewer; the rest of a round samples.
@@ -49,7 +49,7 @@ class FileVectors:
     config: Config
     scale: Scale
 
-    def __call__(self, reader: FrameReader, start: int, end: int) -> Tensor:
+    def __call__(self, reader: OpenVideo, start: int, end: int) -> Tensor:
         """`[clips, L]` of the frames `start` to `end - 1` of a file decoded at `frozen.size`."""
         found = clip_vectors(reader, end - start, self.config, self.frozen, start)
         return self.scale(torch.from_numpy(found))

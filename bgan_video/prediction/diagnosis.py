@@ -15,12 +15,10 @@ from torch import Tensor
 
 from bgan_video.config import Config
 from bgan_video.method.schedule import step_sizes
-from bgan_video.prediction.predict import entropy
+from bgan_video.metrics.entropy import entropy
+from bgan_video.metrics.kinetic import COLD, HOT
 from bgan_video.sampling import StepSize, effective_sample_size, split_r_hat
 
-COLD, HOT = 0.8, 1.25
-"""Kinetic temperature over target. Discretisation alone gives 1 / (1 - a/2 - h/4), 1.05 to 1.15 in
-the recipes; the sampling error of a layer's mean over a run is a few percent."""
 MIXED, STUCK = 1.1, 2.0
 """R-hat. Gelman et al. 2013 call chains below 1.1 mixed (1.01 needs hundreds of draws); at 2 the
 chains lie three times as far apart, in variance, as any one of them has moved."""
@@ -109,21 +107,21 @@ def function_space(probabilities: Tensor, labels: Tensor, num_chains: int) -> di
     """
     p = rearrange(probabilities.double(), "(d c) v k -> c d v k", c=num_chains)
     chains, draws, videos, _ = p.shape
-    found: dict[str, Any] = {"chains": chains, "draws": draws, "probe": videos}
-    found |= dict.fromkeys(("r_hat_median", "r_hat_max", "ess_median", "ess_min"))
+    figures: dict[str, Any] = {"chains": chains, "draws": draws, "probe": videos}
+    figures |= dict.fromkeys(("r_hat_median", "r_hat_max", "ess_median", "ess_min"))
     if draws >= _MIN_DRAWS:
         places = torch.linspace(0, videos - 1, min(videos, MAX_PROBE)).round().long()
         of_label = p[:, :, places, labels[places]].clamp_min(_TINY).log()  # [C, D, V']
         r_hats = _known(split_r_hat(of_label[..., v]) for v in range(len(places)))
         sizes = _known(effective_sample_size(of_label[..., v]) for v in range(len(places)))
         if len(r_hats):
-            found |= {"r_hat_median": r_hats.median().item(), "r_hat_max": r_hats.max().item()}
+            figures |= {"r_hat_median": r_hats.median().item(), "r_hat_max": r_hats.max().item()}
         if len(sizes):
-            found |= {"ess_median": sizes.median().item(), "ess_min": sizes.min().item()}
+            figures |= {"ess_median": sizes.median().item(), "ess_min": sizes.min().item()}
     of_chain = p.mean(dim=1)  # [C, V, K]
     information = entropy(of_chain.mean(dim=0)) - entropy(of_chain).mean(dim=0)
     said = of_chain.argmax(dim=2)
-    return found | {
+    return figures | {
         "disagreement": information.clamp_min(0).mean().item(),
         "chains_differ": (said != said[0]).any(dim=0).double().mean().item(),
     }

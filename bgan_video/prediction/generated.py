@@ -17,7 +17,7 @@ from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
 from bgan_video.metrics.quality import Quality, quality
 from bgan_video.models import build_generator, draw_latents
-from bgan_video.prediction.clips import test_chunks
+from bgan_video.prediction.chunks import test_chunks
 from bgan_video.prediction.predict import Current
 from bgan_video.prediction.trained import TrainedRun
 
@@ -83,10 +83,10 @@ def measure(run: TrainedRun, extractor: TrainedRun | None = None) -> Quality:
     each = math.ceil(len(items) / 2 / len(run.bank.records("generator")))
     made = torch.cat([x for _, x in generate(run, each)])
     fake = features(network, made.split(BATCH), judge.backend)
-    found = quality(real, fake, _name(judge), rng.generator(config.run.seed, "quality"))
-    text = json.dumps(dataclasses.asdict(found), indent=2) + "\n"
+    distances = quality(real, fake, _name(judge), rng.generator(config.run.seed, "quality"))
+    text = json.dumps(dataclasses.asdict(distances), indent=2) + "\n"
     write_atomically(run.folder / "quality.json", text)
-    return found
+    return distances
 
 
 def _name(judge: TrainedRun) -> str:
@@ -119,11 +119,11 @@ def features(network: nn.Module, batches: Iterable[Tensor], backend: Backend) ->
         batches: `[B, C, (T,) H, W]` each, in [-1, 1].
         backend: Device and precision of the forward passes.
     """
-    found: list[Tensor] = []
+    features: list[Tensor] = []
     for evaluated in Current([network]):
         body: Any = evaluated.features
         for batch in batches:
             with backend.autocast():
                 of_batch = body(batch.to(backend.device))
-            found.append(of_batch.double().cpu())
-    return torch.cat(found)
+            features.append(of_batch.double().cpu())
+    return torch.cat(features)

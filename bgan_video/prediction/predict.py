@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from bgan_video import rng
 from bgan_video.backend import Backend
 from bgan_video.method import losses
-from bgan_video.metrics.metrics import Metrics, metrics
-from bgan_video.prediction.clips import ClipChunk
+from bgan_video.metrics.entropy import entropy
+from bgan_video.metrics.scores import Scores, scores
+from bgan_video.prediction.chunks import ClipChunk
 from bgan_video.sampling import SampleBank
 
 _BATCH = 64
@@ -181,11 +182,6 @@ class Prediction:
         )
 
 
-def entropy(probabilities: Tensor) -> Tensor:
-    """`-Σ p log p` over the last axis, with 0·log 0 = 0."""
-    return torch.special.entr(probabilities).sum(dim=-1)
-
-
 def predict(
     networks: Networks,
     chunks: Iterable[ClipChunk],
@@ -238,17 +234,17 @@ def _concatenate(parts: Sequence[Prediction]) -> Prediction:
     )
 
 
-def figures(prediction: Prediction, labels: Tensor, level: str) -> dict[str, Metrics]:
-    """Metrics of the items `[V]`, and of a video's clips, each of which carries its label.
+def figures(prediction: Prediction, labels: Tensor, level: str) -> dict[str, Scores]:
+    """Scores of the items `[V]`, and of a video's clips, each of which carries its label.
 
     Args:
         prediction: Of the items.
         labels: `[V]`.
         level: What an item is: `video`, `image` or `point`.
     """
-    whole = {level: metrics(prediction.video_probabilities, labels)}
+    whole = {level: scores(prediction.video_probabilities, labels)}
     if level != "video":
         return whole
     per_video = len(prediction.clip_probabilities) // len(labels)
     of_clips = labels.repeat_interleave(per_video)
-    return {"clip": metrics(prediction.clip_probabilities, of_clips), **whole}
+    return {"clip": scores(prediction.clip_probabilities, of_clips), **whole}

@@ -25,11 +25,11 @@ from bgan_video.errors import UserError
 from bgan_video.files import append_line, write_atomically
 from bgan_video.method.rounds import answering_rounds, has_pool
 from bgan_video.method.schedule import rival_size
-from bgan_video.metrics.metrics import Metrics
+from bgan_video.metrics.scores import Scores
 from bgan_video.models import build_discriminator
 from bgan_video.prediction import diagnosis, uncertainty
 from bgan_video.prediction.bodies import FIRST_KIND, Body, kinds, open_bodies, predict_models
-from bgan_video.prediction.clips import ClipChunk, test_chunks
+from bgan_video.prediction.chunks import ClipChunk, test_chunks
 from bgan_video.prediction.predict import (
     Networks,
     Prediction,
@@ -84,7 +84,7 @@ class TrainedRun:
         )
         if not (folder / FINISHED).is_file():
             raise UserError(
-                f"{folder} is not finished; finish it with train_video.py --resume {folder}"
+                f"{folder} is not finished; finish it with bgan-video train --resume {folder}"
             )
 
     @property
@@ -366,7 +366,7 @@ class TrainedRun:
             frames.check(item)
         return frames
 
-    def _write_metrics(self, models: dict[str, dict[str, Metrics]], more: dict[str, Any]) -> None:
+    def _write_metrics(self, models: dict[str, dict[str, Scores]], more: dict[str, Any]) -> None:
         manifest = self.manifest
         finished = json.loads((self.folder / FINISHED).read_text(encoding="utf-8"))
         content = {

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from bgan_video.data.manifest import Manifest, Split
-from bgan_video.metrics import calibration
+from bgan_video.metrics import calibration, ranking
+from bgan_video.metrics.scores import judge, scores
 from bgan_video.prediction.predict import Prediction
 
 FAMILIAR = 0.95
@@ -45,23 +46,49 @@ def figures(
         if has_validation:
             held = predictions["validation"][model].video_probabilities
             temperature = calibration.fit_temperature(held, labels["validation"])
-        detail = calibration.detail(p.video_probabilities, labels["test"], temperature)
-        calibrated[model] = {level: detail}
-    found: dict[str, Any] = {"calibration": calibrated}
+        of_test = _calibration(p.video_probabilities, labels["test"], temperature)
+        calibrated[model] = {level: of_test}
+    trust: dict[str, Any] = {"calibration": calibrated}
     if has_validation:
         known = predictions["validation"][answering].total_entropy
-        found["unfamiliar"] = {"total_entropy": known.quantile(FAMILIAR).item()}
+        trust["unfamiliar"] = {"total_entropy": known.quantile(FAMILIAR).item()}
     if len(labels["open"]):
-        found["open_set"] = _open_set(predictions, manifest, know_fakes) | {
+        trust["open_set"] = _open_set(predictions, manifest, know_fakes) | {
             "count": len(labels["open"])
         }
         if has_validation:
-            limit = found["unfamiliar"]["total_entropy"]
-            found["open_set"]["flagged"] = {
+            limit = trust["unfamiliar"]["total_entropy"]
+            trust["open_set"]["flagged"] = {
                 part: (predictions[part][answering].total_entropy > limit).double().mean().item()
                 for part in ("open", "test")
             }
-    return found
+    return trust
+
+
+def _calibration(
+    probabilities: Tensor, labels: Tensor, temperature: float | None
+) -> dict[str, Any]:
+    """What `scores` leaves out, and the scores after temperature scaling.
+
+    Args:
+        probabilities: `[V, K]`.
+        labels: `[V]`.
+        temperature: Fitted on other videos; None where there were none.
+    """
+    judged = judge(probabilities, labels)
+    scaled = None
+    if temperature is not None:
+        p = calibration.scale(probabilities, temperature)
+        of_scaled = scores(p, labels)
+        scaled = {key: of_scaled[key] for key in ("nll", "ece", "brier")}
+        again = judge(p, labels)
+        scaled["ece_equal_mass"] = calibration.equal_mass_ece(again.confidence, again.right)
+    return {
+        "ece_equal_mass": calibration.equal_mass_ece(judged.confidence, judged.right),
+        "aurc": ranking.aurc(judged.confidence, judged.right),
+        "temperature": temperature,
+        "scaled": scaled,
+    }
 
 
 def _open_set(
@@ -81,7 +108,7 @@ def _open_set(
     for model, p in predictions["open"].items():
         known = measures(model, predictions["test"][model])
         auroc[model] = {
-            name: calibration.auroc(unknown, known[name])
+            name: ranking.auroc(unknown, known[name])
             for name, unknown in measures(model, p).items()
         }
     return {"classes": list(manifest.open_classes), "auroc": auroc}

@@ -18,10 +18,10 @@ from bgan_video.data.images import SUFFIXES, Array, ImageError, decode
 from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item
 from bgan_video.errors import UserError
 from bgan_video.prediction.bodies import FileVectors, combine
-from bgan_video.prediction.clips import ClipChunk, clip_views, stacked, videos_a_chunk
+from bgan_video.prediction.chunks import ClipChunk, clip_views, stacked, videos_a_chunk
 from bgan_video.prediction.predict import Networks, Prediction, predict
 from bgan_video.video import clips
-from bgan_video.video.reader import BrokenVideo, FrameReader, open_video
+from bgan_video.video.reader import BrokenVideo, OpenVideo, open_video
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ class _Image:
 
 
 @contextmanager
-def _open(path: Path, config: Config) -> Iterator[FrameReader]:
+def _open(path: Path, config: Config) -> Iterator[OpenVideo | _Image]:
     if config.spatial_dims == 2:
         yield _Image(decode(path, config.channels))
         return
@@ -228,7 +228,7 @@ def _window(place: tuple[int, int], index: int, p: Prediction) -> Window:
 
 
 def _window_chunks(
-    reader: FrameReader, places: Sequence[tuple[int, int]], config: Config
+    reader: OpenVideo | _Image, places: Sequence[tuple[int, int]], config: Config
 ) -> Iterator[ClipChunk]:
     """The test clips of every window, read forwards: memory holds a chunk, not the video."""
     step = videos_a_chunk(config)
@@ -255,9 +255,9 @@ def _expand(paths: Sequence[Path | str], config: Config) -> Iterator[Path]:
     suffixes = VIDEO_SUFFIXES if config.spatial_dims == 3 else SUFFIXES
     for path in map(Path, paths):
         if path.is_dir():
-            found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in suffixes]
-            if not found:
+            files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in suffixes]
+            if not files:
                 raise UserError(f"{path} holds no {config.items} ({' '.join(suffixes)})")
-            yield from found
+            yield from files
         else:
             yield path

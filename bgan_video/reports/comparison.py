@@ -7,18 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bgan_video.metrics.statistics import PairedDifference, paired_difference
+from bgan_video.metrics.paired import Interval, Pair, paired_differences
 from bgan_video.reports.plots import label_of
-from bgan_video.reports.run_folder import (
+from bgan_video.reports.reading import (
     FIRST_MODELS,
     WHOLE_LEVELS,
-    Predictions,
+    RunFolder,
     model_order,
     section,
 )
 
 LEVELS = (*WHOLE_LEVELS, "clip")
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ METRICS = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One figure of one model."""
 
     text: str
@@ -67,13 +66,13 @@ class TableRow:
     """One figure of every model, and the difference of the two compared ones."""
 
     title: str
-    cells: list[Cell]
+    cells: list[TableCell]
     difference: str
     direction: str
 
 
 @dataclass(frozen=True)
-class Table:
+class LevelTable:
     """All figures at one level."""
 
     level: str
@@ -82,7 +81,7 @@ class Table:
     rows: list[TableRow]
 
 
-def tables(metrics: Mapping[str, Any]) -> list[Table]:
+def tables(metrics: Mapping[str, Any]) -> list[LevelTable]:
     """A table for each level `metrics.json` has."""
     models = section(metrics, "models")
     names = model_order(models)
@@ -93,7 +92,7 @@ def tables(metrics: Mapping[str, Any]) -> list[Table]:
         if present:
             rows = [_row(key, [figures[name] for name in present], present) for key in METRICS]
             rows = [*_network_counts(metrics, present), *rows]
-            made.append(Table(level, _count(figures), [label_of(n) for n in present], rows))
+            made.append(LevelTable(level, _count(figures), [label_of(n) for n in present], rows))
     return made
 
 
@@ -104,14 +103,40 @@ def number(value: Any) -> float | None:
     return float(value)
 
 
-def paired(predictions: Predictions | None) -> PairedDifference | None:
-    """The two compared models on the same test items."""
-    if predictions is None or any(name not in predictions.models for name in FIRST_MODELS):
+@dataclass(frozen=True)
+class Compared:
+    """Two models on the same items of a split."""
+
+    split: str
+    count: int
+    recordings: int
+    first_right: int
+    second_right: int
+    top1: Interval
+    """Accuracy of the first less that of the second."""
+
+
+def compared(folder: RunFolder, rival: str = "supervised") -> Compared | None:
+    """The semi-supervised model against another on the test items.
+
+    None where one of the two said nothing, or the manifest does not name the recordings.
+    """
+    predictions, recordings = folder.predictions, folder.recordings
+    if (
+        predictions is None
+        or recordings is None
+        or not {"bayesian", rival} <= {*predictions.models}
+    ):
         return None
-    first, second = (
-        predictions.models[name].predicted == predictions.labels for name in FIRST_MODELS
+    pair = Pair(1, 0, recordings, predictions.judged("bayesian"), predictions.judged(rival))
+    return Compared(
+        split=folder.split,
+        count=len(recordings),
+        recordings=len({*recordings}),
+        first_right=int(pair.own.right.sum()),
+        second_right=int(pair.other.right.sum()),
+        top1=paired_differences([pair])["top1"],
     )
-    return paired_difference(first, second)
 
 
 @dataclass(frozen=True)
@@ -120,54 +145,63 @@ class RivalRow:
 
     rival: str
     difference: str
-    standard_error: str
-    p_value: str
+    interval: str
 
 
-def against_rivals(predictions: Predictions | None) -> list[RivalRow]:
+def against_rivals(folder: RunFolder) -> list[RivalRow]:
     """The semi-supervised model against every other, where there are more than the two compared."""
-    if predictions is None or len(predictions.models) < 3 or "bayesian" not in predictions.models:
+    models = list(folder.predictions.models) if folder.predictions else []
+    if len(models) < 3:
         return []
-    right = {n: m.predicted == predictions.labels for n, m in predictions.models.items()}
-    own = right.pop("bayesian")
-    pairs = {name: paired_difference(own, other) for name, other in right.items()}
+    pairs = {name: compared(folder, name) for name in models if name != "bayesian"}
     return [
         RivalRow(
-            label_of(name),
-            METRICS["top1"].show_difference(pair.difference),
-            f"{100 * pair.standard_error:.1f}",
-            _show_p(pair.p_value).removeprefix("= "),
+            label_of(name), METRICS["top1"].show_difference(of.top1.estimate), show_bounds(of.top1)
         )
-        for name, pair in pairs.items()
+        for name, of in pairs.items()
+        if of is not None
     ]
 
 
-def verdict(pair: PairedDifference, items: str) -> str:
-    """What the test items allow one to say, whichever model is ahead."""
-    difference = METRICS["top1"].show_difference(pair.difference)
+def show_bounds(of: Interval, key: str = "top1") -> str:
+    """An interval as text, such as `−1.0 to +7.1`; a dash where there is none."""
+    if of.low is None or of.high is None:
+        return "–"
+    show = METRICS[key].show_difference
+    return f"{show(of.low).removesuffix(' points')} to {show(of.high).removesuffix(' points')}"
+
+
+def verdict(of: Compared, items: str) -> str:
+    """What the items allow one to say, whichever model is ahead."""
+    difference = METRICS["top1"].show_difference(of.top1.estimate)
+    judged = f"{of.count} {of.split} {items}"
+    if of.recordings < of.count:
+        judged = f"{judged} of {of.recordings} recordings"
     return (
-        f"On {pair.count} test {items} the semi-supervised model is right on {pair.first_right} "
-        f"({_percent(pair.first_right, pair)}) and the supervised one on {pair.second_right} "
-        f"({_percent(pair.second_right, pair)}): a difference of {difference}, with a paired "
-        f"binomial standard error of {100 * pair.standard_error:.1f} ({pair.only_first} {items} "
-        f"only the former has right, {pair.only_second} only the latter; exact McNemar test, "
-        f"p {_show_p(pair.p_value)})."
+        f"On {judged} the semi-supervised model is right on {of.first_right} "
+        f"({_percent(of.first_right, of.count)}) and the supervised one on {of.second_right} "
+        f"({_percent(of.second_right, of.count)}): a difference of {difference} "
+        f"(95 % interval {show_bounds(of.top1)})."
     )
 
 
-def conclusion(pair: PairedDifference) -> str:
+def conclusion(of: Compared) -> str:
     """The verdict in one short sentence."""
-    if pair.p_value >= SIGNIFICANT:
+    if of.recordings == 1:
+        return "One recording cannot tell which model is the better one."
+    if of.top1.holds_zero:
         return "Neither model is shown to be the better one: chance can explain the difference."
-    if pair.difference > 0:
-        return "The semi-supervised model is the better one on this test split."
+    if of.top1.estimate > 0:
+        return f"The semi-supervised model is the better one on this {of.split} split."
     return "The supervised network is the better one: semi-supervised training did not pay here."
 
 
 def _network_counts(metrics: Mapping[str, Any], names: list[str]) -> list[TableRow]:
     """How many networks each model's probabilities are the mean of."""
     counts = section(metrics, "networks")
-    cells = [Cell("–" if name not in counts else str(counts[name]), best=False) for name in names]
+    cells = [
+        TableCell("–" if name not in counts else str(counts[name]), best=False) for name in names
+    ]
     return [TableRow("networks", cells, "", "averaged")] if counts else []
 
 
@@ -178,7 +212,7 @@ def _row(key: str, figures: list[dict[str, Any]], names: list[str]) -> TableRow:
     best = (max if metric.higher_is_better else min)(known, default=None)
     cells = [
         # Equal figures have no better one.
-        Cell(metric.show(value), best=value == best and len(set(known)) > 1)
+        TableCell(metric.show(value), best=value == best and len(set(known)) > 1)
         for value in values
     ]
     first, second = (dict(zip(names, values, strict=True)).get(name) for name in FIRST_MODELS)
@@ -194,9 +228,5 @@ def _count(figures: Mapping[str, dict[str, Any]]) -> int | None:
     return next((int(count) for count in counts if count is not None), None)
 
 
-def _percent(right: int, pair: PairedDifference) -> str:
-    return f"{100 * right / pair.count:.1f} %"
-
-
-def _show_p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+def _percent(right: int, count: int) -> str:
+    return f"{100 * right / count:.1f} %"

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bgan_video.metrics.statistics import entropy
-from bgan_video.reports.run_folder import ModelPredictions, Predictions, RunFolder, Sample
+from bgan_video.reports.reading import ModelPredictions, Predictions, RunFolder, Sample
 
 SHOWN_ITEMS = 10
 SHOWN_EPOCHS = 6
@@ -60,10 +59,10 @@ def samples(folder: RunFolder) -> Samples:
 
 def most_wrong(folder: RunFolder) -> list[ItemRow]:
     """The wrong test items the posterior is most confident about."""
-    found = _posterior(folder)
-    if found is None:
+    posterior = _posterior(folder)
+    if posterior is None:
         return []
-    predictions, model = found
+    predictions, model = posterior
     wrong = np.flatnonzero(model.predicted != predictions.labels)
     order = wrong[np.argsort(-model.confidence[wrong], kind="stable")]
     return _rows(folder, predictions, model, order[:SHOWN_ITEMS])
@@ -71,10 +70,10 @@ def most_wrong(folder: RunFolder) -> list[ItemRow]:
 
 def most_uncertain(folder: RunFolder) -> list[ItemRow]:
     """The test items the posterior's samples disagree on most."""
-    found = _posterior(folder)
-    if found is None:
+    posterior = _posterior(folder)
+    if posterior is None:
         return []
-    predictions, model = found
+    predictions, model = posterior
     order = np.argsort(-_measure(model), kind="stable")
     return _rows(folder, predictions, model, order[:SHOWN_ITEMS])
 
@@ -95,9 +94,9 @@ def _posterior(folder: RunFolder) -> tuple[Predictions, ModelPredictions] | None
 
 
 def _measure(model: ModelPredictions) -> np.ndarray:
-    """Mutual information; the entropy of the mean where the samples' disagreement is not known."""
+    """Mutual information; 0 where the samples' disagreement was not recorded."""
     known = model.uncertainty.get("mutual_information")
-    return entropy(model.probs) if known is None else known
+    return np.zeros(len(model.probs)) if known is None else known
 
 
 def _rows(

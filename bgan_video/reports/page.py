@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bgan_video.reports import comparison, items, sections, trust
-from bgan_video.reports.run_folder import RunFolder, read_run
+from bgan_video.reports.reading import RunFolder, read_run
 
 REPORT_NAME = "report.html"
 
@@ -52,7 +52,7 @@ def environment() -> Environment:
 
 def collect(folder: RunFolder) -> dict[str, Any]:
     """Every value the template shows."""
-    pair = comparison.paired(folder.predictions)
+    pair = comparison.compared(folder)
     kind = sections.item_kind(folder)
     return {
         "name": folder.name,
@@ -61,7 +61,7 @@ def collect(folder: RunFolder) -> dict[str, Any]:
         "tables": comparison.tables(folder.metrics),
         "verdict": comparison.verdict(pair, kind) if pair else None,
         "conclusion": comparison.conclusion(pair) if pair else None,
-        "rivals": comparison.against_rivals(folder.predictions),
+        "rivals": comparison.against_rivals(folder),
         "unusable": folder.predictions.unusable if folder.predictions else [],
         "curves": sections.learning_curves(folder),
         "calibration": sections.calibration(folder),

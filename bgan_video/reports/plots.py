@@ -17,10 +17,11 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bgan_video.metrics import statistics
-from bgan_video.metrics.statistics import Floats, Labels
-from bgan_video.prediction.diagnosis import COLD, HOT
-from bgan_video.reports.run_folder import ModelPredictions
+from bgan_video.metrics.arrays import Floats, Labels
+from bgan_video.metrics.calibration import Reliability
+from bgan_video.metrics.confusion import confusion_counts, row_normalised
+from bgan_video.metrics.kinetic import COLD, HOT
+from bgan_video.reports.reading import ModelPredictions
 
 Series = tuple[Floats, Floats]
 """Steps and values."""
@@ -103,7 +104,7 @@ def lines(title: str, named: Mapping[str, Series], burn_in_end: float | None) ->
         figure, ax = _panel()
         for color, (name, series) in zip(cycle(LINE_COLORS), named.items(), strict=False):
             color = COLORS.get(name, color)
-            ax.plot(*statistics.thin(*series), color=color, linewidth=1.3, label=name)
+            ax.plot(*thin(*series), color=color, linewidth=1.3, label=name)
         ax.set(title=title, xlabel="step")
         _mark_burn_in(ax, burn_in_end)
         _legend_below(figure)
@@ -117,7 +118,7 @@ def accuracy(
     with mpl.rc_context(STYLE):
         figure, ax = _panel()
         if training is not None:
-            steps, values = statistics.thin(*training, limit=100)
+            steps, values = thin(*training, limit=100)
             ax.plot(steps, values, color="#9ca3af", linewidth=1, label="training batches")
         for name, color in colors_of(list(held_out)).items():
             text = f"{label_of(name)}, {split}"
@@ -128,17 +129,17 @@ def accuracy(
         return picture(figure, f"Top-1 accuracy on training batches and on {split} over steps.")
 
 
-def reliability(name: str, color: str, bins: statistics.Reliability, items: str) -> Picture:
+def reliability(name: str, color: str, bins: Reliability, ece: float, items: str) -> Picture:
     """A reliability diagram, with the number of items in each bin under it."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.8, 4.4), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         _draw_reliability(top, bottom, bins, color)
-        top.set(title=f"{label_of(name)}: ECE {100 * bins.ece:.2f} %", ylabel="accuracy")
+        top.set(title=f"{label_of(name)}: ECE {100 * ece:.2f} %", ylabel="accuracy")
         bottom.set(xlabel="largest probability", ylabel=items)
         return picture(
             figure,
-            f"Reliability diagram of the {label_of(name)} model, ECE {100 * bins.ece:.2f} %.",
+            f"Reliability diagram of the {label_of(name)} model, ECE {100 * ece:.2f} %.",
         )
 
 
@@ -146,7 +147,7 @@ def confusion(
     name: str, color: str, model: ModelPredictions, labels: Labels, classes: Sequence[str]
 ) -> Picture:
     """A confusion matrix: rows are true classes; colour is the part of the row, text the count."""
-    counts = statistics.confusion(labels, model.predicted, model.probs.shape[1])
+    counts = confusion_counts(labels, model.predicted, model.probs.shape[1])
     size = len(counts)
     numbered = size <= MAX_NUMBERED_CLASSES
     with mpl.rc_context({**STYLE, "axes.grid": False}):
@@ -154,7 +155,7 @@ def confusion(
         figure = Figure(figsize=(side, side), layout="constrained")
         ax = figure.subplots()
         shade = LinearSegmentedColormap.from_list("shade", ["#ffffff", color])
-        ax.imshow(statistics.row_normalised(counts), cmap=shade, vmin=0, vmax=1)
+        ax.imshow(row_normalised(counts), cmap=shade, vmin=0, vmax=1)
         small = 8 if size <= 12 else 6 if numbered else 4
         ax.set_xticks(range(size), classes[:size], rotation=90 if size > 6 else 30, fontsize=small)
         ax.set_yticks(range(size), classes[:size], fontsize=small)
@@ -195,7 +196,7 @@ def risk_coverage(
         figure, ax = _panel()
         for text, (coverage, risk) in curves.items():
             color, dash = styles[text]
-            ax.plot(*statistics.thin(coverage, risk), color=color, linestyle=dash, label=text)
+            ax.plot(*thin(coverage, risk), color=color, linestyle=dash, label=text)
         ax.set(
             title="risk and coverage",
             xlabel=f"part of the {items} answered, most certain first",
@@ -230,7 +231,16 @@ def temperatures(ratios: Mapping[str, float]) -> Picture:
         return picture(figure, "Kinetic temperature over its target for every layer.")
 
 
-def _draw_reliability(top: Axes, bottom: Axes, bins: statistics.Reliability, color: str) -> None:
+def thin(steps: Floats, values: Floats, limit: int = 400) -> Series:
+    """At most `limit` points: means over runs of consecutive points."""
+    if len(steps) <= limit:
+        return steps, values
+    pieces = np.linspace(0, len(steps), limit + 1).astype(int)[:-1]
+    sizes = np.diff([*pieces, len(steps)])
+    return np.add.reduceat(steps, pieces) / sizes, np.add.reduceat(values, pieces) / sizes
+
+
+def _draw_reliability(top: Axes, bottom: Axes, bins: Reliability, color: str) -> None:
     size = len(bins.counts)
     centres, width = (np.arange(size) + 0.5) / size, 0.92 / size
     filled = bins.counts > 0
@@ -244,7 +254,7 @@ def _draw_reliability(top: Axes, bottom: Axes, bins: statistics.Reliability, col
 
 
 def _write_counts(ax: Axes, counts: NDArray[np.int64], size: float) -> None:
-    parts = statistics.row_normalised(counts)
+    parts = row_normalised(counts)
     for row, column in np.argwhere(counts):
         color = "white" if parts[row, column] > 0.7 else INK
         text = str(counts[row, column])

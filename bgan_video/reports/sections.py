@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from bgan_video.config import ITEMS, spatial_dims_of
-from bgan_video.metrics import statistics
+from bgan_video.metrics import ranking
+from bgan_video.metrics.calibration import ece, reliability
 from bgan_video.reports import plots
 from bgan_video.reports.comparison import number
 from bgan_video.reports.plots import Picture, Series, label_of
-from bgan_video.reports.run_folder import (
+from bgan_video.reports.reading import (
     WHOLE_LEVELS,
     Predictions,
     Row,
@@ -23,12 +24,18 @@ from bgan_video.reports.run_folder import (
 
 LOSSES = ("loss_d", "loss_g")
 TERMS = (
-    *("real", "fake", "labelled", "consistency", "pretext", "prior_d"),
-    *("generator", "mask", "prior_g", "supervised"),
+    "real",
+    "fake",
+    "labelled",
+    "consistency",
+    "pretext",
+    "prior_d",
+    "generator",
+    "mask",
+    "prior_g",
+    "supervised",
 )
 JUDGEMENTS = {"d_real": "D(x)", "d_fake_before": "D(G(z)) before", "d_fake_after": "D(G(z)) after"}
-SAME_ECE = 1e-3
-"""Larger differences than rounding between the two computations of the ECE are reported."""
 
 
 def item_kind(folder: RunFolder) -> str:
@@ -70,7 +77,7 @@ def _judged(metrics: Row) -> str | None:
     clips, crops = number(metrics.get("test_clips")), number(metrics.get("test_crops"))
     told: list[str] = []
     if clips is not None and crops is not None and clips * crops > 1:
-        told.append(f"{clips:g} clips" + f" × {crops:g} crops" * (crops > 1))
+        told.append(f"{clips:g} clips × {crops:g} crops" if crops > 1 else f"{clips:g} clips")
     if metrics.get("renormalised"):
         told.append("normalisation statistics taken anew")
     return "; ".join(told) or None
@@ -117,20 +124,18 @@ def series(rows: Sequence[Row], key: str) -> Series | None:
     return steps, values
 
 
-def calibration(folder: RunFolder) -> dict[str, Any] | None:
-    """The reliability diagrams, and where their ECE is not the recorded one."""
+def calibration(folder: RunFolder) -> list[Picture]:
+    """The reliability diagram of every model."""
     predictions = _usable(folder)
     if predictions is None:
-        return None
-    pictures, differing = [], []
+        return []
+    pictures = []
     for name, color in plots.colors_of(list(predictions.models)).items():
         model = predictions.models[name]
-        bins = statistics.reliability(model.confidence, model.predicted == predictions.labels)
-        pictures.append(plots.reliability(name, color, bins, item_kind(folder)))
-        recorded = _recorded_ece(folder.metrics, name)
-        if recorded is not None and abs(recorded - bins.ece) > SAME_ECE:
-            differing.append((label_of(name), f"{100 * bins.ece:.2f}", f"{100 * recorded:.2f}"))
-    return {"pictures": pictures, "differing": differing}
+        right = model.predicted == predictions.labels
+        bins, gap = reliability(model.confidence, right), ece(model.confidence, right)
+        pictures.append(plots.reliability(name, color, bins, gap, item_kind(folder)))
+    return pictures
 
 
 def confusion(folder: RunFolder) -> dict[str, Any] | None:
@@ -159,7 +164,7 @@ def uncertainty(folder: RunFolder) -> list[Picture]:
             key.replace("_", " "): np.maximum(posterior.uncertainty[key], 0)
             for key in ("mutual_information", "total_entropy")
             if key in posterior.uncertainty
-        } or {"entropy": statistics.entropy(posterior.probs)}
+        }
         right, color = posterior.predicted == predictions.labels, plots.COLORS["bayesian"]
         pictures = [
             plots.uncertainty(title, values, right, color, kind)
@@ -178,7 +183,7 @@ def _risk_coverage(predictions: Predictions, kind: str) -> Picture:
             orders["mutual information"] = (-model.uncertainty["mutual_information"], "--")
         for order, (certainty, dash) in orders.items():
             right = model.predicted == predictions.labels
-            coverage, risk = statistics.risk_coverage(certainty, right)
+            coverage, risk = ranking.risk_coverage(certainty, right)
             text = f"{label_of(name)}, by {order} (area {risk.mean():.3f})"
             curves[text], styles[text] = (coverage, risk), (colors[name], dash)
     return plots.risk_coverage(curves, styles, kind)
@@ -189,15 +194,9 @@ def _usable(folder: RunFolder) -> Predictions | None:
     return predictions if predictions is not None and predictions.models else None
 
 
-def _recorded_ece(metrics: Row, model: str) -> float | None:
-    levels = section(section(metrics, "models"), model)
-    found = (number(section(levels, level).get("ece")) for level in WHOLE_LEVELS)
-    return next((value for value in found if value is not None), None)
-
-
 def _named_series(rows: Sequence[Row], titles: Mapping[str, str]) -> dict[str, Series]:
-    found = {title: series(rows, key) for key, title in titles.items()}
-    return {title: points for title, points in found.items() if points is not None}
+    named = {title: series(rows, key) for key, title in titles.items()}
+    return {title: points for title, points in named.items() if points is not None}
 
 
 def _held_out(evaluations: Sequence[Row]) -> tuple[str, dict[str, Series]]:
@@ -205,20 +204,20 @@ def _held_out(evaluations: Sequence[Row]) -> tuple[str, dict[str, Series]]:
     for split in ("validation", "test"):
         rows = [row for row in evaluations if row.get("split") == split]
         names = model_order(name for row in rows for name in section(row, "models"))
-        found = {
+        top1 = {
             name: points
             for name in names
             if (points := series([_top1_row(row, name) for row in rows], "top1")) is not None
         }
-        if found:
-            return split, found
+        if top1:
+            return split, top1
     return "validation", {}
 
 
 def _top1_row(row: Row, model: str) -> Row:
     levels = section(section(row, "models"), model)
-    found = (section(levels, level).get("top1") for level in (*WHOLE_LEVELS, "clip"))
-    return {"step": row.get("step"), "top1": next((v for v in found if v is not None), None)}
+    top1 = (section(levels, level).get("top1") for level in (*WHOLE_LEVELS, "clip"))
+    return {"step": row.get("step"), "top1": next((v for v in top1 if v is not None), None)}
 
 
 def _counts(folder: RunFolder) -> Row:

@@ -5,20 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from bgan_video import parsing
-from bgan_video.config import Data
-from bgan_video.data.recordings import recording
 from bgan_video.errors import UserError
-from bgan_video.metrics.paired import Judged
+from bgan_video.metrics.scores import Judged
 from bgan_video.reports.comparison import METRICS, number
-from bgan_video.reports.run_folder import WHOLE_LEVELS, ModelPredictions, Row, read_run, section
-
-# As in evaluation.metrics: below the smallest probability a float32 softmax gives.
-_TINY = 1e-38
+from bgan_video.reports.reading import WHOLE_LEVELS, Row, RunFolder, read_run, section
 
 
 @dataclass(frozen=True)
@@ -83,8 +74,6 @@ def _read(folder: Path, _written: int) -> FinishedRun:
     levels = {level: figures for level, figures in levels.items() if figures}
     if not set(levels) & set(WHOLE_LEVELS):
         raise UserError(f"{folder}/metrics.json has no test figures of {name}")
-    data = parsing.build(Data, section(run.config, "data"))
-    predicted = run.predictions.models.get(name) if run.predictions else None
     labelled = number(section(run.metrics, "data").get("num_labelled"))
     networks = number(section(run.metrics, "networks").get(name))
     return FinishedRun(
@@ -93,29 +82,18 @@ def _read(folder: Path, _written: int) -> FinishedRun:
         networks=None if networks is None else int(networks),
         seconds=number(run.metrics.get("seconds")),
         peak_memory_mib=number(run.metrics.get("peak_memory_mib")),
-        items=_items(predicted, run.predictions.labels, run.judged_items, data)
-        if predicted is not None and run.predictions
-        else None,
+        items=_items(run, name),
     )
 
 
 def _figures(level: Row) -> dict[str, float]:
-    found = {key: number(level.get(key)) for key in METRICS}
-    return {key: value for key, value in found.items() if value is not None}
+    figures = {key: number(level.get(key)) for key in METRICS}
+    return {key: value for key, value in figures.items() if value is not None}
 
 
-def _items(
-    model: ModelPredictions, labels: Any, items: list[Row], data: Data
-) -> PredictedItems | None:
-    if len(items) != len(labels):
+def _items(run: RunFolder, model: str) -> PredictedItems | None:
+    recordings = run.recordings
+    if run.predictions is None or recordings is None or model not in run.predictions.models:
         return None
-    of_true = model.probs[np.arange(len(labels)), labels]
-    return PredictedItems(
-        paths=tuple(str(item.get("path")) for item in items),
-        recordings=tuple(recording(item["label"], item["group"], data) for item in items),
-        judged=Judged(
-            right=(model.predicted == labels).astype(np.float64),
-            nll=-np.log(np.maximum(of_true, _TINY)),
-            confidence=model.confidence,
-        ),
-    )
+    paths = tuple(str(item.get("path")) for item in run.judged_items)
+    return PredictedItems(paths, recordings, run.predictions.judged(model))

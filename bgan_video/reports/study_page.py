@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bgan_video.metrics import statistics
+from bgan_video.metrics.calibration import reliability
 from bgan_video.metrics.paired import FIGURES, RESAMPLES
 from bgan_video.reports import study_plots
 from bgan_video.reports.comparison import METRICS
@@ -47,13 +47,18 @@ def collect(summary: Summary, cells: Sequence[StudyCell]) -> dict[str, Any]:
         "titles": [METRICS[key].title for key in SHOWN],
         "results": [_result(entry, summary) for entry in summary.entries],
         "curves": [study_plots.label_curves(summary)] if summary.entries else [],
-        "paired_titles": [METRICS[k].title + " (points)" * METRICS[k].percent for k in FIGURES],
+        "paired_titles": [_paired_title(key) for key in FIGURES],
         "paired": [_paired(entry, entry.difference) for entry in compared if entry.difference],
         "forests": [study_plots.forest(summary, key) for key in FIGURES] if compared else [],
         "resamples": f"{RESAMPLES:,}",
         "reliability": _reliability(summary, cells),
         "costs": [_cost(method, summary) for method in summary.methods],
     }
+
+
+def _paired_title(key: str) -> str:
+    metric = METRICS[key]
+    return f"{metric.title} (points)" if metric.percent else metric.title
 
 
 def _facts(summary: Summary) -> list[tuple[str, str]]:
@@ -115,8 +120,8 @@ def _reliability(summary: Summary, cells: Sequence[StudyCell]) -> list[Picture]:
             ]
             if judged:
                 confidence = np.concatenate([own.confidence for own in judged])
-                right = np.concatenate([own.right for own in judged]) == 1
-                bins[method] = statistics.reliability(confidence, right)
+                right = np.concatenate([own.right for own in judged])
+                bins[method] = reliability(confidence, right)
         if bins:
             title = f"{summary.label_key}: {setting}"
             pictures.append(study_plots.reliability(title, bins, summary.methods))

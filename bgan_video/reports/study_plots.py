@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bgan_video.config import model_of
-from bgan_video.metrics.statistics import Reliability
+from bgan_video.metrics.calibration import Reliability
 from bgan_video.reports import plots
 from bgan_video.reports.comparison import METRICS
 from bgan_video.reports.plots import COLORS, INK, MUTED, STYLE, Picture
@@ -90,9 +90,8 @@ def reliability(title: str, bins: Mapping[str, Reliability], methods: Sequence[s
             if method in bins:
                 own = bins[method]
                 filled = own.counts > 0
-                text = f"{method} ({100 * own.ece:.1f} %)"
                 x, y = own.confidence[filled], own.accuracy[filled]
-                ax.plot(x, y, color=color, marker=marker, markersize=4, linewidth=1.2, label=text)
+                ax.plot(x, y, color=color, marker=marker, markersize=4, linewidth=1.2, label=method)
         ax.set(title=title, xlabel="largest probability", ylabel="accuracy")
         ax.set(xlim=(0, 1), ylim=(0, 1.02))
         figure.legend(loc="outside lower center", ncols=2)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bgan_video.metrics.paired import FIGURES, Interval, Pair, paired_differences
-from bgan_video.reports.comparison import METRICS
+from bgan_video.reports.comparison import METRICS, show_bounds
 from bgan_video.reports.study_cells import FinishedRun, StudyCell
 
 SHOWN = ("top1", "nll", "ece", "brier")
@@ -144,11 +144,7 @@ def show_mean(key: str, of: Mean | None) -> str:
 
 def show_interval(key: str, of: Interval) -> str:
     """A difference and its interval, such as `+3.2 points (−1.0 to +7.1)`."""
-    metric = METRICS[key]
-    if of.low is None or of.high is None:
-        return f"{metric.show_difference(of.estimate)} (–)"
-    low, high = (metric.show_difference(v).removesuffix(" points") for v in (of.low, of.high))
-    return f"{metric.show_difference(of.estimate)} ({low} to {high})"
+    return f"{METRICS[key].show_difference(of.estimate)} ({show_bounds(of, key)})"
 
 
 def _row(entry: Entry, wide: int) -> str:

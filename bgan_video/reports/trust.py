@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bgan_video.reports import plots
-from bgan_video.reports.comparison import Cell, number
+from bgan_video.reports.comparison import TableCell, number
 from bgan_video.reports.plots import Picture, label_of
-from bgan_video.reports.run_folder import WHOLE_LEVELS, RunFolder, model_order, section
+from bgan_video.reports.reading import WHOLE_LEVELS, RunFolder, model_order, section
 
 SHOWN_SUGGESTIONS = 20
 
@@ -26,11 +26,11 @@ _OPEN = {
 
 
 @dataclass(frozen=True)
-class Table:
+class ModelTable:
     """Rows of models, columns of figures; the best of a column is marked."""
 
     columns: list[str]
-    rows: list[tuple[str, list[Cell]]]
+    rows: list[tuple[str, list[TableCell]]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Chains:
     facts: list[tuple[str, str]]
 
 
-def calibration(folder: RunFolder) -> Table | None:
+def calibration(folder: RunFolder) -> ModelTable | None:
     """Every model's calibration, raw and after temperature scaling on validation."""
     detail = section(folder.metrics, "calibration")
     if not detail:
@@ -63,39 +63,39 @@ def calibration(folder: RunFolder) -> Table | None:
 
 def open_set(folder: RunFolder) -> dict[str, Any] | None:
     """How well each model's measures tell videos of classes that were held out."""
-    found = section(folder.metrics, "open_set")
-    auroc = section(found, "auroc")
+    recorded = section(folder.metrics, "open_set")
+    auroc = section(recorded, "auroc")
     if not auroc:
         return None
     rows = {
         model: {title: number(section(auroc, model).get(key)) for key, title in _OPEN.items()}
         for model in model_order(auroc)
     }
-    classes = ", ".join(map(str, found.get("classes") or []))
+    classes = ", ".join(map(str, recorded.get("classes") or []))
     table = _table(rows, best=max)
-    flagged = {part: number(section(found, "flagged").get(part)) for part in ("open", "test")}
-    return {"classes": classes, "count": found.get("count"), "table": table, "flagged": flagged}
+    flagged = {part: number(section(recorded, "flagged").get(part)) for part in ("open", "test")}
+    return {"classes": classes, "count": recorded.get("count"), "table": table, "flagged": flagged}
 
 
 def quality(folder: RunFolder) -> dict[str, Any] | None:
     """How far generated items are from real ones, where that was measured."""
-    found = folder.quality
+    distances = folder.quality
     keys = {"Fréchet distance, squared": "frechet", "kernel distance, squared": "kernel"}
     rows = [
         (title, f"{distance:.4g}", f"{floor:.4g}")
         for title, key in keys.items()
-        if (distance := number(found.get(key))) is not None
-        and (floor := number(found.get(f"{key}_floor"))) is not None
+        if (distance := number(distances.get(key))) is not None
+        and (floor := number(distances.get(f"{key}_floor"))) is not None
     ]
     if not rows:
         return None
-    return {"extractor": found.get("extractor"), "count": found.get("count"), "rows": rows}
+    return {"extractor": distances.get("extractor"), "count": distances.get("count"), "rows": rows}
 
 
 def chains(folder: RunFolder) -> Chains | None:
     """Whether the chains sampled: the last evaluation that has diagnostics."""
-    found = [section(row, "diagnostics") for row in folder.evaluations]
-    last = next((row for row in reversed(found) if row), None)
+    recorded = [section(row, "diagnostics") for row in folder.evaluations]
+    last = next((row for row in reversed(recorded) if row), None)
     if last is None:
         return None
     verdict = [str(sentence) for sentence in last.get("verdict") or []]
@@ -141,14 +141,14 @@ def _facts(functions: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _whole(levels: Mapping[str, Any]) -> dict[str, Any]:
-    return next((found for level in WHOLE_LEVELS if (found := section(levels, level))), {})
+    return next((figures for level in WHOLE_LEVELS if (figures := section(levels, level))), {})
 
 
 def _table(
     rows: Mapping[str, Mapping[str, float | None]],
     best: Callable[[Iterable[float]], float],
     unmarked: str | None = None,
-) -> Table:
+) -> ModelTable:
     """Rows of models as text; columns without a figure are left out, equal ones have no best."""
     names = next(iter(rows.values()))
     values = {name: {model: row[name] for model, row in rows.items()} for name in names}
@@ -159,11 +159,11 @@ def _table(
         if name != unmarked and len(set(of.values())) > 1
     }
 
-    def cell(name: str, model: str) -> Cell:
+    def cell(name: str, model: str) -> TableCell:
         value = values[name][model]
         text = "–" if value is None else f"{value:.3f}"
-        return Cell(text, best=value is not None and leading.get(name) == value)
+        return TableCell(text, best=value is not None and leading.get(name) == value)
 
-    return Table(
+    return ModelTable(
         list(values), [(label_of(model), [cell(name, model) for name in values]) for model in rows]
     )

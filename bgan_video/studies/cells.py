@@ -17,7 +17,7 @@ from typing import Literal
 
 from bgan_video import config as config_module
 from bgan_video.errors import UserError
-from bgan_video.studies.plan import Cell, Study, flat
+from bgan_video.studies.grid import Cell, Study, flat
 from bgan_video.training import run_folder
 
 State = Literal["finished", "failed", "running", "unfinished", "to do"]

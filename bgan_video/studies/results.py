@@ -10,7 +10,7 @@ from bgan_video.reports import study_page, study_plots, study_summary
 from bgan_video.reports.study_cells import StudyCell, read_finished
 from bgan_video.reports.study_summary import Summary
 from bgan_video.studies import cells
-from bgan_video.studies.plan import Cell, Study, flat
+from bgan_video.studies.grid import Cell, Study, flat
 
 RESULTS, SUMMARY, PAGE, CURVE = "results.jsonl", "summary.json", "study.html", "label_curve.png"
 

@@ -23,7 +23,7 @@ from bgan_video import config as config_module
 from bgan_video.files import write_atomically
 from bgan_video.reports.sections import show_seconds
 from bgan_video.studies import cells
-from bgan_video.studies.plan import Cell, Study
+from bgan_video.studies.grid import Cell, Study
 
 # Given to a stopped cell before it is killed, in seconds.
 _PATIENCE = 10.0

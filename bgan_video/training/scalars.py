@@ -40,10 +40,10 @@ class Scalars:
     def evaluated(self, record: Mapping[str, Any], level: str) -> None:
         """Accuracies in percent, as the notebook has them, of a line of evaluations.jsonl."""
         models = record["models"]
-        found = {n: 100 * models[m][level]["top1"] for m, n in EVALUATED.items() if m in models}
+        top1s = {n: 100 * models[m][level]["top1"] for m, n in EVALUATED.items() if m in models}
         if record["split"] == "validation":
-            found = {name.replace("test", "validation"): top1 for name, top1 in found.items()}
-        self._add(record["step"], found)
+            top1s = {name.replace("test", "validation"): top1 for name, top1 in top1s.items()}
+        self._add(record["step"], top1s)
 
     def close(self) -> None:
         """Write what is still in memory."""

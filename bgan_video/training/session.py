@@ -25,7 +25,7 @@ from bgan_video.data.streams import (
 from bgan_video.method.rounds import answering_rounds
 from bgan_video.prediction import diagnosis
 from bgan_video.prediction.bodies import FIRST_KIND, Body, predict_models
-from bgan_video.prediction.clips import ClipChunk, test_chunks
+from bgan_video.prediction.chunks import ClipChunk, test_chunks
 from bgan_video.prediction.predict import Current, Networks, Prediction, Stored, figures
 from bgan_video.prediction.trained import empty_discriminator
 from bgan_video.sampling import SampleBank

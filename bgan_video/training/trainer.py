@@ -25,7 +25,7 @@ from bgan_video.models import (
 )
 from bgan_video.rng import Generators
 from bgan_video.training.chains import Chain, descend, initialised, without_gradients
-from bgan_video.training.pretext import PretextHeads
+from bgan_video.training.pretext_heads import PretextHeads
 from bgan_video.training.replay import Replay, StepInputs, Terms
 
 

@@ -7,10 +7,11 @@ turned by the quarter turns that the file asks for.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 import av
 import av.logging
@@ -31,9 +32,8 @@ else:
 av.logging.set_level(av.logging.PANIC)
 
 Decoder = Literal["auto", "decord", "pyav", "torchcodec"]
-Frames = NDArray[np.uint8]
-Grab = Callable[[], Frames]
-"""One decoded frame, turned into pixels `[H, W, 3]` only when it is called for."""
+Pixels = NDArray[np.uint8]
+"""RGB, `[H, W, 3]` of a frame or `[..., H, W, 3]` of several."""
 
 MOST_PIXELS = 8192 * 4320
 """Pixels of the largest frame that is read: of one made up by a damaged header, decoding a second
@@ -72,27 +72,34 @@ class BrokenVideo(Exception):  # noqa: N818  # what the file is, not what the pr
         return type(self), (self.path, self.reason)
 
 
-class Pass(Protocol):
-    """One way through a video, from its first frame on."""
+class Pass(ABC):
+    """One way through a video, from its first frame on.
 
-    def next_frame(self) -> Grab | None:
-        """The next frame, None after the last.
+    Args:
+        path: The file.
+        short_side: Pixels to resize to, keeping the aspect; None keeps the size.
+
+    Raises:
+        BrokenVideo: The file does not open as a video.
+    """
+
+    @abstractmethod
+    def __init__(self, path: Path, short_side: int | None) -> None: ...
+
+    @abstractmethod
+    def next_frame(self) -> Callable[[], Pixels] | None:
+        """The next frame, turned into `[H, W, 3]` only when it is called; None after the last.
 
         Raises:
             Exception: One of `DECODE_ERRORS` where the decoder cannot go on.
         """
-        ...
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of the file."""
-        ...
 
 
-Opener = Callable[[Path, "int | None"], Pass]
-"""From a file and the short side to resize to, in pixels, to a pass through it."""
-
-
-def openers(decoder: Decoder) -> list[Opener]:
+def passes(decoder: Decoder) -> list[type[Pass]]:
     """The ways to decode, the one asked for first. What another cannot read, PyAV does.
 
     Raises:
@@ -111,12 +118,8 @@ def openers(decoder: Decoder) -> list[Opener]:
     return [PyAVPass]
 
 
-class PyAVPass:
-    """Decodes with PyAV up to the first packet that fails; only frames grabbed become pixels.
-
-    Raises:
-        BrokenVideo: The file does not open as a video.
-    """
+class PyAVPass(Pass):
+    """Decodes with PyAV up to the first packet that fails; only frames called become pixels."""
 
     def __init__(self, path: Path, short_side: int | None) -> None:
         self._container = open_container(path)
@@ -127,7 +130,7 @@ class PyAVPass:
         # One for all frames: it keeps the tables that a frame's own `reformat` makes anew.
         self._scaler = VideoReformatter()
 
-    def next_frame(self) -> Grab | None:
+    def next_frame(self) -> Callable[[], Pixels] | None:
         """See `Pass.next_frame`."""
         frame = next(self._frames, None)
         if frame is None:
@@ -142,21 +145,17 @@ class PyAVPass:
         self._frames.close()
         self._container.close()
 
-    def _pixels(self, frame: av.VideoFrame) -> Frames:
+    def _pixels(self, frame: av.VideoFrame) -> Pixels:
         width, height = self._size or (None, None)
         scaled = self._scaler.reformat(
             frame, width, height, format="rgb24", interpolation="AREA", threads=1
         )
-        pixels = cast(Frames, scaled.to_ndarray())
+        pixels = cast(Pixels, scaled.to_ndarray())
         return np.rot90(pixels, self._quarter_turns) if self._quarter_turns else pixels
 
 
-class DecordPass:
-    """Decodes with decord, which resizes every frame, also those not grabbed.
-
-    Raises:
-        BrokenVideo: The file does not open as a video.
-    """
+class DecordPass(Pass):
+    """Decodes with decord, which resizes every frame, also those not called."""
 
     def __init__(self, path: Path, short_side: int | None) -> None:
         width, height = _shown_size(path, short_side)
@@ -164,7 +163,7 @@ class DecordPass:
             str(path), width=width, height=height, num_threads=1, fault_tol=_NO_REPEATED_FRAMES
         )
 
-    def next_frame(self) -> Grab | None:
+    def next_frame(self) -> Callable[[], Pixels] | None:
         """See `Pass.next_frame`."""
         try:
             frame = self._reader.next()
@@ -177,14 +176,11 @@ class DecordPass:
         self._reader = None
 
 
-class TorchcodecPass:
-    """Decodes with torchcodec, which resizes every frame, also those not grabbed.
+class TorchcodecPass(Pass):
+    """Decodes with torchcodec, which resizes every frame, also those not called.
 
     Its public methods choose frames by their time stamps, which the packed B-frames of UCF101 do
     not have; the step to the next frame, which they are made of, needs none.
-
-    Raises:
-        BrokenVideo: The file does not open as a video.
     """
 
     def __init__(self, path: Path, short_side: int | None) -> None:
@@ -199,13 +195,13 @@ class TorchcodecPass:
             transforms=[transforms.Resize((height, width))],
         )
 
-    def next_frame(self) -> Grab | None:
+    def next_frame(self) -> Callable[[], Pixels] | None:
         """See `Pass.next_frame`."""
         try:
             frame, *_ = self._next(self._decoder._decoder)
         except IndexError:
             return None
-        return lambda: cast(Frames, frame.numpy())
+        return lambda: cast(Pixels, frame.numpy())
 
     def close(self) -> None:
         """See `Pass.close`."""
@@ -302,7 +298,7 @@ def _quarter_turns(frame: av.VideoFrame) -> int:
     return round(frame.rotation / 90) % 4
 
 
-def _without_padding(frame: Frames) -> Frames:
+def _without_padding(frame: Pixels) -> Pixels:
     """RGB of a frame in which decord took the padding of its rows for a fourth channel."""
     height, width, _ = frame.shape
     return frame.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3)

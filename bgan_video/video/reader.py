@@ -10,39 +10,22 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from bgan_video.video import decoders
-from bgan_video.video.decoders import BrokenVideo, Decoder, Frames, Grab, Opener, Pass
+from bgan_video.video.decoders import BrokenVideo, Decoder, Pass, Pixels
 
-__all__ = ["BrokenVideo", "Decoder", "FrameReader", "open_video", "read_all"]
+__all__ = ["BrokenVideo", "Decoder", "OpenVideo", "open_video", "read_all"]
 
 _T = TypeVar("_T")
-
-
-class FrameReader(Protocol):
-    """An open video."""
-
-    def __len__(self) -> int:
-        """How many frames decode, counted by decoding them, whatever the header says."""
-        ...
-
-    def read(self, indices: Sequence[int]) -> Frames:
-        """The frames at `indices` as uint8 RGB `[T, H, W, 3]`, in that order, repeats allowed.
-
-        Raises:
-            IndexError: An index below 0 or past the last frame.
-            BrokenVideo: Not one frame decodes.
-        """
-        ...
 
 
 @contextmanager
 def open_video(
     path: Path | str, decoder: Decoder = "auto", size: int | None = None
-) -> Generator[FrameReader, None, None]:
+) -> Generator[OpenVideo, None, None]:
     """Open a video for exact reading; nothing stays open after the `with` block.
 
     Args:
@@ -55,52 +38,68 @@ def open_video(
         BrokenVideo: No such file, not a video, or (on reading) not one frame decodes.
         UserError: The decoder asked for by name is not installed.
     """
-    with closing(_Reader(Path(path), decoders.openers(decoder), size)) as reader:
-        yield reader
+    with closing(OpenVideo(Path(path), decoder, size)) as video:
+        yield video
 
 
-def read_all(path: Path | str, decoder: Decoder = "auto", size: int | None = None) -> Frames:
+def read_all(path: Path | str, decoder: Decoder = "auto", size: int | None = None) -> Pixels:
     """Every frame of a video, uint8 RGB `[N, H, W, 3]`, decoded in one pass.
 
     Raises:
         BrokenVideo: As `open_video`.
         UserError: As `open_video`.
     """
-    with closing(_Reader(Path(path), decoders.openers(decoder), size)) as reader:
-        return reader.read_all()
+    with closing(OpenVideo(Path(path), decoder, size)) as video:
+        return video.read_all()
 
 
-class _Reader:
-    """Walks forwards and holds no frame but those asked for; to go back it starts again."""
+class OpenVideo:
+    """Walks forwards and holds no frame but those asked for; to go back it starts again.
 
-    def __init__(self, path: Path, openers: Sequence[Opener], size: int | None) -> None:
+    Arguments and errors are those of `open_video`.
+    """
+
+    def __init__(self, path: Path, decoder: Decoder, size: int | None) -> None:
         _check_file(path)
         self._path = path
-        self._openers = list(openers)
+        self._decoders = decoders.passes(decoder)
         self._size = size
         self._pass: Pass | None = None
         self._next = 0
         self._try(self._start)
 
     def __len__(self) -> int:
+        """How many frames decode, counted by decoding them, whatever the header says."""
         return _count(self._path)
 
-    def read(self, indices: Sequence[int]) -> Frames:
+    def read(self, indices: Sequence[int]) -> Pixels:
+        """The frames at `indices` as uint8 RGB `[T, H, W, 3]`, in that order, repeats allowed.
+
+        Raises:
+            IndexError: An index below 0 or past the last frame.
+            BrokenVideo: Not one frame decodes.
+        """
         wanted = sorted(set(indices))
         if not wanted:
             raise ValueError("no frames asked for")
         if wanted[0] < 0:
             raise IndexError(f"frame {wanted[0]} of {self._path}: indices start at 0")
-        found = self._try(lambda: {index: self._seek(index)() for index in wanted})
-        return np.stack([found[index] for index in indices])
+        frames = self._try(lambda: {index: self._seek(index)() for index in wanted})
+        return np.stack([frames[index] for index in indices])
 
-    def read_all(self) -> Frames:
-        frames = self._try(lambda: [grab() for grab in self._rest()])
+    def read_all(self) -> Pixels:
+        """Every frame, `[N, H, W, 3]`.
+
+        Raises:
+            BrokenVideo: Not one frame decodes.
+        """
+        frames = self._try(lambda: [pixels() for pixels in self._rest()])
         if not frames:
             raise BrokenVideo(self._path, "no frame decodes")
         return np.stack(frames)
 
     def close(self) -> None:
+        """Let go of the file."""
         if self._pass is not None:
             self._pass.close()
             self._pass = None
@@ -112,8 +111,8 @@ class _Reader:
                 return act()
             except decoders.DECODE_ERRORS as error:
                 self.close()
-                if len(self._openers) > 1:
-                    del self._openers[0]
+                if len(self._decoders) > 1:
+                    del self._decoders[0]
                 elif isinstance(error, IndexError):
                     raise
                 else:
@@ -122,43 +121,43 @@ class _Reader:
     def _start(self) -> Pass:
         """A pass that has every frame before it."""
         self.close()
-        self._pass = self._openers[0](self._path, self._size)
+        self._pass = self._decoders[0](self._path, self._size)
         self._next = 0
         return self._pass
 
-    def _seek(self, index: int) -> Grab:
+    def _seek(self, index: int) -> Callable[[], Pixels]:
         """Frame `index`; those before it are decoded and let go."""
         running = self._pass
         if running is None or self._next > index:
             running = self._start()
-        while (grab := running.next_frame()) is not None:
+        while (pixels := running.next_frame()) is not None:
             self._next += 1
             if self._next > index:
-                return grab
+                return pixels
         raise IndexError(f"frame {index} of {self._path}: it has {len(self)} frames")
 
-    def _rest(self) -> Iterator[Grab]:
+    def _rest(self) -> Iterator[Callable[[], Pixels]]:
         running = self._pass or self._start()
-        while (grab := running.next_frame()) is not None:
+        while (pixels := running.next_frame()) is not None:
             self._next += 1
-            yield grab
-        if len(self._openers) > 1 and self._next != len(self):
+            yield pixels
+        if len(self._decoders) > 1 and self._next != len(self):
             raise RuntimeError(f"{self._next} of {len(self)} frames decode")  # PyAV finds the rest
 
 
 def _check_file(path: Path) -> None:
     """Raises BrokenVideo where there is no file with something in it."""
     try:
-        found = path.stat()
+        state = path.stat()
     except FileNotFoundError:
         reason = "a link to nothing" if path.is_symlink() else "no such file"
     except (OSError, ValueError) as error:  # no permission, a name that cannot be
         reason = decoders.one_line(error)
     else:
-        if stat.S_ISREG(found.st_mode) and found.st_size > 0:
+        if stat.S_ISREG(state.st_mode) and state.st_size > 0:
             return
-        is_file = stat.S_ISREG(found.st_mode)
-        special = "it is a folder" if stat.S_ISDIR(found.st_mode) else "it is no regular file"
+        is_file = stat.S_ISREG(state.st_mode)
+        special = "it is a folder" if stat.S_ISDIR(state.st_mode) else "it is no regular file"
         reason = "the file is empty" if is_file else special
     raise BrokenVideo(path, reason)
 
@@ -169,8 +168,8 @@ def _count(path: Path) -> int:
     Raises:
         BrokenVideo: None does.
     """
-    found = path.stat()
-    length = _count_frames(path, found.st_size, found.st_mtime_ns)
+    state = path.stat()
+    length = _count_frames(path, state.st_size, state.st_mtime_ns)
     if length == 0:
         raise BrokenVideo(path, "no frame decodes")
     return length

@@ -21,16 +21,16 @@ from bgan_video.config import Config
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item
 from bgan_video.errors import UserError
-from bgan_video.metrics.metrics import metrics
-from bgan_video.prediction import clips
-from bgan_video.prediction.clips import ClipChunk
+from bgan_video.metrics.entropy import entropy
+from bgan_video.metrics.scores import scores
+from bgan_video.prediction import chunks as test_clips
+from bgan_video.prediction.chunks import ClipChunk
 from bgan_video.prediction.predict import (
     Current,
     Prediction,
     Renormalised,
     Stored,
     WithDropout,
-    entropy,
     figures,
     predict,
 )
@@ -250,8 +250,8 @@ def test_figures_give_every_clip_its_videos_label() -> None:
     prediction = of(networks(), given_)
     both = figures(prediction, given_.labels, "video")
     repeated = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 0, 0])
-    assert both["clip"] == metrics(prediction.clip_probabilities, repeated)
-    assert both["video"] == metrics(prediction.video_probabilities, given_.labels)
+    assert both["clip"] == scores(prediction.clip_probabilities, repeated)
+    assert both["video"] == scores(prediction.video_probabilities, given_.labels)
     assert (both["clip"]["count"], both["video"]["count"]) == (12, 4)
 
 
@@ -283,7 +283,7 @@ def small(*overrides: str) -> Config:
 
 
 def chunks(*overrides: str) -> Iterator[ClipChunk]:
-    return clips.test_chunks(videos(), cast(Frames, Pictures()), small(*overrides))
+    return test_clips.test_chunks(videos(), cast(Frames, Pictures()), small(*overrides))
 
 
 def seen(x: Tensor) -> Tensor:
@@ -315,7 +315,7 @@ def test_memory_decides_how_many_videos_but_not_which(monkeypatch: pytest.Monkey
     (whole,) = chunks()
     video_bytes = 3 * 3 * 4 * 8 * 8 * 4
     for room, sizes in ((2 * video_bytes, [2, 2, 1]), (1, [1] * 5)):
-        monkeypatch.setattr(clips, "_CHUNK_BYTES", room)
+        monkeypatch.setattr(test_clips, "_CHUNK_BYTES", room)
         parts = list(chunks())
         assert [len(part.labels) for part in parts] == sizes
         assert torch.equal(torch.cat([part.clips for part in parts]), whole.clips)
@@ -324,7 +324,7 @@ def test_memory_decides_how_many_videos_but_not_which(monkeypatch: pytest.Monkey
 
 def test_a_video_is_read_once() -> None:
     pictures = Pictures()
-    list(clips.test_chunks(videos()[:1], cast(Frames, pictures), small()))
+    list(test_clips.test_chunks(videos()[:1], cast(Frames, pictures), small()))
     (indices,) = pictures.reads
     assert indices == sorted(set(indices))
 
@@ -335,4 +335,4 @@ def test_a_video_that_breaks_later_is_named() -> None:
             raise BrokenVideo(Path(item.path), "it was cut short")
 
     with pytest.raises(UserError, match=r"0\.avi no longer reads: it was cut short"):
-        clips.video_views(videos()[0], cast(Frames, Broken()), small())
+        test_clips.video_views(videos()[0], cast(Frames, Broken()), small())

@@ -111,7 +111,7 @@ def test_windows_do_not_depend_on_how_many_fit_into_memory(
     video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = predicted(video, settings())
-    monkeypatch.setattr("bgan_video.prediction.clips._CHUNK_BYTES", 1)
+    monkeypatch.setattr("bgan_video.prediction.chunks._CHUNK_BYTES", 1)
     one_by_one = predicted(video, settings())
     for left, right in zip(together.windows, one_by_one.windows, strict=True):
         assert left.probabilities == pytest.approx(right.probabilities, rel=1e-5)

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bgan_video.reports import comparison, plots, trust, write_report
-from bgan_video.reports.run_folder import read_run
+from bgan_video.reports.reading import read_run
 
 
 @pytest.fixture(name="run")
@@ -107,15 +107,15 @@ def test_suggestions_are_shown_where_there_are_some(run):
 
 
 def test_every_rival_is_held_against_the_posterior_on_the_same_items(run):
-    assert comparison.against_rivals(read_run(run).predictions) == []
+    assert comparison.against_rivals(read_run(run)) == []
     path = run / "predictions" / "test.safetensors"
     tensors = load_file(path)
     for rival in ("deep_ensemble", "cold_gan"):
         tensors[f"{rival}/video_probs"] = tensors["bayesian/video_probs"]
     save_file(tensors, path)
-    rows = comparison.against_rivals(read_run(run).predictions)
+    rows = comparison.against_rivals(read_run(run))
     assert [row.rival for row in rows] == ["supervised", "deep ensemble", "same GAN, T = 0"]
-    assert (rows[1].difference, rows[1].p_value) == ("0.0 points", "1.000")
+    assert (rows[1].difference, rows[1].interval) == ("0.0 points", "0.0 to 0.0")
     assert rows[0].difference != "0.0 points"
 
 

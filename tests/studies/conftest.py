@@ -9,8 +9,8 @@ import yaml
 
 from bgan_video import config
 from bgan_video.reports import plots
-from bgan_video.studies import cells, plan, runner
-from bgan_video.studies.plan import Cell, Study
+from bgan_video.studies import cells, grid, runner
+from bgan_video.studies.grid import Cell, Study
 from tests.studies import fake
 
 GRID = {
@@ -41,7 +41,7 @@ def write_study(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def read_study(write_study: Callable[..., Path], tmp_path: Path) -> Callable[..., Study]:
     """The study of such a file, with its folder in `out`."""
-    return lambda **changes: plan.read(write_study(**changes), tmp_path / "out")
+    return lambda **changes: grid.read(write_study(**changes), tmp_path / "out")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from bgan_video.errors import UserError
 from bgan_video.reports import study_plots, study_summary
 from bgan_video.reports.study_summary import Summary
 from bgan_video.studies import cells, results
-from bgan_video.studies.plan import Study
+from bgan_video.studies.grid import Study
 from tests.studies.conftest import finish
 
 SECTIONS = ("results", "curves", "differences", "reliability", "cost", "missing", "study")
@@ -138,7 +138,7 @@ def test_the_page_is_whole_and_needs_no_other_file(read_study: Callable[..., Stu
     for name in SECTIONS:
         assert f'href="#{name}"' in page
         assert ('class="none"' in section(page, name)) == (name == "missing")
-    assert "too narrow" in section(page, "differences")
+    assert "Few seeds make it wide" in section(page, "differences")
     assert (study.out / results.CURVE).read_bytes().startswith(b"\x89PNG")
 
 

@@ -16,7 +16,7 @@ import pytest
 from bgan_video import cli, config
 from bgan_video.errors import UserError
 from bgan_video.studies import cells, runner
-from bgan_video.studies.plan import Study
+from bgan_video.studies.grid import Study
 from tests.studies import fake
 from tests.studies.conftest import finish
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from collections.abc import Callable
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def test_the_numbers_tell_frames_apart_and_blends_from_frames() -> None:
 def test_no_decoder_leaves_a_sound_file_to_pyav(
     videos: dict[str, Path], name: str, decoder: Decoder
 ) -> None:
-    (own, _) = decoders.openers(decoder)
+    (own, _) = decoders.passes(decoder)
     running = own(videos[name], None)
     count = 0
     while running.next_frame() is not None:
@@ -183,7 +184,7 @@ def test_where_decord_fails_pyav_reads(
     class FailsHalfWay(decoders.PyAVPass):
         count = 0
 
-        def next_frame(self) -> decoders.Grab | None:
+        def next_frame(self) -> Callable[[], decoders.Pixels] | None:
             self.count += 1
             if self.count > 20:
                 raise decoders.decord.DECORDError("cannot decode")

@@ -92,7 +92,7 @@ SPECS: dict[str, Spec] = {
 
 def _installed(decoder: decoders.Decoder) -> bool:
     try:
-        decoders.openers(decoder)
+        decoders.passes(decoder)
     except UserError:
         return False
     return True

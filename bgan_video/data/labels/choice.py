@@ -10,6 +10,7 @@ from bgan_video.config import ITEMS, Data, spatial_dims_of
 from bgan_video.data.labels.lists import TRAINING_FOLD, read_list
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest
 from bgan_video.data.recordings import recording
+from bgan_video.data.texts import some
 from bgan_video.errors import UserError
 from bgan_video.rng import shuffled
 
@@ -31,7 +32,8 @@ def label(manifest: Manifest, data: Data, *, first: bool = False) -> Manifest:
         chosen, problems, *_ = read_list(manifest, data)
         if problems:
             others = len(problems) - 1
-            more = f" (and {others} more such line{'s' * (others > 1)})" if others else ""
+            lines = "line" if others == 1 else "lines"
+            more = f" (and {others} more such {lines})" if others else ""
             raise UserError(f"{problems[0]}{more}")
         if not chosen:
             raise UserError(f"data.label_list={data.label_list} labels no training video")
@@ -110,7 +112,7 @@ def remarks(manifest: Manifest, data: Data) -> list[str]:
         if broken:
             lines.append(
                 f"{len(broken)} {_kind(data)} of data.label_list do not read, and are left out: "
-                f"{', '.join(broken[:3])}{', …' * (len(broken) > 3)}"
+                f"{some(broken, 3)}"
             )
     return lines
 
@@ -124,7 +126,7 @@ def _balanced(manifest: Manifest, data: Data) -> dict[str, int]:
         if short:
             raise UserError(
                 f"data.labels_per_class={data.labels_per_class}: too few training {_kind(data)} of "
-                f"{', '.join(short[:5])}{', …' * (len(short) > 5)}; allowed: up to "
+                f"{some(short, 5)}; allowed: up to "
                 f"{min(have.values())}, or null to use all labels"
             )
         return {item.path: item.label for items in order for item in items[: data.labels_per_class]}

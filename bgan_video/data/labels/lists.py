@@ -133,18 +133,18 @@ class _Names:
         Raises:
             UserError: It is no video of the data set, or several, or tested on in this fold.
         """
-        found = next((fit for path in paths if (fit := self._fitting(path))), set[str]())
-        if len(found) == 1:
-            (path,) = found
+        fits = next((fit for path in paths if (fit := self._fitting(path))), set[str]())
+        if len(fits) == 1:
+            (path,) = fits
             if path not in self._items:
                 return "broken"
             if self._items[path].split in TRAINING_FOLD or self._is_own:
                 return self._items[path]
             what = "is a test video"
-        elif not found and self._is_own and (Path(self._manifest.root) / paths[0]).is_file():
+        elif not fits and self._is_own and (Path(self._manifest.root) / paths[0]).is_file():
             return "tested"  # of no known class, and of a group that is tested
         else:
-            what = "means several videos" if found else self._not_here()
+            what = "means several videos" if fits else self._not_here()
         raise UserError(f"{where}: {paths[0]!r} {what} (fold {self._manifest.fold})")
 
     def _fitting(self, path: str) -> set[str]:
@@ -156,8 +156,9 @@ class _Names:
         return next((fit for name in names if (fit := self._by_name.get(name))), set[str]())
 
     def _not_here(self) -> str:
-        without = self._data.layout == "hmdb51" and not self._data.train_on_unused
-        return "is not in this data set" + " without data.train_on_unused=true" * without
+        if self._data.layout == "hmdb51" and not self._data.train_on_unused:
+            return "is not in this data set without data.train_on_unused=true"
+        return "is not in this data set"
 
 
 def _class(where: str, name: str | None, item: Item, manifest: Manifest) -> int:

@@ -35,7 +35,7 @@ INDEX = "index.jsonl"
 
 
 @dataclass(frozen=True)
-class Record:
+class StoredVideo:
     """A line of the index.
 
     Attributes:
@@ -133,13 +133,13 @@ class Store:
         self._check_source(record)
         return record.fingerprint
 
-    def _record(self, path: str) -> Record:
+    def _record(self, path: str) -> StoredVideo:
         record = self._records.get(path)
         if record is None:
             raise UserError(f"{path} is not in data.store={self._folder}; add it: {self._command}")
         return record
 
-    def _check_source(self, record: Record) -> None:
+    def _check_source(self, record: StoredVideo) -> None:
         now = source_fingerprint(self._root / record.path)
         if now and now != record.fingerprint:
             raise UserError(
@@ -196,12 +196,12 @@ def command(config: Config, folder: Path | None = None) -> str:
     return shlex.join(["bgan-video", "prepare", *words])
 
 
-def read_index(folder: Path) -> dict[str, Record]:
+def read_index(folder: Path) -> dict[str, StoredVideo]:
     """The videos of a store by path; raises as `read_lines`."""
     return {record.path: record for record in read_lines(folder)}
 
 
-def read_lines(folder: Path) -> list[Record]:
+def read_lines(folder: Path) -> list[StoredVideo]:
     """Every line of a store's index, replaced ones too; the last may be cut off by a kill.
 
     Raises:
@@ -210,17 +210,17 @@ def read_lines(folder: Path) -> list[Record]:
     file = folder / INDEX
     content = file.read_text(encoding="utf-8") if file.is_file() else ""
     whole, _, _ = content.rpartition("\n")
-    records: list[Record] = []
+    records: list[StoredVideo] = []
     for number, line in enumerate(whole.splitlines(), 1):
         try:
             values = json.loads(line)
-            records.append(Record(**values | {"shape": tuple(values["shape"])}))
+            records.append(StoredVideo(**values | {"shape": tuple(values["shape"])}))
         except (ValueError, TypeError, KeyError):
             raise UserError(f"{file}:{number} is damaged; take the line out, and prepare") from None
     return records
 
 
-def map_frames(folder: Path, record: Record, first: int, stop: int) -> Array:
+def map_frames(folder: Path, record: StoredVideo, first: int, stop: int) -> Array:
     """Frames `first` to `stop - 1` of a video, `[stop - first, H, W, 3]`, mapped, read-only.
 
     The mapping lasts as long as the array.

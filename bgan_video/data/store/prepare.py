@@ -23,7 +23,7 @@ from bgan_video.config import Config
 from bgan_video.data.frames import Broken
 from bgan_video.data.manifest import Manifest
 from bgan_video.data.store import clip_store, shards
-from bgan_video.data.store.clip_store import Record
+from bgan_video.data.store.clip_store import StoredVideo
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
 from bgan_video.video import reader
@@ -106,7 +106,7 @@ def _fill(
     root: Path,
     config: Config,
     todo: Sequence[str],
-    records: dict[str, Record],
+    records: dict[str, StoredVideo],
     progress: Progress,
 ) -> int:
     """Decode videos into the store and enter them in `records`; returns how many read."""
@@ -139,14 +139,14 @@ def verify(config: Config, say: Say, progress: Progress) -> int:
     """
     folder = folder_of(config)
     clip_store.check_settings(folder, config)
-    damaged: list[Record] = []
+    damaged: list[StoredVideo] = []
     with _locked(folder, config, say):
         _drop_unfinished(folder)
         whole = [record for record in clip_store.read_index(folder).values() if not record.error]
         for record in progress(whole, "verifying videos", len(whole)):
             if not _is_whole(folder, record):
                 reason = f"damaged in {folder}"
-                damaged.append(Record(record.path, record.fingerprint, error=reason))
+                damaged.append(StoredVideo(record.path, record.fingerprint, error=reason))
         names = ", ".join(record.path for record in damaged)
         try:
             with (folder / clip_store.INDEX).open("ab", buffering=0) as index:
@@ -199,7 +199,7 @@ def _locked(folder: Path, config: Config, say: Say) -> Generator[None, None, Non
         yield
 
 
-def _append(index: FileIO, records: Sequence[Record]) -> None:
+def _append(index: FileIO, records: Sequence[StoredVideo]) -> None:
     """Raises OSError where the disk has no room for the lines."""
     lines = "".join(record.to_line() for record in records).encode()
     if index.write(lines) < len(lines):
@@ -228,7 +228,7 @@ def _drop_unfinished(folder: Path) -> None:
             os.truncate(shard, end)
 
 
-def _is_due(record: Record | None, file: Path) -> bool:
+def _is_due(record: StoredVideo | None, file: Path) -> bool:
     """Whether a video has to be decoded; one whose file has gone keeps its frames."""
     if record is None or record.error:
         return True
@@ -262,7 +262,7 @@ def _check_room(todo: Sequence[str], root: Path, config: Config, say: Say) -> No
     say(f"{about} in {folder} ({_size(free)} free)")
 
 
-def _is_whole(folder: Path, record: Record) -> bool:
+def _is_whole(folder: Path, record: StoredVideo) -> bool:
     try:
         frames = clip_store.map_frames(folder, record, 0, record.shape[0])
     except (OSError, ValueError):

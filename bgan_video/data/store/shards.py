@@ -17,7 +17,7 @@ import numpy as np
 
 from bgan_video.config import Config
 from bgan_video.data.store import clip_store
-from bgan_video.data.store.clip_store import Array, Record
+from bgan_video.data.store.clip_store import Array, StoredVideo
 from bgan_video.errors import UserError
 from bgan_video.video import reader
 from bgan_video.video.reader import BrokenVideo
@@ -35,7 +35,7 @@ class Job:
         self._short_side = config.load_size
         self._shard: Path | None = None
 
-    def __call__(self, path: str) -> Record:
+    def __call__(self, path: str) -> StoredVideo:
         """Decode and write one video.
 
         Raises:
@@ -46,15 +46,15 @@ class Job:
         try:
             frames = reader.read_all(file, self._decoder, self._short_side)
         except BrokenVideo as error:
-            return Record(path, known, error=error.reason)
+            return StoredVideo(path, known, error=error.reason)
         except OSError as error:
-            return Record(path, known, error=str(error))
+            return StoredVideo(path, known, error=str(error))
         except MemoryError:
-            return Record(path, known, error="its frames do not fit into memory")
+            return StoredVideo(path, known, error="its frames do not fit into memory")
         frames = np.ascontiguousarray(frames)
         shard, offset = self._append(frames)
         checksum = clip_store.checksum(frames)
-        return Record(path, known, "", shard.name, offset, frames.shape, checksum)
+        return StoredVideo(path, known, "", shard.name, offset, frames.shape, checksum)
 
     def _append(self, frames: Array) -> tuple[Path, int]:
         if self._shard is None or self._shard.stat().st_size >= _SHARD_BYTES:
@@ -86,7 +86,7 @@ def _new_shard(folder: Path) -> Path:
         number += 1
 
 
-def decoded(paths: Sequence[str], job: Job, workers: int) -> Iterator[Record]:
+def decoded(paths: Sequence[str], job: Job, workers: int) -> Iterator[StoredVideo]:
     """Records of the videos as they are done; with workers, in any order.
 
     Raises:
@@ -96,7 +96,7 @@ def decoded(paths: Sequence[str], job: Job, workers: int) -> Iterator[Record]:
     if workers == 0 or not paths:
         yield from map(job, paths)
         return
-    running: dict[Future[Record], str] = {}
+    running: dict[Future[StoredVideo], str] = {}
     try:
         with ProcessPoolExecutor(workers, initializer=_begin_worker, initargs=(job,)) as pool:
             yield from _in_turns(paths, pool, running, 2 * workers)
@@ -108,8 +108,11 @@ def decoded(paths: Sequence[str], job: Job, workers: int) -> Iterator[Record]:
 
 
 def _in_turns(
-    paths: Sequence[str], pool: ProcessPoolExecutor, running: dict[Future[Record], str], most: int
-) -> Iterator[Record]:
+    paths: Sequence[str],
+    pool: ProcessPoolExecutor,
+    running: dict[Future[StoredVideo], str],
+    most: int,
+) -> Iterator[StoredVideo]:
     """Keep `most` videos under way, so that a stop takes no longer than they do."""
     waiting = iter(paths)
     failure: OSError | None = None
@@ -148,6 +151,6 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _work(path: str) -> Record:
+def _work(path: str) -> StoredVideo:
     assert _job is not None
     return _job(path)

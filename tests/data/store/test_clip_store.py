@@ -151,7 +151,7 @@ def test_memory_does_not_hold_what_was_read_of_a_large_store(own: Config):
     frame_bytes = record.num_bytes // record.shape[0]
     length = 300 * 2**20 // frame_bytes
     os.truncate(folder / record.shard, record.offset + length * frame_bytes)
-    large = clip_store.Record(
+    large = clip_store.StoredVideo(
         record.path, record.fingerprint, "", record.shard, record.offset, (length, 18, 18, 3)
     )
     with (folder / clip_store.INDEX).open("a") as index:

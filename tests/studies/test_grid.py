@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from bgan_video.errors import UserError
-from bgan_video.studies import plan
-from bgan_video.studies.plan import METHOD_LIST, Study, method_settings
+from bgan_video.studies import grid
+from bgan_video.studies.grid import METHOD_LIST, Study, method_settings
 
 STUDIES = sorted((Path(__file__).parents[2] / "configs" / "studies").glob("*.yaml"))
 
@@ -23,7 +23,7 @@ def test_a_study_of_the_project_is_a_grid(
     for name in yaml.safe_load(file.read_text())["labels"].get("data.label_list", []):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text("")
-    study = plan.read(file)
+    study = grid.read(file)
     assert len(study.cells) >= len(study.methods) * len(study.labels)
 
 
@@ -76,12 +76,12 @@ def test_folds_seeds_and_reference_have_defaults(read_study: Callable[..., Study
 def test_the_order_of_settings_on_the_command_line_is_the_studys(
     write_study: Callable[..., Path],
 ):
-    study = plan.read(write_study(), None, ["train.steps=400"])
+    study = grid.read(write_study(), None, ["train.steps=400"])
     assert {cell.config.train.steps for cell in study.cells} == {400}
     assert study.out == Path("studies") / "grid"
 
 
-@pytest.mark.parametrize("name", plan.METHODS)
+@pytest.mark.parametrize("name", grid.METHODS)
 def test_a_method_of_the_project_is_trained_alone(name: str):
     (trained,) = method_settings(name, {})[METHOD_LIST]
     assert trained == ("bayesian_gan" if name == "cold_gan" else name)
@@ -142,9 +142,9 @@ def test_what_is_no_study_file_is_refused(text: str, tmp_path: Path):
     file = tmp_path / "grid.yaml"
     file.write_text(text)
     with pytest.raises(UserError, match=r"grid\.yaml: "):
-        plan.read(file)
+        grid.read(file)
     with pytest.raises(UserError, match="no such study file"):
-        plan.read(tmp_path / "nowhere.yaml")
+        grid.read(tmp_path / "nowhere.yaml")
 
 
 @pytest.mark.parametrize("override", ["data.fold=2", "posterior.prior_std=3", "run.name=x"])
@@ -152,7 +152,7 @@ def test_what_tells_cells_apart_cannot_be_set_for_all(
     override: str, write_study: Callable[..., Path]
 ):
     with pytest.raises(UserError, match="differs between the study's cells"):
-        plan.read(write_study(), None, [override])
+        grid.read(write_study(), None, [override])
 
 
 def test_label_lists_of_one_name_are_refused(read_study: Callable[..., Study], tmp_path: Path):

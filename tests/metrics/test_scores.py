@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bgan_video.metrics.metrics import CALIBRATION_BINS, metrics
+from bgan_video.metrics.calibration import NUM_BINS
+from bgan_video.metrics.scores import scores
 
 ROWS = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.35, 0.25, 0.4], [0.05, 0.9, 0.05]])
 LABELS = torch.tensor([0, 0, 2, 1])
@@ -37,7 +38,7 @@ def binned(probabilities: Tensor, labels: Tensor) -> float:
 
 
 def test_figures_of_four_predictions() -> None:
-    m = metrics(ROWS, LABELS)
+    m = scores(ROWS, LABELS)
     assert m["top1"] == 0.75
     assert m["top5"] == 1.0
     assert m["count"] == 4
@@ -52,28 +53,28 @@ def test_figures_of_four_predictions() -> None:
 @settings(deadline=None)
 @given(predictions())
 def test_ece_is_the_gap_of_fifteen_bins(prediction: tuple[Tensor, Tensor]) -> None:
-    assert CALIBRATION_BINS == 15
-    assert metrics(*prediction)["ece"] == pytest.approx(binned(*prediction), abs=1e-5)
+    assert NUM_BINS == 15
+    assert scores(*prediction)["ece"] == pytest.approx(binned(*prediction), abs=1e-5)
 
 
 def test_the_gap_is_that_of_the_bin_not_of_its_items() -> None:
     p = torch.tensor([[0.75, 0.25], [0.76, 0.24]])
-    assert metrics(p, torch.tensor([0, 1]))["ece"] == pytest.approx(abs(1 - 0.75 - 0.76) / 2)
+    assert scores(p, torch.tensor([0, 1]))["ece"] == pytest.approx(abs(1 - 0.75 - 0.76) / 2)
 
 
 def test_certainty_shares_the_last_bin() -> None:
     p = torch.tensor([[1.0, 0.0], [0.95, 0.05]])
-    assert metrics(p, torch.tensor([1, 0]))["ece"] == pytest.approx((1.95 - 1) / 2, abs=1e-5)
+    assert scores(p, torch.tensor([1, 0]))["ece"] == pytest.approx((1.95 - 1) / 2, abs=1e-5)
 
 
 def test_perfect_predictions() -> None:
-    m = metrics(torch.eye(7), torch.arange(7))
+    m = scores(torch.eye(7), torch.arange(7))
     expected = {"top1": 1, "top5": 1, "nll": 0, "ece": 0, "brier": 0, "count": 7}
     assert m == pytest.approx(expected, abs=1e-5)
 
 
 def test_confidently_wrong_predictions_are_finite() -> None:
-    m = metrics(torch.eye(3)[[1, 2, 0]], torch.arange(3))
+    m = scores(torch.eye(3)[[1, 2, 0]], torch.arange(3))
     assert m["top1"] == 0
     assert m["brier"] == 2
     assert m["ece"] == pytest.approx(1, abs=1e-5)
@@ -83,12 +84,12 @@ def test_confidently_wrong_predictions_are_finite() -> None:
 
 def test_small_probabilities_are_not_capped() -> None:
     p = torch.tensor([[1 - 1e-30, 1e-30]], dtype=torch.float64)
-    assert metrics(p, torch.tensor([1]))["nll"] == pytest.approx(30 * math.log(10))
+    assert scores(p, torch.tensor([1]))["nll"] == pytest.approx(30 * math.log(10))
 
 
 def test_top_five_is_the_five_most_probable() -> None:
     p = torch.tensor([[0.3, 0.25, 0.2, 0.1, 0.08, 0.07]]).repeat(6, 1)
-    m = metrics(p, torch.arange(6))
+    m = scores(p, torch.arange(6))
     assert m["top1"] == pytest.approx(1 / 6)
     assert m["top5"] == pytest.approx(5 / 6)
 
@@ -97,7 +98,7 @@ def test_top_five_is_the_five_most_probable() -> None:
 @given(predictions())
 def test_figures_keep_their_bounds_and_ignore_the_order(p_and_y: tuple[Tensor, Tensor]) -> None:
     p, y = p_and_y
-    m, back = metrics(p, y), metrics(p.flip(0), y.flip(0))
+    m, back = scores(p, y), scores(p.flip(0), y.flip(0))
     assert m == pytest.approx(back, abs=1e-6)
     assert 0 <= m["top1"] <= m["top5"] <= 1
     assert 0 <= m["ece"] <= 1
@@ -107,4 +108,4 @@ def test_figures_keep_their_bounds_and_ignore_the_order(p_and_y: tuple[Tensor, T
 
 def test_nothing_to_evaluate_is_an_error() -> None:
     with pytest.raises(ValueError, match="no items"):
-        metrics(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
+        scores(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))

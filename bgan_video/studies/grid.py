@@ -22,11 +22,18 @@ from bgan_video.errors import UserError
 METHODS = get_args(Method)
 METHOD_LIST = "baseline.methods"
 LABEL_KEYS = (
-    *("data.labels_per_class", "data.num_labelled", "data.label_fraction", "data.label_list"),
+    "data.labels_per_class",
+    "data.num_labelled",
+    "data.label_fraction",
+    "data.label_list",
 )
 # What the grid itself sets in every cell.
 _OF_THE_GRID = (
-    *("run.seed", "run.name", "run.dir", "data.fold", "data.label_seed"),
+    "run.seed",
+    "run.name",
+    "run.dir",
+    "data.fold",
+    "data.label_seed",
     *LABEL_KEYS,
 )
 _SECTIONS = ("config", "settings", "methods", "labels", "folds", "seeds", "reference")

@@ -17,10 +17,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from yaml import YAMLError
 
-from bgan_video.config import Method, model_of
+from bgan_video import parsing
+from bgan_video.config import Data, Method, model_of
+from bgan_video.data.recordings import recording
 from bgan_video.errors import UserError
+from bgan_video.metrics.arrays import Floats
+from bgan_video.metrics.scores import Judged, judge
 
-Floats = NDArray[np.floating[Any]]
 Row = dict[str, Any]
 
 FIRST_MODELS = ("bayesian", "supervised")
@@ -59,6 +62,10 @@ class Predictions:
     models: Mapping[str, ModelPredictions]
     unusable: list[str] = field(default_factory=list)
     """Models whose probabilities are not finite or do not fit the labels."""
+
+    def judged(self, model: str) -> Judged:
+        """A model's answers against the labels."""
+        return judge(self.models[model].probs, self.labels)
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,21 @@ class RunFolder:
     def judged_items(self) -> list[Row]:
         """The manifest's items that the run is judged on."""
         return [item for item in self.items if item.get("split") == self.split]
+
+    @property
+    def recordings(self) -> tuple[str, ...] | None:
+        """What each judged item was cut from; None where manifest and predictions do not fit."""
+        labels = [] if self.predictions is None else self.predictions.labels.tolist()
+        if not labels or [item.get("label") for item in self.judged_items] != labels:
+            return None
+        settings = section(self.config, "data")
+        known = {key: settings[key] for key in ("layout", "groups_span_classes") if key in settings}
+        try:
+            data = parsing.build(Data, known)
+        except UserError:
+            return None
+        groups = (str(item.get("group")) for item in self.judged_items)
+        return tuple(recording(*of, data) for of in zip(labels, groups, strict=True))
 
     def class_name(self, index: int) -> str:
         """The name of a class, or its number where the manifest does not tell."""
@@ -223,22 +245,22 @@ def _fits(probs: Floats, labels: NDArray[np.integer[Any]]) -> bool:
 
 
 def _read_uncertainty(tensors: Mapping[str, Floats], name: str, count: int) -> dict[str, Floats]:
-    found = {key: tensors.get(f"{name}/{key}") for key in UNCERTAINTIES}
+    measures = {key: tensors.get(f"{name}/{key}") for key in UNCERTAINTIES}
     return {
         key: value
-        for key, value in found.items()
+        for key, value in measures.items()
         if value is not None and value.shape == (count,) and np.isfinite(value).all()
     }
 
 
 def _read_samples(folder: Path) -> tuple[Sample | None, dict[str, list[Sample]]]:
-    found: dict[tuple[str, int], dict[str, Path]] = {}
+    by_sample: dict[tuple[str, int], dict[str, Path]] = {}
     for path in sorted(folder.glob("fake_samples_epoch_*")):
         if match := FAKE_NAME.fullmatch(path.name):
             epoch, z, m, kind = match.groups()
-            found.setdefault((f"G z{z} m{m}", int(epoch)), {})[kind] = path
+            by_sample.setdefault((f"G z{z} m{m}", int(epoch)), {})[kind] = path
     fakes: dict[str, list[Sample]] = {}
-    for (name, epoch), files in sorted(found.items()):
+    for (name, epoch), files in sorted(by_sample.items()):
         fakes.setdefault(name, []).append(Sample(name, epoch, files.get("png"), files.get("mp4")))
     png, mp4 = (_existing(folder / f"real_samples.{kind}") for kind in ("png", "mp4"))
     real = Sample("real", png=png, mp4=mp4) if png or mp4 else None
