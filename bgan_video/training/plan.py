@@ -13,6 +13,7 @@ from bgan_video.config import Config, Method
 from bgan_video.data import layouts, splits
 from bgan_video.data.frames import Frames
 from bgan_video.data.labels import choice
+from bgan_video.method.rounds import check_prior
 from bgan_video.method.schedule import posterior_size, rival_size, step_sizes
 from bgan_video.models import build_discriminator, build_generator
 from bgan_video.training.memory import peak_mib
@@ -46,6 +47,7 @@ def plan(config: Config) -> str:
     if config.data.store:
         Frames(listed.root, config)  # a store that does not serve says so
     manifest = splits.split(listed, config.data, first_labels=config.compat.first_labels)
+    check_prior(config.rounds, manifest.num_classes)
     t, c = config.train, config.clip
     num_classes = config.num_classes(manifest.num_classes)
     size = DataSize(num_classes, len(manifest.part("train")), len(manifest.labelled))
@@ -59,6 +61,7 @@ def plan(config: Config) -> str:
     cached = f"up to {config.data.cache_mib} MiB of decoded {config.items}"
     if config.data.store:
         cached = f"{config.items} from {config.data.store}"
+    rounds = f" in {1 + t.rounds} rounds" if t.rounds else ""
     lines = [
         config_module.to_yaml(config).rstrip(),
         "",
@@ -72,7 +75,7 @@ def plan(config: Config) -> str:
         f"memory: {peak_mib(config, size, backend):.0f} MiB at the peak of a training step, "
         f"{weights * _BYTES_PER_WEIGHT / 2**20:.0f} MiB of them for weights and optimisers, "
         f"{item_mib:.2f} MiB a sample; {cached}; {stored / 2**20:.0f} MiB of classifiers on disk",
-        f"compute: {t.steps} steps of {t.labelled_batch_size} labelled and {t.batch_size} "
+        f"compute: {config.total_steps} steps{rounds} of {t.labelled_batch_size} labelled and {t.batch_size} "
         f"unlabelled samples, {backend.precision} on {backend.hardware}",
     ]
     return "\n".join(lines)
