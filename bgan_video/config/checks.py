@@ -119,9 +119,7 @@ def _rounds(config: Config) -> None:
         )
     given = r.class_prior
     if given is not None and not (all(0 <= part < math.inf for part in given) and sum(given) > 0):
-        raise UserError(
-            f"rounds.class_prior={list(given)}; allowed: numbers from 0, not all 0"
-        )
+        raise UserError(f"rounds.class_prior={list(given)}; allowed: numbers from 0, not all 0")
     if rounds > 0 and config.train.labelled_batch_size == 1:
         raise UserError(
             "train.rounds puts pseudo-labels beside true ones, which keep half of every batch, and "

@@ -29,7 +29,6 @@ from bgan_video.errors import UserError
 from bgan_video.video import clips
 from bgan_video.video.reader import BrokenVideo
 
-
 # `rounds.share` as a ratio, so that no sample number is large enough for a rounding error.
 _FINEST_SHARE = 1000
 

@@ -75,8 +75,8 @@ def plan(config: Config) -> str:
         f"memory: {peak_mib(config, size, backend):.0f} MiB at the peak of a training step, "
         f"{weights * _BYTES_PER_WEIGHT / 2**20:.0f} MiB of them for weights and optimisers, "
         f"{item_mib:.2f} MiB a sample; {cached}; {stored / 2**20:.0f} MiB of classifiers on disk",
-        f"compute: {config.total_steps} steps{rounds} of {t.labelled_batch_size} labelled and {t.batch_size} "
-        f"unlabelled samples, {backend.precision} on {backend.hardware}",
+        f"compute: {config.total_steps} steps{rounds} of {t.labelled_batch_size} labelled and "
+        f"{t.batch_size} unlabelled samples, {backend.precision} on {backend.hardware}",
     ]
     return "\n".join(lines)
 

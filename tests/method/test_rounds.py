@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from typing import Any
@@ -125,7 +126,7 @@ def mixture(prior: list[float], learned: list[float], count: int) -> Tensor:
 @pytest.mark.parametrize("learned", [[1 / 3, 1 / 3, 1 / 3], [0.6, 0.2, 0.2]])
 @pytest.mark.parametrize("prior", [[0.7, 0.2, 0.1], [1 / 3, 1 / 3, 1 / 3], [0.05, 0.15, 0.8]])
 def test_the_prior_of_a_known_mixture_is_found(prior: list[float], learned: list[float]) -> None:
-    """Its standard error is about 0.01 at 8,000 items; counting the argmax is 0.05 to 0.1 off."""
+    """Counting what items are taken for is 0.09 to 0.17 off where the two priors differ."""
     p = mixture(prior, learned, 8_000)
     found = rounds.estimated_prior(p, torch.tensor(learned, dtype=torch.float64))
     assert found.sum() == pytest.approx(1)
@@ -188,7 +189,7 @@ def test_quotas_never_fall_and_never_exceed_the_part(
             exact = believed * pool * number / total * part
             assert n == 1 or n <= exact + 1e-6
             assert n > exact - 1
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         assert all(a >= b for a, b in zip(after, before, strict=True))
 
 
