@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+def cache_folder() -> Path:
+    """Where what can be made anew is kept: `BGAN_VIDEO_CACHE`, else the user's cache folder."""
+    chosen = os.environ.get("BGAN_VIDEO_CACHE")
+    if chosen:
+        return Path(chosen)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "bgan_video"
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -18,6 +28,28 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+@contextmanager
+def locked(path: Path, waits: Callable[[], None]) -> Generator[None, None, None]:
+    """Hold a lock file alone, which the system takes back when its holder dies.
+
+    Args:
+        path: Made where it is not there.
+        waits: Called once where another process holds it, before waiting for it.
+
+    Raises:
+        OSError: The file cannot be made.
+    """
+    import fcntl  # POSIX has it; nothing but writing what is shared needs it
+
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waits()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:

@@ -11,11 +11,13 @@ from typing import get_args
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from bgan_video import cli, config
 from bgan_video.backend import resolve_backend
 from bgan_video.config import Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.models import nd
 from bgan_video.sampling import SGHMC
 from bgan_video.training.models import build
 from bgan_video.training.trainer import DataSize
@@ -165,6 +167,20 @@ def test_a_step_whose_gradients_overflow_adds_no_noise():
     scaler.step(sampler)
     scaler.update()
     assert torch.equal(weight.detach(), torch.ones_like(weight))
+
+
+def test_a_norm_of_clips_is_torchs_own():
+    """Through the kernels for images: the same numbers, gradients and running statistics."""
+    found = []
+    for kind in (nd.BatchNorm3d, nn.BatchNorm3d):
+        norm = kind(16).cuda()
+        x = torch.randn(4, 16, 3, 6, 5, generator=torch.Generator().manual_seed(0)).cuda()
+        x = x.contiguous(memory_format=torch.channels_last_3d).requires_grad_()
+        y = norm(x)
+        y.cos().sum().backward()
+        assert y.is_contiguous(memory_format=torch.channels_last_3d)
+        found.append([y, x.grad, norm.weight.grad, norm.running_mean, norm.running_var])
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 
 
 def test_fp32_has_no_tf32():

@@ -34,6 +34,9 @@ def model_of(method: str) -> str:
 SpatialDims = Literal[0, 2, 3]
 """Axes behind batch and channels: none for vectors, two for images, three for clips."""
 
+Summary = Literal["mean", "difference", "both"]
+"""What a clip's vector is made of, from the features of its frames."""
+
 _IMAGES = ("mnist", "cifar10", "svhn", "celeba", "image_folder")
 GREY = ("mnist",)
 VECTORS = "synthetic"

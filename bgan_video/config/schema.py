@@ -18,6 +18,7 @@ from bgan_video.config.kinds import (
     VECTORS,
     Method,
     SpatialDims,
+    Summary,
     spatial_dims_of,
 )
 from bgan_video.parsing import Range
@@ -138,6 +139,28 @@ class Augment:
     strong_color: Fraction = 0.5
     strong_erase: Fraction = 0.4
     """Side of the square cut out of the strong view, as a part of its size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Features of a frozen pretrained body, computed once a video and kept.
+
+    The body sees the frames of evenly spread clips of `clip.num_frames` at `clip.stride`.
+    """
+
+    body: str = "efficientnet-lite0"
+    """`efficientnet-lite0` (with its ImageNet weights), or `timm:<model>`."""
+    weights: str | None = None
+    """A file with pretrained weights, for a body that brings none."""
+    size: Annotated[int, Range(8)] = 160
+    """Pixels a side of the middle square of each frame that the body sees."""
+    clips: Count = 5
+    """Clips of each video."""
+    summary: Summary = "difference"
+    """What a clip's vector is: the `mean` of its frames' features, the mean absolute `difference`
+    of neighbouring frames' features, which sees motion and not what stands still, or `both`."""
+    store: str | None = None
+    """Folder of the feature stores; by default in the cache folder, as `motion_shapes` is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -360,6 +383,7 @@ class Config:
     data: Data = field(default_factory=Data)
     clip: Clip = field(default_factory=Clip)
     augment: Augment = field(default_factory=Augment)
+    features: Features = field(default_factory=Features)
     generator: Generator = field(default_factory=Generator)
     discriminator: Discriminator = field(default_factory=Discriminator)
     objective: Objective = field(default_factory=Objective)

@@ -11,7 +11,6 @@ distribution in every class, and only the change from frame to frame says which 
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from dataclasses import dataclass
 from itertools import product
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from bgan_video.data.motion_drawing import SHAPES, Floats, coverage
 from bgan_video.errors import UserError
+from bgan_video.files import cache_folder
 from bgan_video.rng import derive_seed
 
 Frames = NDArray[np.uint8]
@@ -54,14 +54,8 @@ _LENGTHS = (32, 56)
 
 
 def default_root() -> Path:
-    """The cache folder of the default rendering."""
-    chosen = os.environ.get("BGAN_VIDEO_CACHE")
-    if chosen:
-        cache = Path(chosen)
-    else:
-        home = os.environ.get("XDG_CACHE_HOME")
-        cache = (Path(home) if home else Path.home() / ".cache") / "bgan_video"
-    return cache / f"motion_shapes-v{VERSION}"
+    """Where the default rendering lies."""
+    return cache_folder() / f"motion_shapes-v{VERSION}"
 
 
 def render(

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bgan_video.errors import UserError
+from bgan_video.models import nd
+from bgan_video.models.weights import PACKAGED, packaged_file
 
 VIDEO_BACKBONES = ("r3d_18", "mc3_18", "r2plus1d_18")
 TIMM_PREFIX = "timm:"
@@ -44,6 +46,9 @@ def video_body(name: str, weights: str | None) -> tuple[nn.Module, int]:
     num_features = network.fc.in_features
     network.fc = nn.Identity()
     load_weights(network, weights, classifier=("fc.",))
+    for layer in network.modules():
+        if type(layer) is nn.BatchNorm3d:
+            layer.__class__ = nd.BatchNorm3d
     return nn.Sequential(Standardise(_VIDEO_MEAN, _VIDEO_STD, 3), network), num_features
 
 
@@ -64,7 +69,10 @@ def timm_body(
     if pretrained_cfg is not None and pretrained_cfg.fixed_input_size:
         arguments["img_size"] = size
     network: Any = timm.create_model(model, **arguments)
-    load_weights(network, weights, classifier=("fc.", "head.", "classifier."))
+    if weights in PACKAGED:
+        _load_packaged(network, model, weights)
+    else:
+        load_weights(network, weights, classifier=("fc.", "head.", "classifier."))
     mean, std = network.default_cfg["mean"], network.default_cfg["std"]
     standardise = Standardise(mean, std, spatial_dims)
     if spatial_dims == 2:
@@ -166,9 +174,23 @@ def _with_time(time: int, spatial: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _inflate_norm(norm: nn.BatchNorm2d) -> nn.BatchNorm3d:
-    inflated = nn.BatchNorm3d(norm.num_features, norm.eps, norm.momentum, norm.affine)
+    inflated = nd.BatchNorm3d(norm.num_features, norm.eps, norm.momentum, norm.affine)
     inflated.load_state_dict(norm.state_dict())
     return inflated
+
+
+def _load_packaged(network: nn.Module, model: str, name: str) -> None:
+    """Load weights of a package, which are this model's tensor by tensor, under other names.
+
+    Raises:
+        UserError: They are another model's, or not installed.
+    """
+    if model != PACKAGED[name].model:
+        raise UserError(f"the weights {name} are those of timm:{PACKAGED[name].model}, not {model}")
+    state = torch.load(packaged_file(name), map_location="cpu", weights_only=True)
+    names = network.state_dict()
+    # The classifier comes last, and the body has none.
+    network.load_state_dict(dict(zip(names, state.values(), strict=False)))
 
 
 def load_weights(network: nn.Module, path: str | None, classifier: tuple[str, ...]) -> None:

@@ -17,7 +17,26 @@ from bgan_video.models.shapes import Stage
 
 _CONV: dict[int, type[Any]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _CONV_TRANSPOSE: dict[int, type[Any]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-_BATCH_NORM: dict[int, type[Any]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+class BatchNorm3d(nn.BatchNorm3d):
+    """Of clips that lie channels last, through the kernels that torch has for images alone.
+
+    To a norm over all but the channels, time and height are one axis. For clips torch takes kernels
+    for any layout, which take 3 to 5 times as long.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not input.is_contiguous(memory_format=torch.channels_last_3d) or not input.is_cuda:
+            return super().forward(input)
+        return super().forward(input.flatten(2, 3)).unflatten(2, input.shape[2:4])
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() not in (4, 5):
+            raise ValueError(f"clips have five dimensions, got {input.dim()}")
+
+
+_BATCH_NORM: dict[int, type[Any]] = {2: nn.BatchNorm2d, 3: BatchNorm3d}
 _KERNELS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 

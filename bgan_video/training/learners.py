@@ -23,7 +23,7 @@ from bgan_video.method import losses
 from bgan_video.method.schedule import adam_lr
 from bgan_video.models import Classifier, build_discriminator, frozen_statistics
 from bgan_video.training.chains import adam, descend, initialised, set_lr
-from bgan_video.training.replay import Replay, StepValues, Terms
+from bgan_video.training.replay import Replay, StepInputs, Terms
 
 
 class Learner(ABC):
@@ -226,7 +226,7 @@ class SemiSupervised(Learner):
         self._student = Network(config, num_classes, backend, "supervised", steps)
         begins_as = Network(config, num_classes, backend, "supervised", steps)
         self._average = begins_as.module.requires_grad_(False)
-        self._values = StepValues(backend)
+        self._inputs = StepInputs(backend)
         self._replay = Replay(self._move, self._student.backend)
 
     @property
@@ -240,8 +240,8 @@ class SemiSupervised(Learner):
         """One step of the student, after which the average follows it."""
         assert labelled is not None, "refused by the settings' checks"
         warmth = min(1.0, (index + 1) / (self._objective.consistency_warmup + 1))
-        self._weight_now = self._values("weight", self._weight * warmth)
-        self._share = self._values("share", 1 - min(1 - 1 / (index + 1), self._decay))
+        self._weight_now = self._inputs.number("weight", self._weight * warmth)
+        self._share = self._inputs.number("share", 1 - min(1 - 1 / (index + 1), self._decay))
         with self._student.stepping(index):
             return self._replay(None, *labelled, *unlabelled)
 

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +19,7 @@ from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.method.schedule import ensemble_in_round
 from bgan_video.models import Classifier
 from bgan_video.training.learners import LabelsOnly, Learner, SemiSupervised, own_randomness
+from bgan_video.training.replay import StepInputs
 from bgan_video.training.trainer import DataSize, Terms, Trainer
 
 _SEMI_SUPERVISED: tuple[Method, ...] = ("pseudo_label", "mean_teacher", "fixmatch")
@@ -166,6 +168,18 @@ class Models:
         """Steps that were done before this round."""
         return self.round * self.config.train.steps
 
+    @cached_property
+    def _inputs(self) -> StepInputs:
+        return StepInputs(self.backend)
+
+    def _place(self, name: str, batch: LabelledBatch | None) -> LabelledBatch | None:
+        if batch is None:
+            return None
+        x, y = batch
+        return LabelledBatch(
+            self._inputs.tensor(f"{name} x", x), self._inputs.tensor(f"{name} y", y)
+        )
+
     def step(
         self,
         index: int,
@@ -182,13 +196,10 @@ class Models:
             believed: What a method learns from in place of `labelled`, in a round in which it
                 believes pseudo-labels. On the CPU.
         """
-        place = self.backend.place
-        unlabelled = UnlabelledBatch(*map(place, unlabelled))
-        given = {
-            method: None if batch is None else LabelledBatch(*map(place, batch))
-            for method, batch in believed.items()
-        }
-        own = None if labelled is None else LabelledBatch(*map(place, labelled))
+        place = self._inputs.tensor
+        unlabelled = UnlabelledBatch(*(place(k, x) for k, x in unlabelled._asdict().items()))
+        given = {method: self._place(method, batch) for method, batch in believed.items()}
+        own = self._place("labelled", labelled)
         of_chains = given.get("bayesian_gan", own)
         in_round = index - self.first_step
         terms: Terms = {}

@@ -32,7 +32,6 @@ class PretextHeads:
 
     def __init__(self, config: Config, networks: Sequence[Classifier], backend: Backend) -> None:
         self._config = config
-        self._device = backend.device
 
         def head() -> TransformationHead:
             return TransformationHead(networks[0].head.in_features, config.spatial_dims)
@@ -48,7 +47,7 @@ class PretextHeads:
         """Set Adam's step size, that of the chains, and draw a transformation for each weak view.
 
         Returns:
-            `[count]`, on the run's device.
+            `[count]`, on the CPU.
         """
         lr = adam_lr(self._config, self._lr, step, self._config.adam_steps)
         for optimizer in self.optimizers:
@@ -56,8 +55,7 @@ class PretextHeads:
         kinds = num_transformations(self._config.spatial_dims)
         # From seed and step alone, so nothing to save.
         random = rng.generator(self._config.run.seed, "pretext", step)
-        which = torch.randint(kinds, (count,), generator=random)
-        return which.to(self._device, non_blocking=True)
+        return torch.randint(kinds, (count,), generator=random)
 
     def tasks(self, weak: Tensor, which: Tensor) -> list[PretextTask]:
         """A task a head: the weak views `[B, C, (T,) H, W]`, transformed as drawn. All the same."""

@@ -23,9 +23,9 @@ _WARM_UP = 2
 class Replay:
     """A function of tensors, recorded where the backend records.
 
-    What is recorded must depend on nothing but its inputs, tensors that stay where they are
-    (weights, states of optimisers, `StepValues`), the given generators and torch's own. Anything
-    else that it depends on belongs into the key.
+    What is recorded must depend on nothing but tensors that stay where they are (weights, states of
+    optimisers, `StepInputs`), the given generators and torch's own. Anything else that it depends
+    on belongs into the key.
 
     Args:
         compute: What a step does to networks; returns what it logs.
@@ -49,7 +49,6 @@ class Replay:
         self._key: Hashable = None
         self._steps = 0
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._inputs: list[Tensor | None] = []
         self._terms: Terms = {}
 
     def __call__(self, key: Hashable, *inputs: Tensor | None) -> Terms:
@@ -60,11 +59,11 @@ class Replay:
         Args:
             key: All that the computation depends on and that is no tensor. A new one is recorded
                 anew; where it changes with every step, nothing is recorded.
-            inputs: On the backend's device.
+            inputs: On the backend's device, of `StepInputs`: elsewhere they are another key.
         """
         if not self._backend.records:
             return self._compute(*inputs)
-        key = (key, *(None if x is None else (x.shape, x.dtype) for x in inputs))
+        key = (key, *(None if x is None else (x.data_ptr(), x.shape, x.dtype) for x in inputs))
         if key != self._key:
             self.forget()
             self._key = key
@@ -74,9 +73,6 @@ class Replay:
                 return self._aside(inputs)
             self._record(inputs)
         assert self._graph is not None
-        for static, given in zip(self._inputs, inputs, strict=True):
-            if static is not None and given is not None:
-                static.copy_(given, non_blocking=True)
         self._graph.replay()
         return self._terms
 
@@ -93,11 +89,10 @@ class Replay:
         graph = torch.cuda.CUDAGraph()
         for generator in self._generators():
             graph.register_generator_state(generator)
-        self._inputs = [None if x is None else x.clone() for x in inputs]
         try:
             # Loading threads may call CUDA while this one records.
             with torch.cuda.graph(graph, stream=self._stream(), capture_error_mode="thread_local"):
-                self._terms = self._compute(*self._inputs)
+                self._terms = self._compute(*inputs)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
@@ -115,8 +110,8 @@ class Replay:
 _streams: dict[torch.device, torch.cuda.Stream] = {}
 
 
-class StepValues:
-    """Numbers that change from step to step; where steps are recorded, in memory they can read.
+class StepInputs:
+    """What changes from step to step; where steps are recorded, in the same place at every step.
 
     Args:
         backend: Says whether steps are recorded.
@@ -124,12 +119,23 @@ class StepValues:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._tensors: dict[str, Tensor] = {}
+        self._places: dict[str, Tensor] = {}
 
-    def __call__(self, name: str, value: float) -> float | Tensor:
-        """The value for a step, in the same place as at the last one."""
+    def number(self, name: str, value: float) -> float | Tensor:
+        """A number of this step: itself, or a tensor of no dimension."""
         if not self._backend.records:
             return value
-        if name not in self._tensors:
-            self._tensors[name] = torch.empty((), device=self._backend.device)
-        return self._tensors[name].fill_(value)
+        if name not in self._places:
+            self._places[name] = torch.empty((), device=self._backend.device)
+        return self._places[name].fill_(value)
+
+    def tensor(self, name: str, value: Tensor) -> Tensor:
+        """A tensor of this step, on the device and laid out as is fastest there."""
+        place = self._places.get(name)
+        if place is None or (place.shape, place.dtype) != (value.shape, value.dtype):
+            place = self._backend.place(value)
+            if self._backend.records:
+                # Not the caller's own, which the next step's would be written over.
+                place = self._places[name] = place.clone() if place is value else place
+            return place
+        return place.copy_(value, non_blocking=True)

@@ -21,6 +21,7 @@ from bgan_video.data.manifest import Manifest
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
 from bgan_video.method.rounds import check_prior
+from bgan_video.models.weights import PACKAGED
 from bgan_video.training import console
 
 _PLACES = ("data.root", "data.store")
@@ -48,9 +49,12 @@ def anchored(config: Config) -> Config:
         label_list=_absolute(d.label_list),
         groups=_absolute(d.groups) if d.groups and d.groups.endswith(".csv") else d.groups,
     )
-    weights = _absolute(config.discriminator.weights)
+    weights = config.discriminator.weights
+    weights = weights if weights in PACKAGED else _absolute(weights)
     discriminator = dataclasses.replace(config.discriminator, weights=weights)
-    return dataclasses.replace(config, data=data, discriminator=discriminator)
+    f = config.features
+    features = dataclasses.replace(f, weights=_absolute(f.weights), store=_absolute(f.store))
+    return dataclasses.replace(config, data=data, discriminator=discriminator, features=features)
 
 
 def _absolute(path: str | None) -> str | None:

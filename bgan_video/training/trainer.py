@@ -26,7 +26,7 @@ from bgan_video.models import (
 from bgan_video.rng import Generators
 from bgan_video.training.chains import Chain, descend, initialised, without_gradients
 from bgan_video.training.pretext import PretextHeads
-from bgan_video.training.replay import Replay, StepValues, Terms
+from bgan_video.training.replay import Replay, StepInputs, Terms
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Trainer:
         t = config.train
         num_generators = max(1, len(self.generators))
         self.fakes_per_generator = t.fake_batch_size or max(1, t.batch_size // num_generators)
-        self._values = StepValues(backend)
+        self._inputs = StepInputs(backend)
         self._replay = Replay(self._move, backend, lambda: [noise, self.random["latent"]])
 
     @property
@@ -116,8 +116,9 @@ class Trainer:
         weights = self.objective.weights(index)
         which = None
         if weights.pretext > 0:
-            which = self.pretext.begin_step(index, len(unlabelled.weak))
-        self._weights = Weights(*(self._values(k, w) for k, w in weights._asdict().items()))
+            drawn = self.pretext.begin_step(index, len(unlabelled.weak))
+            which = self._inputs.tensor("which", drawn)
+        self._weights = Weights(*(self._inputs.number(k, w) for k, w in weights._asdict().items()))
         x, y = labelled or (None, None)
         moves = tuple(chain.moves for chain in self.chains)
         terms = self._replay(moves, x, y, *unlabelled, which)

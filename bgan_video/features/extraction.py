@@ -1,0 +1,243 @@
+"""From video files to a feature store: each video decoded once, in the background."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from bgan_video.config import Config
+from bgan_video.data import feature_store
+from bgan_video.data.feature_store import FeatureRecord, FeatureStore, Vectors
+from bgan_video.data.frames import too_short
+from bgan_video.data.manifest import Item
+from bgan_video.data.store.clip_store import source_fingerprint
+from bgan_video.data.transforms import test_view
+from bgan_video.errors import UserError
+from bgan_video.features.bodies import FrozenBody
+from bgan_video.files import cache_folder, locked, write_atomically
+from bgan_video.video import clips
+from bgan_video.video.decoders import Frames
+from bgan_video.video.reader import BrokenVideo, FrameReader, open_video
+
+Say = Callable[[str], None]
+Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
+
+# A shard is written at the first of the two, so that a kill costs a minute and files stay few.
+_SHARD_VIDEOS = 256
+_SHARD_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A video's frames that clips are made of.
+
+    Attributes:
+        item: Surveyed.
+        frames: uint8 `[U, H, W, 3]`, each frame once.
+        rows: Of each clip, which of them.
+    """
+
+    item: Item
+    frames: Frames
+    rows: list[list[int]]
+
+
+def store_folder(config: Config, body: FrozenBody) -> Path:
+    """The folder of the features that this body makes under these settings."""
+    chosen = config.features.store
+    parent = Path(chosen) if chosen else cache_folder() / "features"
+    return parent / feature_store.folder_name(body.settings(config))
+
+
+def open_store(config: Config, body: FrozenBody) -> FeatureStore:
+    """The store as it is now.
+
+    Raises:
+        UserError: It is damaged, or the body makes no such summary.
+    """
+    folder = store_folder(config, body)
+    return FeatureStore(folder, body.settings(config), config.features.summary)
+
+
+def fill(
+    items: Sequence[Item],
+    root: Path | str,
+    config: Config,
+    body: FrozenBody,
+    say: Say,
+    progress: Progress,
+) -> FeatureStore:
+    """Compute the features that the store has not; what it has costs nothing.
+
+    A second process waits for the first one. What was done before a kill stays.
+
+    Args:
+        items: Of a manifest, surveyed or not.
+        root: Folder that their paths are relative to.
+        config: Which frames (`clip`), how many clips and where to keep them (`features`).
+        body: That makes the features.
+        say: Gets the lines for the user.
+        progress: Wraps the videos as they are done.
+
+    Returns:
+        The store, with a line for every item: of one that does not read, why.
+
+    Raises:
+        UserError: The place is not writable or full, a video changed since it was surveyed, or is
+            too short under `clip.short_clip=error`.
+    """
+    folder, root = store_folder(config, body), Path(root)
+    wanted = list({item.path: item for item in items}.values())
+    store = open_store(config, body)
+    if not [item for item in wanted if _is_due(store, item, root)]:
+        return store
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / "lock", lambda: say(f"another process is filling {folder}; waiting")):
+            settings = json.dumps(body.settings(config), indent=2) + "\n"
+            if not (folder / feature_store.SETTINGS).is_file():
+                write_atomically(folder / feature_store.SETTINGS, settings)
+            feature_store.drop_unfinished(folder)
+            store = open_store(config, body)
+            due = [item for item in wanted if _is_due(store, item, root)]
+            found = _computed(due, root, config, body)
+            new = (pair for pair in found if pair[0] != store.record(*pair[0].key))
+            _write(folder, progress(new, f"features of {body.name}", len(due)))
+    except OSError as error:
+        raise UserError(
+            f"features.store: {folder}: {error.strerror}; the features written so far are kept: "
+            f"the same command goes on"
+        ) from None
+    return open_store(config, body)
+
+
+def clip_vectors(reader: FrameReader, num_frames: int, config: Config, body: FrozenBody) -> Vectors:
+    """The vectors `[clips, L]` of an open video's clips, as `FeatureStore.read` gives them.
+
+    Args:
+        reader: Of a video decoded with `body.size` as its short side.
+        num_frames: Frames that decode.
+        config: Which frames make clips, and which summary a vector is.
+        body: That makes the features.
+    """
+    features = _features(*_clip_frames(reader, num_frames, config), body)
+    return feature_store.vectors(features, body.summaries, config.features.summary)
+
+
+def summarised(features: Tensor, summaries: Sequence[str]) -> Tensor:
+    """Of frames' features `[clips, T, D]`, what is kept of each clip: `[clips, S, D]`.
+
+    The mean over frames is blind to their order. The mean absolute difference of neighbouring
+    frames' features is what moves, in the body's own terms; 0 of a single frame.
+    """
+    change = features.diff(dim=1).abs()
+    made = {
+        "mean": features.mean(dim=1),
+        "difference": change.sum(dim=1) / max(1, change.shape[1]),
+    }
+    return torch.stack([made[name] for name in summaries], dim=1)
+
+
+def _computed(
+    items: Sequence[Item], root: Path, config: Config, body: FrozenBody
+) -> Iterator[tuple[FeatureRecord, Vectors | None]]:
+    """A line and the features of each video, in order."""
+
+    def decode(item: Item) -> _Decoded | FeatureRecord:
+        return _decode(item, root, config, body.size)
+
+    for found in _ahead(decode, items, max(1, config.data.num_workers)):
+        if isinstance(found, FeatureRecord):
+            yield found, None
+            continue
+        item = found.item
+        record = FeatureRecord(item.path, item.fingerprint, item.num_frames)
+        yield record, _features(found.frames, found.rows, body)
+
+
+def _decode(item: Item, root: Path, config: Config, size: int) -> _Decoded | FeatureRecord:
+    """The frames of a video's clips; a line that says why there are none."""
+    file = root / item.path
+    now = source_fingerprint(file)
+    if item.fingerprint not in ("", now):
+        state = "changed since it was surveyed" if now else "is not there"
+        raise UserError(f"{file} {state}, and its features are not in the feature store")
+    try:
+        with open_video(file, config.data.decoder, size) as reader:
+            length = item.num_frames or len(reader)
+            read = Item(item.path, item.label, item.group, item.split, item.labelled, length, now)
+            if reason := too_short(read, config):
+                raise UserError(f"{item.path} {reason}")
+            return _Decoded(read, *_clip_frames(reader, length, config))
+    except BrokenVideo as error:
+        return FeatureRecord(item.path, now, error=error.reason)
+
+
+def _clip_frames(
+    reader: FrameReader, num_frames: int, config: Config
+) -> tuple[Frames, list[list[int]]]:
+    """Each frame of a video's clips once, and which of them each clip is made of."""
+    c = config.clip
+    placed = clips.uniform_clips(
+        num_frames, c.num_frames, c.stride, config.features.clips, c.short_clip
+    )
+    wanted = sorted({index for indices in placed for index in indices})
+    row = {index: r for r, index in enumerate(wanted)}
+    return reader.read(wanted), [[row[index] for index in indices] for indices in placed]
+
+
+def _features(frames: Frames, rows: Sequence[Sequence[int]], body: FrozenBody) -> Vectors:
+    """Features `[clips, S, D]`; the body sees every frame once, however many clips it is in."""
+    images = test_view(frames, body.size, body.size, "centre", 3)
+    of_frames = body(rearrange(images, "c t h w -> t c h w"))
+    return summarised(of_frames[torch.tensor(rows)], body.summaries).numpy()
+
+
+def _write(folder: Path, found: Iterable[tuple[FeatureRecord, Vectors | None]]) -> None:
+    """Write features as they come, whole shards at a time; what is left, also at Ctrl-C."""
+    waiting: list[tuple[FeatureRecord, Vectors | None]] = []
+    written = time.monotonic()
+    try:
+        for pair in found:
+            waiting.append(pair)
+            is_old = time.monotonic() - written >= _SHARD_SECONDS
+            if is_old or len(waiting) == _SHARD_VIDEOS:
+                feature_store.append(folder, waiting)
+                waiting, written = [], time.monotonic()
+    finally:
+        feature_store.append(folder, waiting)
+
+
+def _is_due(store: FeatureStore, item: Item, root: Path) -> bool:
+    """Whether a video has to be read; one that did not read before is tried again."""
+    known = item.fingerprint or source_fingerprint(root / item.path)
+    record = store.record(item.path, known)
+    return record is None or bool(record.error)
+
+
+def _ahead(
+    act: Callable[[Item], _Decoded | FeatureRecord], items: Sequence[Item], workers: int
+) -> Iterator[_Decoded | FeatureRecord]:
+    """`map`, in order, with `workers` threads ahead of whoever takes the results.
+
+    Decoders let other threads run, so frames are ready when the body is; at most `2·workers`
+    videos' frames are in memory.
+    """
+    running: deque[Future[_Decoded | FeatureRecord]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            running.append(pool.submit(act, item))
+            if len(running) == 2 * workers:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()

@@ -1,0 +1,56 @@
+"""Standardisation of feature vectors, with the statistics of training videos alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from bgan_video.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Scale:
+    """`(x - mean) / spread`.
+
+    Attributes:
+        mean: `[L]`.
+        spread: `[L]`, positive, the same for all numbers of a summary.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    @staticmethod
+    def of(vectors: Tensor, summaries: int) -> Scale:
+        """The statistics of vectors `[..., L]`: of training videos, labelled or not.
+
+        Numbers are centred one by one, and a summary's are divided by their common spread, the
+        root of their mean variance. Dividing each by its own would weigh what hardly varies as much
+        as what does: it costs a probe 1 to 5 points on hand signs.
+
+        Args:
+            vectors: Of training videos.
+            summaries: How many summaries of equal length lie one behind the other in a vector.
+        """
+        flat = vectors.flatten(0, -2).double()
+        variance = flat.var(dim=0, correction=0).unflatten(0, (summaries, -1))
+        # Where all are alike, as where there is one, there is nothing to divide by.
+        common = variance.mean(dim=1, keepdim=True).sqrt()
+        spread = common.where(common > 0, 1.0).expand_as(variance).flatten()
+        return Scale(flat.mean(dim=0).float(), spread.float())
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """Vectors `[..., L]`, centred and scaled."""
+        return (vectors - self.mean) / self.spread
+
+    def write(self, path: Path) -> None:
+        """Keep the statistics with the run that uses them (safetensors)."""
+        write_atomically(path, save({"mean": self.mean, "spread": self.spread}))
+
+    @staticmethod
+    def read(path: Path) -> Scale:
+        """What `write` wrote."""
+        return Scale(**load_file(path))

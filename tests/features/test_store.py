@@ -1,0 +1,297 @@
+"""Features of a manifest's videos, kept: right, resumable, and never stale."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from bgan_video import config
+from bgan_video.backend import resolve_backend
+from bgan_video.config import Config
+from bgan_video.data import feature_store, layouts
+from bgan_video.data.frames import Frames, survey
+from bgan_video.data.manifest import Item, Manifest
+from bgan_video.errors import UserError
+from bgan_video.features import (
+    FeatureStore,
+    FrozenBody,
+    Scale,
+    clip_vectors,
+    extraction,
+    frozen_body,
+)
+from bgan_video.models.weights import packaged_file
+from bgan_video.video import clips, reader
+from bgan_video.video.reader import BrokenVideo
+from tests.data.store import stores
+
+
+def settings(root: Path, place: Path, *more: str) -> Config:
+    features = ["features.size=32", "features.clips=3", f"features.store={place}"]
+    return stores.settings(root, None, *features, *more)
+
+
+@pytest.fixture(scope="module")
+def body() -> FrozenBody:
+    with_size = config.load(None, ["features.size=32", "run.device=cpu"])
+    return frozen_body(with_size.features, resolve_backend(with_size.run, 3))
+
+
+@pytest.fixture
+def of(small_videos: Path, tmp_path: Path) -> Config:
+    return settings(stores.few_videos(small_videos, tmp_path / "videos"), tmp_path / "features")
+
+
+def surveyed(of: Config) -> Manifest:
+    manifest = layouts.read(of.data)
+    return survey(manifest, Frames(manifest.root, of), of, manifest.items)[0]
+
+
+def fill(of: Config, manifest: Manifest, body: FrozenBody, seen: list[int] | None = None):
+    def every(items: Any, what: str, total: int) -> Any:
+        if seen is not None:
+            seen.append(total)
+        return items
+
+    return extraction.fill(manifest.items, manifest.root, of, body, [].append, every)
+
+
+def test_features_are_those_of_a_plain_loop(of: Config, body: FrozenBody) -> None:
+    """timm's own network, fed frame by frame with what a video's clips are made of."""
+    manifest = surveyed(of)
+    store = fill(of, manifest, body)
+    network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    packaged = torch.load(packaged_file("efficientnet-lite0"), weights_only=True)
+    network.load_state_dict(dict(zip(network.state_dict(), packaged.values(), strict=True)))
+    network.eval().reset_classifier(0)
+    for item in manifest.items:
+        every = reader.read_all(Path(manifest.root) / item.path, "auto", 32)
+        vectors: list[torch.Tensor] = []
+        for indices in clips.uniform_clips(len(every), 4, 2, 3, "loop"):
+            images = torch.from_numpy(every[indices]).permute(0, 3, 1, 2).float()
+            with torch.no_grad():
+                of_frames = network(images / 127.5 - 1)
+            vectors.append((of_frames[1:] - of_frames[:-1]).abs().mean(dim=0))
+        assert store.read(item).shape == (3, 1280)
+        np.testing.assert_allclose(store.read(item), torch.stack(vectors), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("summary", "length"), [("mean", 1280), ("both", 2560)])
+def test_the_summary_is_chosen_when_features_are_read(
+    of: Config, body: FrozenBody, summary: str, length: int
+) -> None:
+    manifest = surveyed(of)
+    differences = fill(of, manifest, body).read_all(manifest.items)
+    other = settings(
+        Path(manifest.root), Path(str(of.features.store)), f"features.summary={summary}"
+    )
+    seen: list[int] = []
+    found = fill(other, manifest, body, seen).read_all(manifest.items)
+    assert seen == []
+    assert found.shape == (6, 3, length)
+    assert summary == "mean" or np.array_equal(found[..., 1280:], differences)
+
+
+def test_vectors_of_an_open_video_are_those_of_the_store(of: Config, body: FrozenBody) -> None:
+    manifest = surveyed(of)
+    store = fill(of, manifest, body)
+    item = manifest.items[1]
+    with reader.open_video(Path(manifest.root) / item.path, "auto", body.size) as video:
+        found = clip_vectors(video, len(video), of, body)
+    assert np.array_equal(found, store.read(item))
+
+
+def test_summaries_of_a_moving_and_a_still_clip() -> None:
+    moving = torch.tensor([[[0.0, 1.0], [2.0, 1.0], [1.0, 1.0]]])
+    found = extraction.summarised(moving, ("mean", "difference"))
+    assert found.tolist() == [[[1.0, 1.0], [1.5, 0.0]]]
+    still = extraction.summarised(moving[:, :1], ("mean", "difference"))
+    assert still.tolist() == [[[0.0, 1.0], [0.0, 0.0]]]
+
+
+def test_items_need_not_be_surveyed(of: Config, body: FrozenBody) -> None:
+    fill(of, layouts.read(of.data), body)
+    seen: list[int] = []
+    manifest = surveyed(of)
+    store = fill(of, manifest, body, seen)
+    assert seen == []
+    for item in manifest.items:
+        record = store.record(item.path, item.fingerprint)
+        assert record is not None
+        assert record.num_frames == item.num_frames
+
+
+def test_a_file_that_is_another_one_gets_features_of_its_own(of: Config, body: FrozenBody) -> None:
+    manifest = surveyed(of)
+    before = fill(of, manifest, body).read_all(manifest.items)
+    first, last = (Path(manifest.root) / manifest.items[i].path for i in (0, -1))
+    first.write_bytes(last.read_bytes())
+    stale = manifest.replace((dataclasses.replace(manifest.items[0], fingerprint="another"),))
+    with pytest.raises(UserError, match="changed since it was surveyed"):
+        fill(of, stale, body)
+    seen: list[int] = []
+    again = surveyed(of)
+    after = fill(of, again, body, seen).read_all(again.items)
+    assert seen == [1]
+    assert np.array_equal(after[0], before[-1])
+    assert np.array_equal(after[1:], before[1:])
+
+
+@pytest.mark.parametrize(
+    "change", ["features.size=40", "features.clips=2", "clip.num_frames=3", "clip.stride=1"]
+)
+def test_other_frames_are_kept_apart(of: Config, body: FrozenBody, change: str) -> None:
+    assert of.features.store is not None
+    other = settings(Path(str(of.data.root)), Path(of.features.store), change)
+    size = dataclasses.replace(body, size=other.features.size)
+    assert extraction.store_folder(of, body) != extraction.store_folder(other, size)
+
+
+def test_other_weights_are_kept_apart(of: Config, body: FrozenBody, tmp_path: Path) -> None:
+    state = torch.load(packaged_file("efficientnet-lite0"), weights_only=True)
+    names = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    state = dict(zip(names, state.values(), strict=True))
+    torch.save(state, tmp_path / "same.pth")
+    state["conv_stem.weight"] = state["conv_stem.weight"] + 1e-6
+    torch.save(state, tmp_path / "other.pth")
+
+    def opened(file: str) -> FrozenBody:
+        named = ["features.body=timm:tf_efficientnet_lite0", f"features.weights={tmp_path / file}"]
+        loaded = config.load(None, [*named, "features.size=32", "run.device=cpu"])
+        return frozen_body(loaded.features, resolve_backend(loaded.run, 3))
+
+    assert opened("same.pth").digest == body.digest
+    assert opened("other.pth").digest != body.digest
+
+
+def test_a_broken_video_is_told_and_tried_again(of: Config, body: FrozenBody) -> None:
+    manifest = layouts.read(of.data)
+    broken = Path(manifest.root) / manifest.items[0].path
+    whole = broken.read_bytes()
+    broken.write_bytes(b"no video")
+    store = fill(of, manifest, body)
+    spoilt = dataclasses.replace(
+        manifest.items[0], fingerprint=feature_store.read_index(store.folder)[0].fingerprint
+    )
+    with pytest.raises(BrokenVideo, match="not readable as a video"):
+        store.read(spoilt)
+    lines = len(feature_store.read_index(store.folder))
+    fill(of, manifest, body)
+    assert len(feature_store.read_index(store.folder)) == lines
+    broken.write_bytes(whole)
+    seen: list[int] = []
+    fill(of, manifest, body, seen)
+    assert seen == [1]
+
+
+def test_after_a_kill_what_was_written_stays(
+    of: Config, body: FrozenBody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard a video, a kill after some: half a line and a nameless shard go, the rest serves."""
+    manifest = surveyed(of)
+    monkeypatch.setattr(extraction, "_SHARD_VIDEOS", 1)
+
+    def die_at_the_third(items: Any, what: str, total: int) -> Any:
+        for number, item in enumerate(items):
+            if number == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield item
+
+    child = os.fork()
+    if child == 0:
+        extraction.fill(manifest.items, manifest.root, of, body, print, die_at_the_third)
+    os.waitpid(child, 0)
+    folder = extraction.store_folder(of, body)
+    assert len(feature_store.read_index(folder)) == 3
+    with (folder / feature_store.INDEX).open("ab") as index:
+        index.write(b'{"path": "Grow/')
+    (folder / "features-00009.safetensors").write_bytes(b"nameless")
+    seen: list[int] = []
+    resumed = fill(of, manifest, body, seen).read_all(manifest.items)
+    assert seen == [3]
+    assert not (folder / "features-00009.safetensors").exists()
+    elsewhere = dataclasses.replace(
+        of, features=dataclasses.replace(of.features, store=str(folder.parent / "fresh"))
+    )
+    assert np.array_equal(resumed, fill(elsewhere, manifest, body).read_all(manifest.items))
+
+
+def reads(store: FeatureStore, item: Item) -> bool:
+    try:
+        store.read(item)
+    except BrokenVideo:
+        return False
+    return True
+
+
+def test_damage_is_found(of: Config, body: FrozenBody) -> None:
+    manifest = surveyed(of)
+    store = fill(of, manifest, body)
+    shard = next(store.folder.glob("*.safetensors"))
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    # Where a shard ends lies the tensor of one video; the others are whole.
+    damaged = [item for item in manifest.items if not reads(store, item)]
+    assert len(damaged) == 1
+    with pytest.raises(BrokenVideo, match="its checksum differs"):
+        store.read(damaged[0])
+    shard.unlink()
+    with pytest.raises(BrokenVideo, match="is damaged"):
+        store.read(manifest.items[0])
+
+
+def test_what_is_not_there_says_how_to_get_it(of: Config, body: FrozenBody) -> None:
+    manifest = surveyed(of)
+    with pytest.raises(UserError, match="bgan-video features with the run's settings adds it"):
+        extraction.open_store(of, body).read(manifest.items[0])
+
+
+def test_a_store_made_otherwise_is_refused(of: Config, body: FrozenBody) -> None:
+    manifest = surveyed(of)
+    folder = fill(of, manifest, body).folder
+    made = json.loads((folder / feature_store.SETTINGS).read_text())
+    with pytest.raises(UserError, match=r"made with stride=2, the settings ask for 3"):
+        FeatureStore(folder, made | {"stride": 3}, "mean")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["features.body=resnet"], r"not known; allowed: efficientnet-lite0, timm:<model>"),
+        (["features.body=timm:resnet18"], r"needs features\.weights"),
+        (["features.weights=a.pth"], r"brings its weights; set features\.weights to null"),
+    ],
+)
+def test_a_body_that_cannot_be(overrides: list[str], reason: str) -> None:
+    features = config.load(None, overrides).features
+    backend = resolve_backend(config.load(None, ["run.device=cpu"]).run, 3)
+    with pytest.raises(UserError, match=reason):
+        frozen_body(features, backend)
+
+
+def test_the_scale_knows_training_vectors_only(tmp_path: Path) -> None:
+    random = torch.Generator().manual_seed(0)
+    training = torch.randn(40, 3, 6, generator=random) * torch.tensor([1, 1, 1, 50, 50, 50]) + 7
+    scale = Scale.of(training, summaries=2)
+    found = scale(training).flatten(0, 1)
+    assert torch.allclose(found.mean(dim=0), torch.zeros(6), atol=1e-5)
+    blocks = found.unflatten(1, (2, 3))
+    assert torch.allclose(blocks.square().mean(dim=(0, 2)), torch.ones(2))
+    # Within a summary, what varies more goes on doing so.
+    wide = torch.tensor([[0.0, 0.0], [2.0, 20.0]])
+    assert torch.allclose(
+        Scale.of(wide, 1)(wide).std(0)[1] / Scale.of(wide, 1)(wide).std(0)[0], torch.tensor(10.0)
+    )
+    assert Scale.of(torch.ones(1, 2), 1)(torch.ones(3, 2)).tolist() == [[0.0, 0.0]] * 3
+    scale.write(tmp_path / "scale.safetensors")
+    assert torch.equal(Scale.read(tmp_path / "scale.safetensors")(training), scale(training))

@@ -1,0 +1,93 @@
+"""What recorded steps read, and when a step is recorded, without a GPU."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bgan_video.backend import Backend
+from bgan_video.training import replay
+from bgan_video.training.replay import Replay, StepInputs
+
+CPU = Backend(torch.device("cpu"), "fp32", torch.amp.GradScaler("cpu", enabled=False))
+RECORDING = dataclasses.replace(CPU, records=True)
+
+
+def test_where_nothing_is_recorded_numbers_and_tensors_are_themselves() -> None:
+    inputs = StepInputs(CPU)
+    x = torch.randn(3)
+    assert inputs.number("weight", 0.5) == 0.5
+    assert inputs.tensor("x", x) is x
+
+
+def test_recorded_steps_read_in_the_same_place() -> None:
+    inputs = StepInputs(RECORDING)
+    first, second = torch.randn(3), torch.randn(3)
+    number, place = inputs.number("weight", 0.5), inputs.tensor("x", first)
+    assert inputs.number("weight", 0.25) is number
+    assert number == 0.25
+    kept = first.clone()
+    assert inputs.tensor("x", second) is place
+    assert torch.equal(place, second)
+    assert torch.equal(first, kept)  # the caller's own is left alone
+    assert inputs.tensor("y", second).data_ptr() != place.data_ptr()
+    assert inputs.tensor("x", torch.zeros(5)).shape == (5,)
+
+
+class Recorder:
+    """In place of CUDA: what is recorded runs at once, and a replay runs it again."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[str] = []
+        compute, monkeypatch_ = self._compute, monkeypatch
+        self.of = Replay(compute, RECORDING)
+        monkeypatch_.setattr(self.of, "_aside", self._aside)
+        monkeypatch_.setattr(self.of, "_record", self._record)
+
+    def _compute(self, x: Tensor) -> dict[str, Tensor]:
+        return {"sum": x.sum()}
+
+    def _aside(self, inputs: Any) -> dict[str, Tensor]:
+        self.calls.append("launched")
+        return self._compute(*inputs)
+
+    def _record(self, inputs: Any) -> None:
+        self.calls.append("recorded")
+        self.of._graph = self  # type: ignore[assignment]
+
+    def replay(self) -> None:
+        self.calls.append("replayed")
+
+
+LAUNCHED, RECORDED = ["launched"] * replay._WARM_UP, ["recorded", "replayed"]
+
+
+def test_a_step_is_recorded_when_it_is_warm_and_anew_when_it_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of, x = Recorder(monkeypatch), torch.ones(2)
+    for _ in range(5):
+        of.of("burn-in", x)
+    assert of.calls == [*LAUNCHED, *RECORDED, "replayed", "replayed"]
+    of.calls.clear()
+    for _ in range(4):
+        of.of("sampling", x)
+    assert of.calls == [*LAUNCHED, *RECORDED, "replayed"]
+    of.calls.clear()
+    elsewhere = torch.ones(2)
+    of.of("sampling", elsewhere)
+    assert of.calls == ["launched"]
+    of.of.forget()
+    of.of("sampling", elsewhere)
+    assert of.calls == ["launched"] * 2
+
+
+def test_what_changes_with_every_step_is_never_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    of, x = Recorder(monkeypatch), torch.ones(2)
+    for step in range(9):
+        of.of(("exponential", step), x)
+    assert set(of.calls) == {"launched"}
