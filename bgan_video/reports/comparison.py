@@ -105,7 +105,7 @@ def number(value: Any) -> float | None:
 
 
 def paired(predictions: Predictions | None) -> PairedDifference | None:
-    """The two compared models on the same test items."""
+    """The two compared models on the same items."""
     if predictions is None or any(name not in predictions.models for name in FIRST_MODELS):
         return None
     first, second = (
@@ -116,7 +116,7 @@ def paired(predictions: Predictions | None) -> PairedDifference | None:
 
 @dataclass(frozen=True)
 class RivalRow:
-    """The semi-supervised model against one other, on the same test items."""
+    """The semi-supervised model against one other, on the same items."""
 
     rival: str
     difference: str
@@ -142,11 +142,11 @@ def against_rivals(predictions: Predictions | None) -> list[RivalRow]:
     ]
 
 
-def verdict(pair: PairedDifference, items: str) -> str:
-    """What the test items allow one to say, whichever model is ahead."""
+def verdict(pair: PairedDifference, items: str, split: str) -> str:
+    """What the items of a split allow one to say, whichever model is ahead."""
     difference = METRICS["top1"].show_difference(pair.difference)
     return (
-        f"On {pair.count} test {items} the semi-supervised model is right on {pair.first_right} "
+        f"On {pair.count} {split} {items} the semi-supervised model is right on {pair.first_right} "
         f"({_percent(pair.first_right, pair)}) and the supervised one on {pair.second_right} "
         f"({_percent(pair.second_right, pair)}): a difference of {difference}, with a paired "
         f"binomial standard error of {100 * pair.standard_error:.1f} ({pair.only_first} {items} "
@@ -155,12 +155,12 @@ def verdict(pair: PairedDifference, items: str) -> str:
     )
 
 
-def conclusion(pair: PairedDifference) -> str:
+def conclusion(pair: PairedDifference, split: str) -> str:
     """The verdict in one short sentence."""
     if pair.p_value >= SIGNIFICANT:
         return "Neither model is shown to be the better one: chance can explain the difference."
     if pair.difference > 0:
-        return "The semi-supervised model is the better one on this test split."
+        return f"The semi-supervised model is the better one on this {split} split."
     return "The supervised network is the better one: semi-supervised training did not pay here."
 
 

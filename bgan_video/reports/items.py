@@ -36,7 +36,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class ItemRow:
-    """A test item in a table."""
+    """An item the run is judged on, in a table."""
 
     path: str
     true: str
@@ -59,7 +59,7 @@ def samples(folder: RunFolder) -> Samples:
 
 
 def most_wrong(folder: RunFolder) -> list[ItemRow]:
-    """The wrong test items the posterior is most confident about."""
+    """The wrong items the posterior is most confident about."""
     found = _posterior(folder)
     if found is None:
         return []
@@ -70,7 +70,7 @@ def most_wrong(folder: RunFolder) -> list[ItemRow]:
 
 
 def most_uncertain(folder: RunFolder) -> list[ItemRow]:
-    """The test items the posterior's samples disagree on most."""
+    """The items the posterior's samples disagree on most."""
     found = _posterior(folder)
     if found is None:
         return []
@@ -121,11 +121,11 @@ def _rows(
 
 
 def _paths(folder: RunFolder, predictions: Predictions) -> list[str]:
-    """Paths of the test items; only numbers where the manifest does not fit the predictions."""
+    """Paths of the items; only numbers where the manifest does not fit the predictions."""
     items = folder.judged_items
     if [item.get("label") for item in items] == predictions.labels.tolist():
         return [str(item.get("path")) for item in items]
-    return [f"test item {index}" for index in range(len(predictions.labels))]
+    return [f"{folder.split} item {index}" for index in range(len(predictions.labels))]
 
 
 def _spread(versions: list[Sample]) -> list[Sample]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bgan_video.reports import comparison, items, sections, trust
+from bgan_video.reports import comparison, items, rounds, sections, trust
 from bgan_video.reports.run_folder import RunFolder, read_run
 
 REPORT_NAME = "report.html"
@@ -57,13 +57,15 @@ def collect(folder: RunFolder) -> dict[str, Any]:
     return {
         "name": folder.name,
         "kind": kind,
+        "split": folder.split,
         "facts": sections.facts(folder),
         "tables": comparison.tables(folder.metrics),
-        "verdict": comparison.verdict(pair, kind) if pair else None,
-        "conclusion": comparison.conclusion(pair) if pair else None,
+        "verdict": comparison.verdict(pair, kind, folder.split) if pair else None,
+        "conclusion": comparison.conclusion(pair, folder.split) if pair else None,
         "rivals": comparison.against_rivals(folder.predictions),
         "unusable": folder.predictions.unusable if folder.predictions else [],
         "curves": sections.learning_curves(folder),
+        "rounds": rounds.rounds(folder),
         "calibration": sections.calibration(folder),
         "confusion": sections.confusion(folder),
         "uncertainty": sections.uncertainty(folder),

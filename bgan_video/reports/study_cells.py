@@ -23,7 +23,7 @@ _TINY = 1e-38
 
 @dataclass(frozen=True)
 class PredictedItems:
-    """What the cell's model says of the test items, in the manifest's order."""
+    """What the cell's model says of the items it is judged on, in the manifest's order."""
 
     paths: tuple[str, ...]
     recordings: tuple[str, ...]
@@ -82,7 +82,7 @@ def _read(folder: Path, _written: int) -> FinishedRun:
     levels = {level: _figures(section(models[name], level)) for level in (*WHOLE_LEVELS, "clip")}
     levels = {level: figures for level, figures in levels.items() if figures}
     if not set(levels) & set(WHOLE_LEVELS):
-        raise UserError(f"{folder}/metrics.json has no test figures of {name}")
+        raise UserError(f"{folder}/metrics.json has no figures of {name}")
     data = parsing.build(Data, section(run.config, "data"))
     predicted = run.predictions.models.get(name) if run.predictions else None
     labelled = number(section(run.metrics, "data").get("num_labelled"))

@@ -131,6 +131,8 @@ def _believe(session: _Session, number: int) -> rounds.Believed:
             for method in rounds.believers(session.config)
         }
         rounds.judge(number, teachers, session.pool, session.backend, session.folder)
+        before = number * session.config.train.steps
+        session.scalars.believed(before, rounds.read(session.folder, number))
     rounds.say(session.folder, number, session.pool)
     return rounds.believed(session.folder, number, session.pool)
 
@@ -183,10 +185,20 @@ def _learn(session: _Session, models: Models, believed: rounds.Believed, done: i
             append_line(folder / "evaluations.jsonl", evaluation)
             session.scalars.evaluated(evaluation, config.item_level)
             console.say(console.evaluation_line(evaluation, config.item_level))
+            if ends_round and models.round == 0:
+                _warn_near_chance(evaluation, session)
         if step % t.checkpoint_every == 0 or step == last:
             checkpoints.save(folder / "checkpoints", step, models.state_dict())
             bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
         session.bar.advance()
+
+
+def _warn_near_chance(evaluation: dict[str, Any], session: _Session) -> None:
+    """Before the first pseudo-labels: say where their teachers hardly know more than chance."""
+    level, num_classes = session.config.item_level, session.manifest.num_classes
+    note = console.chance_note(evaluation, level, num_classes, session.folder)
+    if note and evaluation["split"] == "validation":
+        console.say(note)
 
 
 def _restore(folder: Path, config: Config, bank: SampleBank) -> dict[str, Any] | None:

@@ -240,6 +240,20 @@ def test_developing_does_not_look_at_test(whole: Path, judged: list[Item]) -> No
     assert not {"calibration", "unfamiliar", "open_set"} & set(figures(whole))
 
 
+# --- what cannot be ----------------------------------------------------------------------------
+
+
+def test_a_prior_of_other_classes_is_refused_before_any_training(
+    small_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["rounds.balance=given", "rounds.class_prior=[1,2]"]
+    words = runs.arguments(small_videos, tmp_path, "run", *SETTINGS, *given)
+    for how in ([], ["--dry-run"]):
+        assert cli.main(["train", *words, *how]) == 2
+        assert "2 numbers; allowed: one for each of the 8 classes" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 # --- small pools -------------------------------------------------------------------------------
 
 
