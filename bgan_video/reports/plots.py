@@ -226,7 +226,9 @@ def rounds(
         figure, ax = _panel()
         for text, (numbers, values) in curves.items():
             color, dash = styles[text]
-            ax.plot(numbers, values, color=color, linestyle=dash, marker="o", label=text)
+            filled = color if dash == "-" else "white"
+            (line,) = ax.plot(numbers, values, color=color, linestyle=dash, marker="o", label=text)
+            line.set_markerfacecolor(filled)
         last = max(int(numbers[-1]) for numbers, _ in curves.values())
         ax.set(title=title, xlabel="round", xticks=range(last + 1))
         _legend_below(figure, columns=2)

@@ -114,6 +114,7 @@ def test_the_page_has_a_table_plots_and_a_warning(run):
     assert "semi-supervised, answer so far, semi-supervised, round alone" in images[0]
     assert "judge the 360 unlabelled" in section
     assert section.count("seudo-labels right") == 2, "the figure has one name"
+    assert "<caption>Top-1 and NLL on validation" in section
     assert "a setting chosen by it would be chosen by labels one does not have" in section
 
 
