@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 WARM_UP = 4
 """Of which the third records the step."""
-REPEATS = 20
+REPEATS, FEWEST = 20, 3
 SECONDS_A_STEPPER = 3.0
-"""Fewer repeats where they would take longer, but three at least."""
+"""Fewer repeats where they would take longer, and on a CPU, where the figures mean nothing."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def batches(
     return labelled, UnlabelledBatch(items(t.batch_size), items(t.batch_size))
 
 
-def median_seconds(step: Callable[[], object], device: torch.device, repeats: int) -> float:
+def median_seconds(step: Callable[[], object], device: torch.device) -> float:
     """Median seconds of a step, by events on a GPU, after a warm-up."""
     began = 0.0
     for _ in range(WARM_UP):
@@ -107,10 +107,10 @@ def median_seconds(step: Callable[[], object], device: torch.device, repeats: in
         step()
         _wait(device)
     each = time.perf_counter() - began
-    repeats = max(3, min(repeats, int(SECONDS_A_STEPPER / each)))
+    repeats = max(FEWEST, min(REPEATS, int(SECONDS_A_STEPPER / each)))
     if device.type != "cuda":
         times = []
-        for _ in range(repeats):
+        for _ in range(FEWEST):
             began = time.perf_counter()
             step()
             times.append(time.perf_counter() - began)
@@ -150,7 +150,7 @@ def ceilings(device: torch.device, toy: bool) -> dict[str, float]:
 
         with FlopCounterMode(display=False) as counter:
             step()
-        found[name] = counter.get_total_flops() / median_seconds(step, device, 10) / 1e12
+        found[name] = counter.get_total_flops() / median_seconds(step, device) / 1e12
     return found
 
 
@@ -180,7 +180,7 @@ def measure(report: Report, workload: Workload, c: Config, name: str) -> None:
         step()
     tflop = counter.get_total_flops() / 1e12
     began = time.perf_counter()
-    seconds = median_seconds(step, backend.device, REPEATS)
+    seconds = median_seconds(step, backend.device)
     items = c.train.batch_size + c.train.labelled_batch_size
     best = max(row["TFLOP/s"] for row in report.sections["ceiling"])
     on_cuda = backend.device.type == "cuda"
@@ -230,7 +230,7 @@ def _notebook(report: Report, device: torch.device, toy: bool) -> None:
         loop = notebook_loop.NotebookLoop(
             c.posterior.num_z, c.train.batch_size, width=c.discriminator.width, device=device
         )
-        seconds = median_seconds(partial(loop.step, labelled, unlabelled.weak), device, REPEATS)
+        seconds = median_seconds(partial(loop.step, labelled, unlabelled.weak), device)
         items = c.train.batch_size + c.train.labelled_batch_size
         row = {"loop": "notebook", "convolutions": form, "ms": 1000 * seconds}
         report.add("notebook", row | {"items/s": items / seconds})

@@ -1,12 +1,16 @@
-"""The notebook's loop that ours is timed against: that it trains, and what it computes."""
+"""What ours is timed against: that the notebook's loop trains, and what it computes; `make gpu`."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import notebook_loop
+from benchmarks import gpu, gpu_steps, notebook_loop
 from benchmarks.notebook_loop import NotebookLoop
 from bgan_video.data.streams import LabelledBatch
 
@@ -111,3 +115,46 @@ def test_chains_of_one_group_share_their_latents() -> None:
     assert torch.equal(a, b)
     assert torch.equal(c, d)
     assert not torch.equal(a, c)
+
+
+# --- make gpu, rehearsed ------------------------------------------------------------------------
+
+
+def rehearsed(folder: Path, sections: str, *more: str) -> dict[str, list[dict[str, Any]]]:
+    gpu.main(["--toy", "--out", str(folder), "--only", sections, *more])
+    found = json.loads((folder / "gpu.json").read_text())
+    table = (folder / "gpu.md").read_text()
+    assert all(f"## {name}\n" in table for name in found)
+    return found
+
+
+def test_the_gpus_steps_are_rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = [pair for pair in gpu_steps.STEPS if pair[0] in (gpu_steps.DEMO, gpu_steps.CIFAR10)]
+    monkeypatch.setattr(gpu_steps, "STEPS", small)
+    found = rehearsed(tmp_path, "machine,agreement,steps")
+    assert list(found) == ["machine", "step 1", "ceiling", "steps", "notebook", "goals"]
+    assert not [row for rows in found.values() for row in rows if "failed" in row]
+    assert len(found["steps"]) == len(small)
+    assert all(row["ms"] > 0 and row["TFLOP"] > 0 for row in found["steps"])
+    for goal in found["goals"]:
+        assert {"times eager fp32", "times eager", "estimate / peak"} <= goal.keys()
+    assert "times the notebook's loop" in found["goals"][1]
+    assert all(row["relative"] == 0 for row in found["step 1"])  # the CPU against itself
+
+
+@pytest.mark.slow
+def test_the_gpus_runs_and_tests_are_rehearsed(tmp_path: Path) -> None:
+    found = rehearsed(tmp_path, "unhurried")
+    assert {row["model"] for row in found["accuracy"]} == {"bayesian", "supervised"}
+    assert "collected" in found["tests"][0]["outcome"]
+
+
+def test_a_section_that_fails_is_recorded_and_time_is_kept(tmp_path: Path) -> None:
+    report = gpu.Report(tmp_path, seconds=60)
+    report.section("first", lambda: [][0])
+    report.section("second", lambda: report.add("second", {"ms": 1.0}))
+    over = gpu.Report(tmp_path / "over", seconds=0)
+    over.section("first", lambda: over.add("first", {"ms": 1.0}))
+    assert report.sections["first"][0]["failed"].startswith("IndexError")
+    assert report.sections["second"] == [{"ms": 1.0}]
+    assert over.sections["first"] == [{"left out": "no time"}]

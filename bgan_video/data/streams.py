@@ -2,12 +2,15 @@
 
 Nothing about a stream has to be saved but how many batches were taken: a resumed run, and a run
 with another number of workers, get the same samples.
+
+For a GPU, loading processes make windows of bytes, and the GPU their colours: what takes a CPU most
+of the time of a view is little to it, and a quarter of the bytes goes there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction as Rational
 from functools import lru_cache
 from itertools import count, repeat
@@ -22,9 +25,9 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from bgan_video import rng
 from bgan_video.backend import on_cuda
 from bgan_video.config import Config
-from bgan_video.data.frames import Frames
+from bgan_video.data.frames import ItemFrames
 from bgan_video.data.manifest import Item
-from bgan_video.data.transforms import View, strong_view, weak_view
+from bgan_video.data.transforms import View, Window, strong_view, weak_view
 from bgan_video.errors import UserError
 from bgan_video.video import clips
 from bgan_video.video.reader import BrokenVideo
@@ -47,7 +50,9 @@ class UnlabelledBatch(NamedTuple):
     strong: Tensor
 
 
-Batch = TypeVar("Batch", LabelledBatch, UnlabelledBatch)
+Batch = TypeVar("Batch")
+# A view, or the window that a GPU makes it of.
+See = Callable[[NDArray[Any], np.random.Generator], Tensor | Window]
 
 
 class ClipStream:
@@ -56,7 +61,9 @@ class ClipStream:
     Every pass over the items is in a new order; every sample has a new place in time and new views.
     """
 
-    def __init__(self, name: str, items: Sequence[Item], frames: Frames, config: Config) -> None:
+    def __init__(
+        self, name: str, items: Sequence[Item], frames: ItemFrames, config: Config
+    ) -> None:
         self._name = name
         self._items = items
         self._frames = frames
@@ -99,14 +106,14 @@ class ClipStream:
         return sorted({self.item(sample).path for sample in samples if sample >= 0})
 
 
-class LabelledClips(Dataset[LabelledBatch]):
-    """Labelled clips in their weak view, and among them those of believed items.
+class LabelledClips(Dataset[tuple[Tensor | Window, Tensor]]):
+    """Labelled clips as they are seen, and among them those of believed items.
 
     Believed items are spread evenly: of the samples 0..i, `floor((i + 1)·share)` are theirs.
 
     Args:
         stream: Of the items whose label is true.
-        view: The weak one.
+        see: The weak view.
         believed: Of the items with a pseudo-label; None where there are none.
         share: The part of the samples that are theirs, 0..0.5.
     """
@@ -114,14 +121,14 @@ class LabelledClips(Dataset[LabelledBatch]):
     def __init__(
         self,
         stream: ClipStream,
-        view: View,
+        see: See,
         believed: ClipStream | None = None,
         share: Rational = Rational(0),
     ) -> None:
-        self._stream, self._view = stream, view
+        self._stream, self._see = stream, see
         self._believed, self._share = believed, share
 
-    def __getitem__(self, sample: int) -> LabelledBatch:
+    def __getitem__(self, sample: int) -> tuple[Tensor | Window, Tensor]:
         stream = self._stream
         if self._believed is not None:
             before, now = math.floor(sample * self._share), math.floor((sample + 1) * self._share)
@@ -130,26 +137,26 @@ class LabelledClips(Dataset[LabelledBatch]):
             sample = before if is_believed else sample - before
         random = stream.random(sample)
         item, frames = stream.read(sample, random)
-        return LabelledBatch(self._view(frames, random), torch.tensor(item.label))
+        return self._see(frames, random), torch.tensor(item.label)
 
 
-class UnlabelledClips(Dataset[UnlabelledBatch]):
+class UnlabelledClips(Dataset[tuple[Tensor | Window, Tensor | Window]]):
     """Clips of all training items in a weak and, where asked for, a strong view."""
 
-    def __init__(self, stream: ClipStream, weak: View, strong: View | None) -> None:
+    def __init__(self, stream: ClipStream, weak: See, strong: See | None) -> None:
         self._stream, self._weak, self._strong = stream, weak, strong
 
-    def __getitem__(self, sample: int) -> UnlabelledBatch:
+    def __getitem__(self, sample: int) -> tuple[Tensor | Window, Tensor | Window]:
         random = self._stream.random(sample)
         _, frames = self._stream.read(sample, random)
         weak = self._weak(frames, random)
         strong = self._strong(frames, random) if self._strong else torch.zeros(())
-        return UnlabelledBatch(weak, strong)
+        return weak, strong
 
 
 def labelled_batches(
     items: Sequence[Item],
-    frames: Frames,
+    frames: ItemFrames,
     config: Config,
     first: int,
     believed: Sequence[Item] = (),
@@ -168,8 +175,8 @@ def labelled_batches(
     if not items:
         return repeat(None)
     size = config.train.labelled_batch_size
-    stream = ClipStream("labelled", items, frames, config)
-    dataset, streams = LabelledClips(stream, weak_view(config)), [stream]
+    stream, view = ClipStream("labelled", items, frames, config), weak_view(config)
+    dataset, streams = LabelledClips(stream, _seeing(view, config)), [stream]
     if believed:
         share = min(
             Rational(config.rounds.share).limit_denominator(_FINEST_SHARE),
@@ -177,23 +184,38 @@ def labelled_batches(
             Rational(size // 2, size),
         )
         others = ClipStream("believed", believed, frames, config)
-        dataset = LabelledClips(stream, weak_view(config), others, share)
+        dataset = LabelledClips(stream, _seeing(view, config), others, share)
         streams.append(others)
-    return _batches(dataset, streams, size, first, config)
+    batches = _batches(dataset, streams, size, first, config)
+    return (LabelledBatch(_finished(x, view), y) for x, y in batches)
 
 
 def unlabelled_batches(
-    items: Sequence[Item], frames: Frames, config: Config, first: int
+    items: Sequence[Item], frames: ItemFrames, config: Config, first: int
 ) -> Iterator[UnlabelledBatch]:
     """Batches of clips of all training items, from batch number `first` on, without end.
 
     Where nothing learns from them, the first one again and again: a run shows it and reads no more.
     """
     stream = ClipStream("unlabelled", items, frames, config)
-    strong = strong_view(config) if config.needs_strong_views else None
-    dataset = UnlabelledClips(stream, weak_view(config), strong)
-    batches = _batches(dataset, [stream], config.train.batch_size, first, config)
+    weak, strong = weak_view(config), strong_view(config)
+    see_strong = _seeing(strong, config) if config.needs_strong_views else None
+    dataset = UnlabelledClips(stream, _seeing(weak, config), see_strong)
+    loaded = _batches(dataset, [stream], config.train.batch_size, first, config)
+    batches = (UnlabelledBatch(_finished(w, weak), _finished(s, strong)) for w, s in loaded)
     return batches if config.needs_unlabelled else repeat(next(batches))
+
+
+def _seeing(view: View, config: Config) -> See:
+    """A vector is its own view, and has no colours."""
+    return view.window if on_cuda(config.run) and config.spatial_dims else view
+
+
+def _finished(batch: Tensor | Window, view: View) -> Tensor:
+    """The views of a batch, of windows on the GPU."""
+    if isinstance(batch, Tensor):
+        return batch
+    return view.finish(Window(*(part.to("cuda", non_blocking=True) for part in batch)))
 
 
 def _batches(

@@ -8,8 +8,9 @@ from the generator that is handed in, so a view is a pure function of frames, se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +29,19 @@ CROPS: dict[int, tuple[Crop, ...]] = {1: ("centre",), 3: ("left", "centre", "rig
 _LUMA = (0.299, 0.587, 0.114)
 
 
+class Window(NamedTuple):
+    """A view before its colours: a quarter of its bytes. Of a batch both have an axis more.
+
+    Attributes:
+        pixels: `[T, S, S, C]` in 0..255, cropped, resized and perhaps mirrored.
+        numbers: `[5]`: factors of brightness, contrast and saturation, top and left of the square
+            that is erased.
+    """
+
+    pixels: Tensor
+    numbers: Tensor
+
+
 @dataclass(frozen=True)
 class View:
     """A kind of training view: how far its random changes go."""
@@ -38,25 +52,57 @@ class View:
     erase: float
     flip: bool
     spatial_dims: SpatialDims = 3
+    noise: float = 0.0
 
     def __call__(self, frames: Frames, random: np.random.Generator) -> Tensor:
         """A view `[C, (T,) size, size]` of frames `[T, H, W, C]`, float32 in [-1, 1]."""
         if self.spatial_dims == 0:
-            return _vector(frames)
+            return _noisy(_vector(frames), self.noise, random)
+        return self._finish(*self._begin(frames, random))
+
+    def window(self, frames: Frames, random: np.random.Generator) -> Window:
+        """The same view of frames of pictures, to be finished elsewhere."""
+        clip, numbers = self._begin(frames, random)
+        return Window(rearrange(clip, "t c h w -> t h w c").contiguous(), torch.tensor(numbers))
+
+    def finish(self, batch: Window) -> Tensor:
+        """The views `[B, C, (T,) size, size]` of a batch of windows, where these are."""
+        clips = rearrange(batch.pixels, "b t h w c -> b t c h w")
+        return self._finish(clips, batch.numbers.view(-1, 5, 1, 1, 1, 1).unbind(1))
+
+    def _begin(self, frames: Frames, random: np.random.Generator) -> tuple[Tensor, Sequence[float]]:
+        """The bytes `[T, C, size, size]` of a window, and its numbers."""
         clip = _random_crop(frames, self.size, self.min_scale, random)
         if self.flip and random.random() < 0.5:
             clip = clip.flip(-1)
+        factors, corner = np.ones(3), np.zeros(2)
         if self.color > 0:
-            clip = _jitter_color(clip, self.color, random)
+            factors = 1 + random.uniform(-self.color, self.color, size=3)
         if self.erase > 0:
-            clip = _erase_square(clip, self.erase, random)
-        return _to_network(clip, self.spatial_dims)
+            corner = random.integers(0, self.size - self._erased + 1, size=2)
+        return clip, [*factors.tolist(), *corner.tolist()]
+
+    def _finish(self, clips: Tensor, numbers: Sequence[float] | Sequence[Tensor]) -> Tensor:
+        """Bytes `[..., T, C, size, size]` to views `[..., C, (T,) size, size]`."""
+        *factors, top, left = numbers
+        clips = clips.float() / 255
+        if self.color > 0:
+            clips = _change_color(clips, *factors)
+        if self.erase > 0:
+            clips = _erase_square(clips, self._erased, top, left)
+        return _to_network(clips, self.spatial_dims)
+
+    @property
+    def _erased(self) -> int:
+        """Side of the square cut out."""
+        return round(self.size * self.erase)
 
 
 def weak_view(config: Config) -> View:
     """What every network trains on."""
     a: Augment = config.augment
-    return View(config.clip.size, a.min_scale, a.color, 0.0, a.flip, config.spatial_dims)
+    noise = config.features.noise if config.features.length else 0.0
+    return View(config.clip.size, a.min_scale, a.color, 0.0, a.flip, config.spatial_dims, noise)
 
 
 def strong_view(config: Config) -> View:
@@ -79,7 +125,7 @@ def test_view(
     side = min(height, width) * size / load_size
     at = {"left": 0.0, "centre": 0.5, "right": 1.0}[crop]
     along_x, along_y = (at, 0.5) if width >= height else (0.5, at)
-    return _to_network(_crop(frames, side, along_y, along_x, size), spatial_dims)
+    return _to_network(_crop(frames, side, along_y, along_x, size).float() / 255, spatial_dims)
 
 
 def _random_crop(
@@ -91,7 +137,7 @@ def _random_crop(
 
 
 def _crop(frames: Frames, side: float, along_y: float, along_x: float, size: int) -> Tensor:
-    """A square of `side` pixels at `along` (0..1) of its way, as `[T, C, size, size]` in 0..1."""
+    """A square of `side` pixels at `along` (0..1) of its way, as bytes `[T, C, size, size]`."""
     height, width = frames.shape[1:3]
     pixels = max(1, round(side))
     top = round((height - pixels) * along_y)
@@ -104,32 +150,41 @@ def _crop(frames: Frames, side: float, along_y: float, along_x: float, size: int
         clip = F.interpolate(
             clip, size=(size, size), mode="bilinear", antialias=True, align_corners=False
         )
-    return clip.float() / 255
-
-
-def _jitter_color(clip: Tensor, strength: float, random: np.random.Generator) -> Tensor:
-    brightness, contrast, saturation = 1 + random.uniform(-strength, strength, size=3)
-    clip = clip * brightness
-    clip = torch.lerp(clip.mean(), clip, contrast)
-    if clip.shape[1] == 1:
-        return clip.clamp_(0, 1)
-    grey = (clip * clip.new_tensor(_LUMA)[:, None, None]).sum(dim=1, keepdim=True)
-    return torch.lerp(grey, clip, saturation).clamp_(0, 1)
-
-
-def _erase_square(clip: Tensor, part: float, random: np.random.Generator) -> Tensor:
-    """A grey square, at the same place in all frames (DeVries & Taylor 2017)."""
-    size = clip.shape[-1]
-    side = round(size * part)
-    top, left = random.integers(0, size - side + 1, size=2)
-    clip = clip.clone()
-    clip[..., top : top + side, left : left + side] = 0.5
     return clip
 
 
-def _to_network(clip: Tensor, spatial_dims: SpatialDims) -> Tensor:
-    pattern = "1 c h w -> c h w" if spatial_dims == 2 else "t c h w -> c t h w"
-    return rearrange(clip, pattern) * 2 - 1
+def _change_color(clips: Tensor, brightness: Any, contrast: Any, saturation: Any) -> Tensor:
+    """Of one clip by numbers, of a batch by tensors of as many dimensions as the clips have."""
+    clips = clips * brightness
+    clips = torch.lerp(clips.mean(dim=(-4, -3, -2, -1), keepdim=True), clips, contrast)
+    if clips.shape[-3] == 1:
+        return clips.clamp_(0, 1)
+    red, green, blue = (part * clips[..., i, :, :] for i, part in enumerate(_LUMA))
+    grey = (red + green + blue).unsqueeze(-3)
+    return torch.lerp(grey, clips, saturation).clamp_(0, 1)
+
+
+def _erase_square(clips: Tensor, side: int, top: Any, left: Any) -> Tensor:
+    """A grey square, at the same place in all frames (DeVries & Taylor 2017)."""
+    if isinstance(top, int):
+        clips[..., top : top + side, left : left + side] = 0.5
+        return clips
+    at = torch.arange(clips.shape[-1], device=clips.device)
+    down, across = at[:, None] - top, at - left
+    inside = (down >= 0) & (down < side) & (across >= 0) & (across < side)
+    return clips.masked_fill(inside, 0.5)
+
+
+def _to_network(clips: Tensor, spatial_dims: SpatialDims) -> Tensor:
+    pattern = "... 1 c h w -> ... c h w" if spatial_dims == 2 else "... t c h w -> ... c t h w"
+    return rearrange(clips, pattern) * 2 - 1
+
+
+def _noisy(vector: Tensor, std: float, random: np.random.Generator) -> Tensor:
+    if std == 0:
+        return vector
+    drawn = random.standard_normal(vector.shape, dtype=np.float32)
+    return vector + std * torch.from_numpy(drawn)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _vector(frames: Frames) -> Tensor:

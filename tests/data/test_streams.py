@@ -121,7 +121,7 @@ def test_a_batch_is_its_samples_whatever_came_before() -> None:
         ClipStream("unlabelled", videos(), PICTURES, of), _weak(of), None
     )
     for b, batch in enumerate(unlabelled(4)):
-        alone = torch.stack([data[3 * b + i].weak for i in range(3)])
+        alone = torch.stack([data[3 * b + i][0] for i in range(3)])
         assert torch.equal(batch.weak, alone)
 
 

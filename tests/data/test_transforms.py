@@ -12,8 +12,9 @@ from torch import Tensor
 from torchvision.models import get_model_weights
 
 from bgan_video import config
+from bgan_video.config import SpatialDims
 from bgan_video.data import transforms
-from bgan_video.data.transforms import Crop, View
+from bgan_video.data.transforms import Crop, View, Window
 from bgan_video.models import backbones
 
 SIZE = 12
@@ -273,3 +274,17 @@ def test_a_video_body_gets_the_normalisation_its_weights_were_trained_with(name:
     for channel, (mean, std) in enumerate(zip(preset.mean, preset.std, strict=True)):
         expected[channel] = (expected[channel] - mean) / std
     torch.testing.assert_close(body[0](view[None])[0], expected)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_windows_finished_together_are_the_views(spatial_dims: SpatialDims, colours: int) -> None:
+    """As a GPU finishes them: the same random choices, the same arithmetic."""
+    length = 1 if spatial_dims == 2 else 4
+    view = View(SIZE, 0.5, color=0.4, erase=0.3, flip=True, spatial_dims=spatial_dims)
+    clips = [noise(length, 16 + i, 20)[..., :colours] for i in range(8)]
+    windows = [view.window(clip, rng(i)) for i, clip in enumerate(clips)]
+    assert all(window.pixels.dtype == torch.uint8 for window in windows)
+    together = view.finish(Window(*(torch.stack(part) for part in zip(*windows, strict=True))))
+    alone = torch.stack([view(clip, rng(i)) for i, clip in enumerate(clips)])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)

@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from bgan_video import api, cli
 from bgan_video.data import splits
 from bgan_video.data.manifest import Item, Manifest
-from bgan_video.prediction import trained
+from bgan_video.prediction import bodies, trained
 from bgan_video.prediction.clips import test_chunks as chunks_of
 from bgan_video.prediction.predict import Stored, predict
 from bgan_video.prediction.trained import empty_discriminator
 from bgan_video.reports import plots
-from bgan_video.training import console, loop, rounds
+from bgan_video.training import console, session
 from tests.e2e import runs
 
 pytestmark = pytest.mark.e2e
@@ -36,6 +36,7 @@ SETTINGS = [
     "train.checkpoint_every=3",
     "train.evaluate_every=5",
     "train.final_split=validation",
+    "rounds.answer=all",
 ]
 BELIEVERS = {"bayesian_gan": "discriminator", "self_training": "self_training"}
 
@@ -71,7 +72,7 @@ def whole(
         return chunks_of(items, *args)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (loop, rounds, trained):
+        for module in (session, bodies, trained):
             patch.setattr(module, "test_chunks", noted)
         yield train(small_videos, tmp_path_factory.mktemp("rounds"))
 

@@ -54,7 +54,17 @@ def pools(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
     ],
 )
 def test_whose_samples_answer(answer: Any, last: int, answering: list[int]) -> None:
-    assert list(rounds.answering_rounds(Rounds(answer=answer), last)) == answering
+    for believes in (True, False):
+        found = rounds.answering_rounds(Rounds(answer=answer), last, believes)
+        assert list(found) == answering
+
+
+@pytest.mark.parametrize("last", range(5))
+def test_later_rounds_answer_where_anything_is_believed_and_else_all(last: int) -> None:
+    later, every = Rounds(answer="later"), Rounds(answer="all")
+    believing, starting = (rounds.answering_rounds(Rounds(), last, b) for b in (True, False))
+    assert believing == rounds.answering_rounds(later, last)
+    assert starting == rounds.answering_rounds(every, last)
 
 
 @pytest.mark.parametrize(

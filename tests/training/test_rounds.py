@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from bgan_video import config
 from bgan_video.backend import Backend
 from bgan_video.config import Config
-from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.method.schedule import ensemble_in_round, posterior_size, rival_size
@@ -169,8 +168,10 @@ def test_without_rounds_the_ensemble_has_as_many_networks_as_samples() -> None:
     of = settings("train.rounds=0", "posterior.max_samples=2")
     assert posterior_size(of) == rival_size(of) == 4  # 2 chains × 2 samples
     assert list(ensemble_in_round(of, 0)) == [0, 1, 2, 3]
-    assert posterior_size(settings("posterior.max_samples=2")) == 12
-    assert posterior_size(settings("posterior.max_samples=2", "rounds.answer=last")) == 4
+    for answer, rounds_answering in (("all", 3), ("later", 1), ("last", 1)):
+        of = settings("posterior.max_samples=2", f"rounds.answer={answer}")
+        assert posterior_size(of) == 4 * rounds_answering
+        assert rival_size(of) == 6  # as many as chains were started, whoever answers
 
 
 # --- who learns from what ----------------------------------------------------------------------
@@ -233,7 +234,7 @@ def pool(num_labelled: int = 2, num_pool: int = 10, *overrides: str) -> Pool:
     items = (*map(item, range(num_labelled + num_pool)), Item("t.avi", 0, "t", "test"))
     manifest = Manifest("some", "/", 1, ("left", "right"), items)
     of = settings("baseline.methods=[bayesian_gan,self_training]", *overrides)
-    return Pool(manifest, cast(Frames, None), of)
+    return Pool(manifest, of)
 
 
 def said(of: Pool, rights: Sequence[float]) -> Prediction:
@@ -243,13 +244,12 @@ def said(of: Pool, rights: Sequence[float]) -> Prediction:
     return Prediction(p, torch.stack([p, p]), torch.zeros(len(p)))
 
 
-def judge(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, number: int, of: Pool, **rights: Sequence[float]
-) -> list[dict[str, Any]]:
-    teachers: dict[str, Any] = dict.fromkeys(rights)
-    answers = {method: said(of, found) for method, found in rights.items()}
-    monkeypatch.setattr(rounds, "predict_all", lambda *_: answers)
-    rounds.judge(number, teachers, of, BACKEND, folder)
+def judge(folder: Path, number: int, of: Pool, **rights: Sequence[float]) -> list[dict[str, Any]]:
+    def teach(items: Sequence[Item]) -> dict[str, Prediction]:
+        assert list(items) == of.items
+        return {method: said(of, found) for method, found in rights.items()}
+
+    rounds.judge(number, teach, of, folder)
     return rounds.read(folder, number)
 
 
@@ -261,10 +261,10 @@ def test_the_pool_is_every_unlabelled_training_item() -> None:
 
 
 def test_a_rounds_file_says_who_is_believed_and_why(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     of = pool(2, 10, "rounds.believed=0.8")  # 2 of each class in the first of two rounds
-    lines = judge(monkeypatch, tmp_path, 1, of, bayesian_gan=RISING, self_training=RISING[::-1])
+    lines = judge(tmp_path, 1, of, bayesian_gan=RISING, self_training=RISING[::-1])
     assert rounds.path(tmp_path, 1) == tmp_path / "pseudo_labels" / "round_01.jsonl"
     own = [line for line in lines if line["model"] == "bayesian_gan"]
     assert [(line["path"], line["class"]) for line in own] == [
@@ -287,12 +287,12 @@ def test_a_rounds_file_says_who_is_believed_and_why(
 
 
 def test_a_further_round_believes_more_and_says_who_changed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     of = pool(2, 10, "rounds.believed=0.8")
-    judge(monkeypatch, tmp_path, 1, of, bayesian_gan=RISING, self_training=RISING)
+    judge(tmp_path, 1, of, bayesian_gan=RISING, self_training=RISING)
     turned = [0.9, *RISING[1:]]
-    lines = judge(monkeypatch, tmp_path, 2, of, bayesian_gan=turned, self_training=RISING)
+    lines = judge(tmp_path, 2, of, bayesian_gan=turned, self_training=RISING)
     own = {line["path"]: line for line in lines if line["model"] == "bayesian_gan"}
     assert len(own) == 8
     assert own["2.avi"]["changed"] is True
@@ -302,11 +302,11 @@ def test_a_further_round_believes_more_and_says_who_changed(
 
 
 def test_strangers_leave_the_pool_before_numbers_are_shared_out(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     # Of 10 four are strangers; 0.7 of the other 6 are 2 of each class, not 3 as of all 10.
     of = pool(2, 10, "rounds.believed=0.7", "rounds.strangers=0.4", "train.rounds=1")
-    lines = judge(monkeypatch, tmp_path, 1, of, bayesian_gan=RISING)
+    lines = judge(tmp_path, 1, of, bayesian_gan=RISING)
     assert [line["path"] for line in lines] == [f"{n}.avi" for n in (2, 3, 10, 11)]
 
 
@@ -314,17 +314,15 @@ def test_strangers_leave_the_pool_before_numbers_are_shared_out(
 def test_a_small_pool_is_not_judged(
     labelled: int,
     unlabelled: int,
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     of = pool(labelled, unlabelled, "rounds.min_pool=5")
 
-    def refuse(*_: Any) -> Any:
+    def refuse(_: Sequence[Item]) -> Any:
         raise AssertionError("a pool that is not believed need not be read")
 
-    monkeypatch.setattr(rounds, "predict_all", refuse)
-    rounds.judge(1, {"bayesian_gan": cast(Any, None)}, of, BACKEND, tmp_path)
+    rounds.judge(1, refuse, of, tmp_path)
     assert rounds.path(tmp_path, 1).read_text() == ""
     assert rounds.believed(tmp_path, 1, of) == {}
     rounds.say(tmp_path, 1, of)
@@ -334,11 +332,11 @@ def test_a_small_pool_is_not_judged(
 
 
 def test_a_round_says_how_many_how_certain_and_how_many_changed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     of = pool(2, 10, "rounds.believed=0.8")
-    judge(monkeypatch, tmp_path, 1, of, bayesian_gan=RISING, self_training=RISING)
-    judge(monkeypatch, tmp_path, 2, of, bayesian_gan=RISING[::-1], self_training=RISING)
+    judge(tmp_path, 1, of, bayesian_gan=RISING, self_training=RISING)
+    judge(tmp_path, 2, of, bayesian_gan=RISING[::-1], self_training=RISING)
     rounds.say(tmp_path, 2, of)
     first, second = capsys.readouterr().err.splitlines()
     assert "round 2: bayesian_gan believes 8 of 10 unlabelled videos" in first
