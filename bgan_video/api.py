@@ -46,19 +46,22 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: where it is, its figures by model and level, and its report."""
+    """A finished run: where it is, its figures by model and level, of which split, its report."""
 
     folder: Path
     models: dict[str, Any] | None
+    split: str
     report: Path
 
     def __str__(self) -> str:
-        figures = comparison(self.models) if self.models else "nothing to classify: no test figures"
+        figures = f"nothing to classify: no {self.split} figures"
+        if self.models:
+            figures = comparison(self.models, self.split)
         return f"{figures}\nreport: {self.report}"
 
 
 def train(config: Config, default_name: str = "run") -> Result:
-    """Train, evaluate on the test fold and write the report.
+    """Train, evaluate on `train.final_split` and write the report.
 
     Args:
         config: What `bgan_video.config.load` gave.
@@ -172,9 +175,9 @@ def study_states(
     return {cell.name: cells.state(planned, cell) for cell in planned.cells}
 
 
-def comparison(models: dict[str, Any]) -> str:
-    """A table of models by level and figure."""
-    header = f"{'':26}{'top-1':>9}{'top-5':>9}{'NLL':>9}{'ECE':>9}{'Brier':>9}"
+def comparison(models: dict[str, Any], split: str) -> str:
+    """A table of models by level and figure, on a split."""
+    header = f"{f'on {split}':26}{'top-1':>9}{'top-5':>9}{'NLL':>9}{'ECE':>9}{'Brier':>9}"
     rows = [
         f"{label_of(model):18}{level:8}"
         + "".join(f"{100 * figures[key]:8.1f}%" for key in ("top1", "top5"))
@@ -201,6 +204,7 @@ def check_data(config: Config, read: bool = True) -> DataCheck:
 
 def _finish(folder: Path, overrides: Sequence[str] = ()) -> Result:
     run = load(folder, overrides)
-    has_items = run.manifest.part(run.config.train.final_split)
+    split = run.config.train.final_split
+    has_items = run.manifest.part(split)
     models = run.evaluate() if has_items and not run.config.is_unsupervised else None
-    return Result(folder, models, write_report(folder))
+    return Result(folder, models, split, write_report(folder))

@@ -82,9 +82,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     from bgan_video.reports import write_report
 
     run = api.load(options.run, options.overrides)
-    models = run.evaluate("validation" if options.validation else None, options.renormalise)
+    split = "validation" if options.validation else run.config.train.final_split
+    models = run.evaluate(split, options.renormalise)
     write_report(run.folder)
-    _say(json.dumps(models) if options.json else api.comparison(models))
+    _say(json.dumps(models) if options.json else api.comparison(models, split))
 
 
 def _predict(options: argparse.Namespace) -> None:

@@ -352,6 +352,48 @@ def test_rivals_and_samplers_that_cannot_be(overrides: list[str], named: list[st
     assert all(part in message for part in named), message
 
 
+GIVEN = "rounds.balance=given"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["baseline.methods=[self_training]"], ["self_training", "train.rounds=0", "1 or more"]),
+        (
+            ["train.rounds=1", "data.num_labelled=0", "baseline.methods=[bayesian_gan]"],
+            ["train.rounds", "data.num_labelled=0", "train.rounds=0"],
+        ),
+        (["train.rounds=1", "train.labelled_batch_size=1"], ["labelled_batch_size=1", "2 and"]),
+        ([GIVEN], [GIVEN, "rounds.class_prior", "or neither"]),
+        (["rounds.class_prior=[1,2]"], [GIVEN, "rounds.class_prior", "or neither"]),
+        ([GIVEN, "rounds.class_prior=[1,-1]"], ["class_prior=[1.0, -1.0]", "from 0"]),
+        ([GIVEN, "rounds.class_prior=[0,0]"], ["class_prior=[0.0, 0.0]", "not all 0"]),
+        ([GIVEN, "rounds.class_prior=[]"], ["class_prior=[]", "not all 0"]),
+        ([GIVEN, "rounds.class_prior=[1,.nan]"], ["class_prior=[1.0, nan]", "from 0"]),
+        ([GIVEN, "rounds.class_prior=[1,.inf]"], ["class_prior=[1.0, inf]", "from 0"]),
+        ([GIVEN, "rounds.class_prior=[1,many]"], ["rounds.class_prior", "a list of a number"]),
+        (["rounds.balance=fair"], ["rounds.balance", "equal, estimated, given"]),
+        (["rounds.share=0.6"], ["rounds.share=0.6", "in [0, 0.5]"]),
+        (["rounds.believed=0"], ["rounds.believed=0", "in (0, 1]"]),
+        (["rounds.certainty=sure"], ["rounds.certainty", "probability, discounted"]),
+        (["rounds.answer=first"], ["rounds.answer", "all, later, last"]),
+        (["train.rounds=-1"], ["train.rounds=-1", "≥ 0"]),
+        (["train.final_split=train"], ["train.final_split", "test, validation"]),
+    ],
+    ids=lambda value: ",".join(value),
+)
+def test_rounds_that_cannot_be(overrides: list[str], named: list[str]) -> None:
+    message = refusal(*overrides)
+    assert all(part in message for part in named), message
+    assert "\n" not in message
+
+
+def test_rounds_that_can_be() -> None:
+    rounds = load(None, ["train.rounds=4", GIVEN, "rounds.class_prior=[0,3,1]"]).rounds
+    assert rounds.class_prior == (0, 3, 1)
+    assert load(None, ["train.rounds=3", "train.steps=400"]).total_steps == 1600
+
+
 def test_what_takes_no_samples_needs_no_room_for_them() -> None:
     short = ["train.steps=100", "posterior.burn_in=300"]
     for methods in ("supervised", "fixmatch,ml_gan"):

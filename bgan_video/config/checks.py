@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from bgan_video.config.kinds import GANS, NEED_LABELS
@@ -116,9 +117,13 @@ def _rounds(config: Config) -> None:
             "rounds.balance=given and rounds.class_prior (a part for each class) go together; set "
             "both, or neither"
         )
-    if r.class_prior is not None and (min(r.class_prior) < 0 or sum(r.class_prior) <= 0):
+    given = r.class_prior
+    if given is not None and not (all(0 <= part < math.inf for part in given) and sum(given) > 0):
+        raise UserError(f"rounds.class_prior={list(given)}; allowed: numbers from 0, not all 0")
+    if rounds > 0 and config.train.labelled_batch_size == 1:
         raise UserError(
-            f"rounds.class_prior={list(r.class_prior)}; allowed: numbers from 0, not all 0"
+            "train.rounds puts pseudo-labels beside true ones, which keep half of every batch, and "
+            "train.labelled_batch_size=1 has room for one; allowed: 2 and more"
         )
 
 

@@ -327,7 +327,7 @@ class Train:
 class Rounds:
     """What the rounds of `train.rounds` believe, and whom they ask (method/rounds.py)."""
 
-    believed: Fraction = 0.8
+    believed: Annotated[float, Range(0, 1, exclusive=True)] = 0.8
     """Part of the unlabelled pool that the last round believes; round r of R believes r/R of that:
     few at first, when the teacher knows least (Cascante-Bonilla et al. 2021)."""
     balance: Literal["equal", "estimated", "given"] = "equal"

@@ -9,7 +9,9 @@ of the time of a view is little to it, and a quarter of the bytes goes there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction as Rational
 from functools import lru_cache
 from itertools import count, repeat
 from typing import Any, NamedTuple, TypeVar
@@ -29,6 +31,9 @@ from bgan_video.data.transforms import View, Window, strong_view, weak_view
 from bgan_video.errors import UserError
 from bgan_video.video import clips
 from bgan_video.video.reader import BrokenVideo
+
+# `rounds.share` as a ratio, so that no sample number is large enough for a rounding error.
+_FINEST_SHARE = 1000
 
 
 class LabelledBatch(NamedTuple):
@@ -114,7 +119,11 @@ class LabelledClips(Dataset[tuple[Tensor | Window, Tensor]]):
     """
 
     def __init__(
-        self, stream: ClipStream, see: See, believed: ClipStream | None = None, share: float = 0.0
+        self,
+        stream: ClipStream,
+        see: See,
+        believed: ClipStream | None = None,
+        share: Rational = Rational(0),
     ) -> None:
         self._stream, self._see = stream, see
         self._believed, self._share = believed, share
@@ -122,7 +131,7 @@ class LabelledClips(Dataset[tuple[Tensor | Window, Tensor]]):
     def __getitem__(self, sample: int) -> tuple[Tensor | Window, Tensor]:
         stream = self._stream
         if self._believed is not None:
-            before, now = int(sample * self._share), int((sample + 1) * self._share)
+            before, now = math.floor(sample * self._share), math.floor((sample + 1) * self._share)
             is_believed = now > before
             stream = self._believed if is_believed else self._stream
             sample = before if is_believed else sample - before
@@ -160,18 +169,24 @@ def labelled_batches(
         config: Views, sizes and seed.
         first: Number of the first batch.
         believed: Items that bear a pseudo-label. Each counts as much as a labelled one, or less
-            where they would be more than `rounds.share` of a batch.
+            where they would be more than `rounds.share` of a batch, or more than half of an odd
+            one.
     """
     if not items:
         return repeat(None)
+    size = config.train.labelled_batch_size
     stream, view = ClipStream("labelled", items, frames, config), weak_view(config)
     dataset, streams = LabelledClips(stream, _seeing(view, config)), [stream]
     if believed:
-        share = min(config.rounds.share, len(believed) / (len(items) + len(believed)))
+        share = min(
+            Rational(config.rounds.share).limit_denominator(_FINEST_SHARE),
+            Rational(len(believed), len(items) + len(believed)),
+            Rational(size // 2, size),
+        )
         others = ClipStream("believed", believed, frames, config)
         dataset = LabelledClips(stream, _seeing(view, config), others, share)
         streams.append(others)
-    batches = _batches(dataset, streams, config.train.labelled_batch_size, first, config)
+    batches = _batches(dataset, streams, size, first, config)
     return (LabelledBatch(_finished(x, view), y) for x, y in batches)
 
 

@@ -69,24 +69,25 @@ def certainty(settings: Rounds, probabilities: Tensor, mutual_information: Tenso
     return best if settings.certainty == "probability" else best * (-mutual_information).exp()
 
 
+def check_prior(settings: Rounds, num_classes: int) -> None:
+    """Raises UserError where a prior is given for another number of classes."""
+    if settings.class_prior is not None and len(settings.class_prior) != num_classes:
+        raise UserError(
+            f"rounds.class_prior has {len(settings.class_prior)} numbers; allowed: one for each of "
+            f"the {num_classes} classes"
+        )
+
+
 def class_prior(settings: Rounds, probabilities: Tensor, labels: Tensor) -> Tensor:
     """The classes' parts of what is believed, `[K]`, which sum to 1.
 
     Args:
-        settings: Equal, estimated or given.
+        settings: Equal, estimated or given (for as many classes: `check_prior`).
         probabilities: `[V, K]`, the teacher's, of the pool.
         labels: Of the labelled items, whose frequencies the teacher has learned.
-
-    Raises:
-        UserError: A prior was given for another number of classes.
     """
     num_classes = probabilities.shape[1]
     if settings.class_prior is not None:
-        if len(settings.class_prior) != num_classes:
-            raise UserError(
-                f"rounds.class_prior has {len(settings.class_prior)} numbers; allowed: one for "
-                f"each of the {num_classes} classes"
-            )
         given = torch.tensor(settings.class_prior, dtype=torch.float64)
         return given / given.sum()
     if settings.balance == "equal":
@@ -116,7 +117,8 @@ def estimated_prior(probabilities: Tensor, learned: Tensor) -> Tensor:
 def quotas(settings: Rounds, number: int, rounds: int, num_pool: int, prior: Tensor) -> list[int]:
     """How many items of each class round `number` of `rounds` believes at most.
 
-    `believed · V · (number / rounds) · prior_k`, rounded down, and at least one.
+    `believed · V · (number / rounds) · prior_k`, rounded down, and at least one of each class that
+    the pool may hold.
 
     Args:
         settings: How much of the pool is believed in the end.
@@ -126,7 +128,7 @@ def quotas(settings: Rounds, number: int, rounds: int, num_pool: int, prior: Ten
         prior: `[K]`.
     """
     share = settings.believed * num_pool * number / rounds
-    return [max(1, int(share * part + 1e-9)) for part in prior.tolist()]
+    return [max(1, _floor(share * part)) if part > 0 else 0 for part in prior.tolist()]
 
 
 def believe(
@@ -159,8 +161,13 @@ def strangers(settings: Rounds, total_entropy: Tensor) -> Tensor:
         settings: How many.
         total_entropy: `[V]`, in nats, of the teacher's probabilities.
     """
-    number = int(settings.strangers * len(total_entropy))
+    number = _floor(settings.strangers * len(total_entropy))
     least = total_entropy.argsort(descending=True, stable=True)[:number]
     is_stranger = torch.zeros(len(total_entropy), dtype=torch.bool)
     is_stranger[least] = True
     return is_stranger
+
+
+def _floor(value: float) -> int:
+    """Rounded down; what is a little below a whole number in binary alone is that number."""
+    return int(value + 1e-9)

@@ -141,7 +141,7 @@ def compared(folder: RunFolder, rival: str = "supervised") -> Compared | None:
 
 @dataclass(frozen=True)
 class RivalRow:
-    """The semi-supervised model against one other, on the same test items."""
+    """The semi-supervised model against one other, on the same items."""
 
     rival: str
     difference: str

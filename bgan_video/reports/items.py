@@ -35,7 +35,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class ItemRow:
-    """A test item in a table."""
+    """An item the run is judged on, in a table."""
 
     path: str
     true: str
@@ -120,11 +120,11 @@ def _rows(
 
 
 def _paths(folder: RunFolder, predictions: Predictions) -> list[str]:
-    """Paths of the test items; only numbers where the manifest does not fit the predictions."""
+    """Paths of the items; only numbers where the manifest does not fit the predictions."""
     items = folder.judged_items
     if [item.get("label") for item in items] == predictions.labels.tolist():
         return [str(item.get("path")) for item in items]
-    return [f"test item {index}" for index in range(len(predictions.labels))]
+    return [f"{folder.split} item {index}" for index in range(len(predictions.labels))]
 
 
 def _spread(versions: list[Sample]) -> list[Sample]:

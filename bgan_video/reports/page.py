@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bgan_video.reports import comparison, items, sections, trust
+from bgan_video.reports import comparison, items, rounds, sections, trust
 from bgan_video.reports.reading import RunFolder, read_run
 
 REPORT_NAME = "report.html"
@@ -57,6 +57,7 @@ def collect(folder: RunFolder) -> dict[str, Any]:
     return {
         "name": folder.name,
         "kind": kind,
+        "split": folder.split,
         "facts": sections.facts(folder),
         "tables": comparison.tables(folder.metrics),
         "verdict": comparison.verdict(pair, kind) if pair else None,
@@ -64,6 +65,7 @@ def collect(folder: RunFolder) -> dict[str, Any]:
         "rivals": comparison.against_rivals(folder),
         "unusable": folder.predictions.unusable if folder.predictions else [],
         "curves": sections.learning_curves(folder),
+        "rounds": rounds.rounds(folder),
         "calibration": sections.calibration(folder),
         "confusion": sections.confusion(folder),
         "uncertainty": sections.uncertainty(folder),

@@ -37,6 +37,7 @@ COLORS = {
     "mean_teacher": "#7F3C8D",
     "fixmatch": "#E69F00",
     "ml_gan": "#444444",
+    "self_training": "#882255",
 }
 OTHER_COLORS = ("#A5AA99", "#11A579", "#F2B701")
 LINE_COLORS = ("#009E73", "#CC79A7", "#56B4E9", "#444444", "#8A6D00", "#7F3C8D", "#A5AA99")
@@ -45,6 +46,7 @@ LABELS = {
     "supervised": "supervised",
     "deep_ensemble": "deep ensemble",
     "mc_dropout": "MC-dropout",
+    "self_training": "self-training",
     "pseudo_label": "pseudo-label",
     "mean_teacher": "mean teacher",
     "fixmatch": "FixMatch",
@@ -98,7 +100,7 @@ def label_of(model: str) -> str:
     return LABELS.get(model, model)
 
 
-def lines(title: str, named: Mapping[str, Series], burn_in_end: float | None) -> Picture:
+def lines(title: str, named: Mapping[str, Series], burn_in_ends: Sequence[float]) -> Picture:
     """Named lines over the training steps."""
     with mpl.rc_context(STYLE):
         figure, ax = _panel()
@@ -106,13 +108,16 @@ def lines(title: str, named: Mapping[str, Series], burn_in_end: float | None) ->
             color = COLORS.get(name, color)
             ax.plot(*thin(*series), color=color, linewidth=1.3, label=name)
         ax.set(title=title, xlabel="step")
-        _mark_burn_in(ax, burn_in_end)
+        _mark_burn_in(ax, burn_in_ends)
         _legend_below(figure)
         return picture(figure, f"Line plot over the training steps of {', '.join(named)}.")
 
 
 def accuracy(
-    training: Series | None, held_out: Mapping[str, Series], burn_in_end: float | None, split: str
+    training: Series | None,
+    held_out: Mapping[str, Series],
+    burn_in_ends: Sequence[float],
+    split: str,
 ) -> Picture:
     """Top-1 over the steps: on training batches, and of each model on the held-out split."""
     with mpl.rc_context(STYLE):
@@ -124,7 +129,7 @@ def accuracy(
             text = f"{label_of(name)}, {split}"
             ax.plot(*held_out[name], color=color, marker="o", markersize=3.5, label=text)
         ax.set(title="top-1", xlabel="step", ylim=(0, 1.02))
-        _mark_burn_in(ax, burn_in_end)
+        _mark_burn_in(ax, burn_in_ends)
         _legend_below(figure, columns=2)
         return picture(figure, f"Top-1 accuracy on training batches and on {split} over steps.")
 
@@ -205,7 +210,30 @@ def risk_coverage(
         )
         ax.set_ylim(bottom=0)
         _legend_below(figure, columns=1)
-        return picture(figure, f"Error rate against the part of the test {items} answered.")
+        return picture(figure, f"Error rate against the part of the {items} answered.")
+
+
+def rounds(
+    title: str, curves: Mapping[str, Series], styles: Mapping[str, tuple[str, str]]
+) -> Picture:
+    """A figure over the rounds of self-training.
+
+    Args:
+        title: What it is, and of which split.
+        curves: Round numbers and values by legend text.
+        styles: Colour and line style by legend text.
+    """
+    with mpl.rc_context(STYLE):
+        figure, ax = _panel()
+        for text, (numbers, values) in curves.items():
+            color, dash = styles[text]
+            filled = color if dash == "-" else "white"
+            (line,) = ax.plot(numbers, values, color=color, linestyle=dash, marker="o", label=text)
+            line.set_markerfacecolor(filled)
+        last = max(int(numbers[-1]) for numbers, _ in curves.values())
+        ax.set(title=title, xlabel="round", xticks=range(last + 1))
+        _legend_below(figure, columns=2)
+        return picture(figure, f"{title} after each round: {', '.join(curves)}.")
 
 
 def temperatures(ratios: Mapping[str, float]) -> Picture:
@@ -261,9 +289,10 @@ def _write_counts(ax: Axes, counts: NDArray[np.int64], size: float) -> None:
         ax.text(column, row, text, ha="center", va="center", color=color, fontsize=size)
 
 
-def _mark_burn_in(ax: Axes, step: float | None) -> None:
-    if step is not None:
-        ax.axvline(step, color=INK, linestyle=":", linewidth=1.2, label="end of burn-in")
+def _mark_burn_in(ax: Axes, steps: Sequence[float]) -> None:
+    for n, step in enumerate(steps):
+        label = None if n else "end of burn-in"
+        ax.axvline(step, color=INK, linestyle=":", linewidth=1.2, label=label)
 
 
 def _panel() -> tuple[Figure, Axes]:

@@ -31,12 +31,13 @@ MODELS = tuple(map(model_of, get_args(Method)))
 WHOLE_LEVELS = ("video", "image", "point")
 """Names of the level at which one test item is one prediction."""
 UNCERTAINTIES = ("p_fake", "total_entropy", "expected_entropy", "mutual_information")
+ROUND_NAME = re.compile(r"round_(\d+)\.jsonl")
 FAKE_NAME = re.compile(r"fake_samples_epoch_(\d+)_G_z(\d+)_m(\d+)\.(png|mp4)")
 
 
 @dataclass(frozen=True)
 class ModelPredictions:
-    """What one model says about every test item."""
+    """What one model says about every item the run is judged on."""
 
     probs: Floats
     """`[V, K]`."""
@@ -56,7 +57,7 @@ class ModelPredictions:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The test labels and each model's predictions, in the order of the manifest's test items."""
+    """True labels and every model's predictions of the items a run is judged on, in their order."""
 
     labels: NDArray[np.integer[Any]]
     models: Mapping[str, ModelPredictions]
@@ -97,6 +98,8 @@ class RunFolder:
     real: Sample | None
     fakes: dict[str, list[Sample]]
     """Samples of each generator, by epoch."""
+    pseudo_labels: dict[int, list[Row]] = field(default_factory=dict)
+    """What each round of self-training believes."""
     split: str = "test"
     """What the run is judged on: test, or validation while one develops."""
 
@@ -157,6 +160,7 @@ def read_run(run_dir: Path) -> RunFolder:
         broken=_read_lines(run_dir / "broken.jsonl"),
         real=real,
         fakes=fakes,
+        pseudo_labels=_read_rounds(run_dir / "pseudo_labels"),
         split=split,
     )
 
@@ -206,6 +210,11 @@ def _parse_line(line: str) -> Row | None:
     except ValueError:
         return None
     return row if isinstance(row, dict) else None
+
+
+def _read_rounds(folder: Path) -> dict[int, list[Row]]:
+    names = ((ROUND_NAME.fullmatch(path.name), path) for path in folder.glob("round_*.jsonl"))
+    return {int(match[1]): _read_lines(path) for match, path in names if match is not None}
 
 
 def _read_predictions(path: Path) -> Predictions | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def facts(folder: RunFolder) -> list[tuple[str, str]]:
         "classes": counts.get("num_classes"),
         "labelled": counts.get("num_labelled"),
         "unlabelled": counts.get("num_unlabelled"),
-        "test": counts.get("num_test"),
+        folder.split: _count_judged(folder, counts),
         "judged by": _judged(folder.metrics),
         "steps": folder.metrics.get("step"),
         "time": None if seconds is None else show_seconds(seconds),
@@ -93,25 +94,29 @@ def show_seconds(seconds: float) -> str:
 
 def learning_curves(folder: RunFolder) -> list[Picture]:
     """Losses and terms, what the discriminators say, and top-1."""
-    end = burn_in_end(folder.log)
+    ends = burn_in_ends(folder.log)
     losses = _named_series(folder.log, {key: key for key in LOSSES})
     terms = _named_series(folder.log, {key: key for key in TERMS})
     judgements = _named_series(folder.log, JUDGEMENTS)
     pretext = _named_series(folder.log, {"pretext_top1": "which transformation"})
     panels = {"losses": losses, "terms": terms, "probability of being real": judgements}
     panels["top-1 of the pretext task"] = pretext
-    pictures = [plots.lines(title, named, end) for title, named in panels.items() if named]
+    pictures = [plots.lines(title, named, ends) for title, named in panels.items() if named]
     training = series(folder.log, "train_top1")
     split, held_out = _held_out(folder.evaluations)
     if training is not None or held_out:
-        pictures.append(plots.accuracy(training, held_out, end, split))
+        pictures.append(plots.accuracy(training, held_out, ends, split))
     return pictures
 
 
-def burn_in_end(log: Sequence[Row]) -> float | None:
-    """The last logged step of the burn-in, where sampling followed."""
-    burning = [number(row.get("step")) for row in log if row.get("phase") == "burn_in"]
-    return burning[-1] if burning and log[-1].get("phase") == "sampling" else None
+def burn_in_ends(log: Sequence[Row]) -> list[float]:
+    """The last logged step of each round's burn-in, where sampling followed."""
+    phases = [(row.get("phase"), number(row.get("step"))) for row in log]
+    return [
+        step
+        for (phase, step), (then, _) in pairwise(phases)
+        if (phase, then) == ("burn_in", "sampling") and step is not None
+    ]
 
 
 def series(rows: Sequence[Row], key: str) -> Series | None:
@@ -218,6 +223,11 @@ def _top1_row(row: Row, model: str) -> Row:
     levels = section(section(row, "models"), model)
     top1 = (section(levels, level).get("top1") for level in (*WHOLE_LEVELS, "clip"))
     return {"step": row.get("step"), "top1": next((v for v in top1 if v is not None), None)}
+
+
+def _count_judged(folder: RunFolder, counts: Row) -> Any:
+    """Items the run is judged on; `metrics.json` counts those of test alone."""
+    return counts.get("num_test") if folder.split == "test" else len(folder.judged_items) or None
 
 
 def _counts(folder: RunFolder) -> Row:

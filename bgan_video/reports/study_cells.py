@@ -14,7 +14,7 @@ from bgan_video.reports.reading import WHOLE_LEVELS, Row, RunFolder, read_run, s
 
 @dataclass(frozen=True)
 class PredictedItems:
-    """What the cell's model says of the test items, in the manifest's order."""
+    """What the cell's model says of the items it is judged on, in the manifest's order."""
 
     paths: tuple[str, ...]
     recordings: tuple[str, ...]
@@ -73,7 +73,7 @@ def _read(folder: Path, _written: int) -> FinishedRun:
     levels = {level: _figures(section(models[name], level)) for level in (*WHOLE_LEVELS, "clip")}
     levels = {level: figures for level, figures in levels.items() if figures}
     if not set(levels) & set(WHOLE_LEVELS):
-        raise UserError(f"{folder}/metrics.json has no test figures of {name}")
+        raise UserError(f"{folder}/metrics.json has no figures of {name}")
     labelled = number(section(run.metrics, "data").get("num_labelled"))
     networks = number(section(run.metrics, "networks").get(name))
     return FinishedRun(

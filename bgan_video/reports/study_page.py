@@ -9,11 +9,10 @@ import numpy as np
 
 from bgan_video.metrics.calibration import reliability
 from bgan_video.metrics.paired import FIGURES, RESAMPLES
-from bgan_video.reports import study_plots
+from bgan_video.reports import sections, study_plots
 from bgan_video.reports.comparison import METRICS
 from bgan_video.reports.page import environment
 from bgan_video.reports.plots import Picture
-from bgan_video.reports.sections import show_seconds
 from bgan_video.reports.study_cells import StudyCell
 from bgan_video.reports.study_summary import (
     SHOWN,
@@ -22,6 +21,7 @@ from bgan_video.reports.study_summary import (
     Summary,
     show_interval,
     show_mean,
+    show_seconds,
 )
 
 
@@ -68,7 +68,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         "label settings": str(len(summary.labels)),
         "cells finished": f"{summary.finished} of {summary.planned}",
         "reference": summary.reference,
-        "test recordings": str(max(recordings)) if recordings else None,
+        f"{summary.split} recordings": str(max(recordings)) if recordings else None,
     }
     return [(key, value) for key, value in rows.items() if value is not None]
 
@@ -90,6 +90,7 @@ def _result(entry: Entry, summary: Summary) -> dict[str, Any]:
         "method": entry.method,
         "cells": entry.cells,
         "figures": cells,
+        "seconds": show_seconds(entry.seconds),
     }
 
 
@@ -138,8 +139,8 @@ def _cost(method: str, summary: Summary) -> dict[str, str]:
     return {
         "method": method,
         "cells": str(sum(entry.cells for entry in own)),
-        "seconds": show_seconds(spent / sum(n for _, n in seconds)) if seconds else "–",
-        "total": show_seconds(spent) if seconds else "–",
+        "seconds": sections.show_seconds(spent / sum(n for _, n in seconds)) if seconds else "–",
+        "total": sections.show_seconds(spent) if seconds else "–",
         "memory": f"{max(memory):.0f} MiB" if memory else "–",
         "networks": ", ".join(map(str, networks)) or "–",
     }

@@ -41,7 +41,7 @@ def label_curves(summary: Summary) -> Picture:
     with mpl.rc_context(STYLE):
         return plots.picture(
             _curves(summary),
-            "Top-1, NLL and ECE on the test split of each method against the number of labels.",
+            f"{summary.split} top-1, NLL and ECE of each method against the number of labels.",
         )
 
 
@@ -112,7 +112,7 @@ def _curves(summary: Summary) -> Figure:
         else:
             _draw_dots(ax, summary, key)
         unit = ", %" if METRICS[key].percent else ""
-        ax.set_title(f"test {METRICS[key].title}{unit}")
+        ax.set_title(f"{summary.split} {METRICS[key].title}{unit}")
     handles, names = figure.axes[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, names, loc="outside lower center", ncols=5)

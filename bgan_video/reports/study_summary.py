@@ -33,7 +33,7 @@ class Difference:
     folds: list[int]
     seeds: list[int]
     recordings: int
-    """Different test recordings over all folds."""
+    """Different recordings over all folds, of the items the cells are judged on."""
     figures: dict[str, Interval]
 
 
@@ -61,6 +61,8 @@ class Summary:
     study: str
     label_key: str
     reference: str
+    split: str
+    """What the figures are of: test, or validation while one develops."""
     level: str | None
     methods: list[str]
     labels: list[str]
@@ -100,7 +102,7 @@ def entries(
 
 
 def difference(own: Sequence[StudyCell], other: Sequence[StudyCell]) -> Difference | None:
-    """Own less other over the folds and seeds that both have, where the test items are the same."""
+    """Own less other over the folds and seeds that both have, where the items are the same."""
     others = {(cell.fold, cell.seed): cell.run.items for cell in other}
     pairs = []
     for cell in own:
@@ -123,12 +125,17 @@ def text(summary: Summary) -> str:
     wide = max(len(name) for name in ("method", *summary.methods, *summary.labels)) + 2
     header = (
         f"{'method':{wide}}{'labels':>{wide}}{'cells':>7}{'top-1':>16}{'NLL':>16}{'ECE':>16}"
-        f"   top-1 less {summary.reference} (95 %)"
+        f"{'seconds':>10}   top-1 less {summary.reference} (95 %); all on {summary.split}"
     )
     rows = [_row(entry, wide) for entry in summary.entries]
     count = f"{summary.finished} of {summary.planned} cells finished"
     failed = [f"failed: {name}: {reason}" for name, reason in summary.failed.items()]
     return "\n".join([header, *rows, count, *failed] if rows else [count, *failed])
+
+
+def show_seconds(seconds: float | None) -> str:
+    """Of training a cell; not in minutes, since methods are to be compared at equal compute."""
+    return "–" if seconds is None else f"{seconds:,.0f}"
 
 
 def show_mean(key: str, of: Mean | None) -> str:
@@ -151,7 +158,7 @@ def _row(entry: Entry, wide: int) -> str:
     figures = "".join(f"{show_mean(key, entry.figures.get(key)):>16}" for key in FIGURES)
     paired = show_interval("top1", entry.difference.figures["top1"]) if entry.difference else "–"
     place = f"{entry.method:{wide}}{entry.labels:>{wide}}{entry.cells:>7}"
-    return f"{place}{figures}   {paired}"
+    return f"{place}{figures}{show_seconds(entry.seconds):>10}   {paired}"
 
 
 def _entry(cells: Sequence[StudyCell], paired: Difference | None) -> Entry:

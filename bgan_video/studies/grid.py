@@ -77,6 +77,11 @@ class Study:
     """In the order in which they run: the first seed's whole grid comes first."""
 
     @property
+    def split(self) -> str:
+        """What every cell is judged on."""
+        return self.cells[0].config.train.final_split
+
+    @property
     def cells_folder(self) -> Path:
         """Where the run folders are."""
         return self.out / "cells"
@@ -142,6 +147,7 @@ def _read(file: Path, out: Path, overrides: Sequence[str]) -> Study:
         settings = [*common, *_dotted(method_settings(method, methods[method])), *_dotted(grid)]
         cells.append(Cell(*cell, _config(recipe, settings, f"{method}, {label_key}={value}")))
     _check_names(cells)
+    _check_split(cells)
     return Study(
         name=file.stem,
         text=file.read_text(encoding="utf-8"),
@@ -246,6 +252,16 @@ def _check_overrides(overrides: Sequence[str], methods: Mapping[str, Mapping[str
     for key in (override.partition("=")[0] for override in overrides):
         if key in _OF_THE_GRID or key in of_methods:
             raise UserError(f"{key} differs between the study's cells; change it in the file")
+
+
+def _check_split(cells: Sequence[Cell]) -> None:
+    """Figures of test and of validation do not compare."""
+    splits = {cell.config.train.final_split for cell in cells}
+    if len(splits) > 1:
+        raise UserError(
+            "train.final_split is test in some cells and validation in others; set it once, in "
+            "settings"
+        )
 
 
 def _check_names(cells: Sequence[Cell]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -91,3 +93,34 @@ def evaluation_line(record: Mapping[str, Any], level: str) -> str:
         for name, levels in record["models"].items()
     )
     return f"step {record['step']}, {record['split']} {level}s: {figures}"
+
+
+def chance_note(record: Mapping[str, Any], level: str, num_classes: int, folder: Path) -> str:
+    """What to know before pseudo-labels are believed of a teacher that hardly beats guessing.
+
+    Guessing is right on 1/K of n items, with a standard error of `√(1/K·(1 - 1/K)/n)`; near chance
+    is what is not above that by more than two of them (one-sided).
+
+    Args:
+        record: The evaluation at the end of round 0, on validation.
+        level: Of the items.
+        num_classes: K.
+        folder: The run's.
+
+    Returns:
+        A line for the console; empty where every teacher knows more.
+    """
+    chance = 1 / num_classes
+    near: list[str] = []
+    for name in record["of_round"]:
+        found = record["of_round"][name][level]
+        error = math.sqrt(chance * (1 - chance) / found["count"])
+        if found["top1"] <= chance + 2 * error:
+            near.append(f"{name} {100 * found['top1']:.1f} % on {found['count']} {level}s")
+    if not near:
+        return ""
+    return (
+        f"note: so few labels leave round 0 near chance ({', '.join(near)}; guessing has "
+        f"{100 * chance:.1f} %), and what it believes will often be wrong; label a few more: "
+        f"bgan-video suggest {folder} says which, once the run has ended"
+    )

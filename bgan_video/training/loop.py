@@ -79,6 +79,8 @@ def train(config: Config, resume: Path | None = None) -> Path:
 
     for number in range(min(done // t.steps, t.rounds), 1 + t.rounds):
         believed = session.believe(number)
+        if believed:
+            scalars.believed(number * t.steps, rounds.read(folder, number))
         if number > 0:
             more = len(believed.get("bayesian_gan", ()))
             now = dataclasses.replace(size, num_labelled=size.num_labelled + more)
@@ -149,10 +151,20 @@ def _learn(
             append_line(folder / "evaluations.jsonl", evaluation)
             scalars.evaluated(evaluation, config.item_level)
             console.say(console.evaluation_line(evaluation, config.item_level))
+            if ends_round and models.round == 0:
+                _warn_near_chance(evaluation, session)
         if step % t.checkpoint_every == 0 or step == last:
             checkpoints.save(folder / "checkpoints", step, models.state_dict())
             bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
         bar.advance()
+
+
+def _warn_near_chance(evaluation: dict[str, Any], session: Session) -> None:
+    """Before the first pseudo-labels: say where their teachers hardly know more than chance."""
+    level, num_classes = session.config.item_level, session.manifest.num_classes
+    note = console.chance_note(evaluation, level, num_classes, session.folder)
+    if note and evaluation["split"] == "validation":
+        console.say(note)
 
 
 def _restore(folder: Path, config: Config, bank: SampleBank) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from bgan_video.data import layouts, splits
 from bgan_video.data.frames import Frames
 from bgan_video.data.labels import choice
 from bgan_video.data.manifest import Manifest
-from bgan_video.method.rounds import has_pool
+from bgan_video.method.rounds import check_prior, has_pool
 from bgan_video.method.schedule import posterior_size, rival_size, step_sizes
 from bgan_video.models import build_discriminator, build_generator
 from bgan_video.prediction.bodies import check as check_bodies
@@ -50,6 +50,7 @@ def plan(config: Config) -> str:
     if config.data.store:
         Frames(listed.root, config)  # a store that does not serve says so
     manifest = splits.split(listed, config.data, first_labels=config.compat.first_labels)
+    check_prior(config.rounds, manifest.num_classes)
     t, c = config.train, config.clip
     num_classes = config.num_classes(manifest.num_classes)
     size = DataSize(num_classes, len(manifest.part("train")), len(manifest.labelled))

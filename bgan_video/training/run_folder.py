@@ -20,6 +20,7 @@ from bgan_video.data.labels import choice
 from bgan_video.data.manifest import Manifest
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
+from bgan_video.method.rounds import check_prior
 from bgan_video.models.weights import PACKAGED
 from bgan_video.training import console
 
@@ -134,6 +135,7 @@ def prepare_data(config: Config) -> tuple[Manifest, list[Broken], Frames]:
     items = console.progress(listed.items, f"reading {config.items}", len(listed.items))
     readable, broken = survey(listed, frames, config, items)
     manifest = splits.split(readable, config.data, first_labels=config.compat.first_labels)
+    check_prior(config.rounds, manifest.num_classes)
     if not manifest.labelled and not config.is_unsupervised:
         raise UserError(
             f"none of the training {config.items} of {listed.root} is labelled and readable in "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,22 @@ class Scalars:
         if record["split"] == "validation":
             top1s = {name.replace("test", "validation"): top1 for name, top1 in top1s.items()}
         self._add(record["step"], top1s)
+
+    def believed(self, step: int, lines: Sequence[Mapping[str, Any]]) -> None:
+        """What each method believes in a round: how many, how certain, how many changed.
+
+        Args:
+            step: Steps before the round.
+            lines: Of the round's pseudo_labels/round_XX.jsonl.
+        """
+        for method in sorted({line["model"] for line in lines}):
+            own = [line for line in lines if line["model"] == method]
+            found = {
+                "believed": len(own),
+                "certainty": sum(line["certainty"] for line in own) / len(own),
+                "changed": sum(line["changed"] is True for line in own),
+            }
+            self._add(step, {f"rounds/{method}_{name}": value for name, value in found.items()})
 
     def close(self) -> None:
         """Write what is still in memory."""

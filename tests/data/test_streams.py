@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import multiprocessing
 from collections import Counter
@@ -68,6 +69,16 @@ def unlabelled(number: int, first: int = 0, *overrides: str) -> list[Any]:
 def labelled(number: int, first: int = 0, *overrides: str) -> list[Any]:
     batches = labelled_batches(videos(), PICTURES, settings(*overrides), first)
     return list(itertools.islice(batches, number))
+
+
+def mixed(
+    number: int, first: int = 0, num_labelled: int = 3, num_believed: int = 4, *overrides: str
+) -> list[Any]:
+    """Batches of labelled items and believed ones; a believed item's label is 9 more than true."""
+    true, others = videos(num_labelled), videos(num_labelled + num_believed)[num_labelled:]
+    believed = [dataclasses.replace(item, label=item.label + 9) for item in others]
+    of = settings("augment.color=0", *overrides)
+    return list(itertools.islice(labelled_batches(true, PICTURES, of, first, believed), number))
 
 
 def assert_same(left: list[Any], right: list[Any]) -> None:
@@ -144,6 +155,93 @@ def test_a_labelled_clip_carries_its_own_label() -> None:
         red = ((batch.x[:, 0, 0, 0, 0] + 1) * 127.5).round().long()
         assert torch.equal(red // 20, batch.y)
         assert batch.y.dtype == torch.int64
+
+
+# --- labelled and believed ones ---------------------------------------------------------------
+
+
+def believed_of(batch: Any) -> int:
+    return int((batch.y >= 9).sum())
+
+
+def green(batch: Any) -> list[int]:
+    """The numbers of a batch's videos."""
+    return ((batch.x[:, 1, 0, 0, 0] + 1) * 127.5).round().long().tolist()
+
+
+@given(
+    st.integers(2, 9),
+    st.integers(1, 6),
+    st.integers(1, 20),
+    st.sampled_from(["0", "0.1", "0.3", "0.333", "0.5"]),
+    st.integers(0, 10**6),
+)
+def test_true_labels_are_at_least_half_of_every_batch(
+    size: int, num_labelled: int, num_believed: int, share: str, first: int
+) -> None:
+    sizes = [f"train.labelled_batch_size={size}", f"rounds.share={share}"]
+    for batch in mixed(3, first, num_labelled, num_believed, *sizes):
+        assert len(batch.y) == size
+        assert 2 * believed_of(batch) <= size
+
+
+@pytest.mark.parametrize("size", [4, 5])
+def test_many_believed_items_are_half_of_a_batch_rounded_down(size: int) -> None:
+    batches = mixed(12, 0, 2, 9, f"train.labelled_batch_size={size}")
+    assert [believed_of(batch) for batch in batches] == [2] * 12
+
+
+@pytest.mark.parametrize(
+    ("num_labelled", "num_believed"), [(6, 1), (6, 6), (3, 5), (1, 9), (5, 3)], ids=str
+)
+@pytest.mark.parametrize("share", [0.5, 0.2])
+def test_no_believed_item_weighs_more_than_a_labelled_one(
+    num_labelled: int, num_believed: int, share: float
+) -> None:
+    sizes = ["train.labelled_batch_size=8", f"rounds.share={share}"]
+    batches = mixed(90, 0, num_labelled, num_believed, *sizes)
+    times = Counter(number for batch in batches for number in green(batch))
+    of_true, of_believed = (
+        [times[n] for n in range(num_labelled)],
+        [times[num_labelled + n] for n in range(num_believed)],
+    )
+    assert max(of_believed) <= min(of_true) + 1  # the last pass need not be whole
+    fair = num_believed / (num_labelled + num_believed)
+    assert sum(of_believed) == pytest.approx(720 * min(share, fair), abs=1)
+
+
+def test_a_believed_clip_carries_what_is_believed_of_it() -> None:
+    for batch in mixed(6):
+        for number, label in zip(green(batch), batch.y.tolist(), strict=True):
+            assert label == (number % 3 + 9 if number >= 3 else number % 3)
+
+
+def test_samples_are_the_same_whoever_is_believed_beside_them() -> None:
+    """The labelled samples of a mixed stream are those of the stream without, one after another."""
+    of = mixed(8, 0, 3, 2, "train.labelled_batch_size=4")
+    kept = torch.cat([batch.x[batch.y < 9] for batch in of])
+    true = labelled_batches(videos(3), PICTURES, settings("augment.color=0"), 0)
+    alone = torch.cat([batch.x for batch in itertools.islice(true, 16)])
+    assert len(kept) > 8
+    assert torch.equal(kept, alone[: len(kept)])
+
+
+@pytest.mark.parametrize("size", [4, 5])
+@pytest.mark.parametrize("first", [1, 7])
+def test_mixed_batches_start_late_as_if_skipped(first: int, size: int) -> None:
+    sizes = f"train.labelled_batch_size={size}"
+    assert_same(mixed(3, first, 3, 4, sizes), mixed(3 + first, 0, 3, 4, sizes)[first:])
+
+
+def test_workers_change_nothing_about_mixed_batches() -> None:
+    assert_same(mixed(6, 1, 3, 4, "data.num_workers=2"), mixed(6, 1))
+
+
+def test_without_believed_items_the_share_changes_nothing() -> None:
+    assert_same(mixed(3, 0, 3, 0), mixed(3, 0, 3, 0, "rounds.share=0.1"))
+
+
+# --- two views --------------------------------------------------------------------------------
 
 
 def test_both_views_are_of_the_same_clip() -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bgan_video import cli
+from bgan_video import api, cli
 from bgan_video.config import Method
 from tests.e2e import runs
 
@@ -66,12 +66,13 @@ def test_metrics_follow_schema_1(finished: Path):
 
 def test_the_log_has_the_terms_and_both_phases(finished: Path):
     lines = runs.log(finished)
-    assert [line["step"] for line in lines] == list(range(1, 15))
-    assert [line["phase"] for line in lines] == ["burn_in"] * 5 + ["sampling"] * 9
+    assert [line["step"] for line in lines] == list(range(1, 29))
+    assert [line["round"] for line in lines] == [0] * 14 + [1] * 14
+    assert [line["phase"] for line in lines] == (["burn_in"] * 5 + ["sampling"] * 9) * 2
     keys = {"epoch", "loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after", "train_top1"}
     assert all(keys <= set(line) for line in lines)
-    # Terms add up to the loss they are terms of; the pretext task ends with burn-in.
-    assert ["pretext" in line for line in lines] == [True] * 5 + [False] * 9
+    # Terms add up to the loss they are terms of; the pretext task ends with each burn-in.
+    assert ["pretext" in line for line in lines] == ([True] * 5 + [False] * 9) * 2
     names = ("labelled", "real", "fake", "consistency", "pretext", "prior_d")
     for line in lines:
         total = sum(line.get(name, 0.0) for name in names)
@@ -91,11 +92,14 @@ def test_the_console_prints_the_line_of_the_original(finished: Path):
     assert re.search(r"same GAN, T = 0 +video", text)
 
 
-def test_the_bank_holds_the_latest_samples_of_every_chain(finished: Path):
-    names = sorted(p.name for p in (finished / "posterior").glob("discriminator_*"))
-    kept = {name for name in names if name >= "discriminator_00000011"}
-    assert kept == {f"discriminator_{s:08d}_{c:02d}.safetensors" for s in (11, 13) for c in (0, 1)}
-    state = load_file(finished / "posterior" / "discriminator_00000013_00.safetensors")
+def test_the_bank_holds_the_latest_samples_of_every_chain_and_round(finished: Path):
+    names = {p.name for p in (finished / "posterior").glob("discriminator_*")}
+    # The second last checkpoint, after step 24, is where a run may still be resumed from.
+    steps = (11, 13, 21, 23, 25, 27)
+    assert names == {f"discriminator_{s:08d}_{c:02d}.safetensors" for s in steps for c in (0, 1)}
+    in_view = api.load(finished).bank.records("discriminator")
+    assert [r.step for r in in_view] == [s for s in (11, 13, 25, 27) for _ in range(2)]
+    state = load_file(finished / "posterior" / "discriminator_00000027_00.safetensors")
     assert any("running_mean" in key for key in state), "statistics belong to a sample"
 
 
@@ -215,7 +219,8 @@ def test_bayes_false_is_the_plain_semi_supervised_gan(small_videos: Path, tmp_pa
     assert {line["phase"] for line in lines} == {"burn_in"}
     assert not any("prior_d" in line for line in lines)
     stored = {p.name[:22] for p in (tmp_path / "ml" / "posterior").glob("discriminator_*")}
-    assert stored == {"discriminator_00000014"}, "the last weights, and no samples"
+    last = {"discriminator_00000014", "discriminator_00000028"}
+    assert stored == last, "the last weights of each round, and no samples"
 
 
 def test_evaluate_again_gives_the_same_figures(finished: Path, capsys: pytest.CaptureFixture[str]):

@@ -21,12 +21,14 @@ def metrics(run: Path) -> dict:
 
 def test_the_number_of_networks_behind_every_figure_is_told(finished: Path):
     counts = metrics(finished)["networks"]
-    # Two chains, two samples of each; MC-dropout answers as often.
+    # Two chains, two samples of each, of the round that believed; the ensemble has as many networks
+    # as two rounds start chains, which is equal compute, and MC-dropout answers as often.
     assert counts == {
         "bayesian": 4,
         "supervised": 1,
         "deep_ensemble": 4,
         "mc_dropout": 4,
+        "self_training": 1,
         "pseudo_label": 1,
         "mean_teacher": 1,
         "fixmatch": 1,

@@ -72,7 +72,7 @@ def test_nothing_but_the_report_is_left_in_the_folder(shared_run, page):
 
 def test_a_plot_is_the_same_bytes_twice():
     series = {"loss_d": (np.arange(3.0), np.arange(3.0))}
-    assert plots.lines("losses", series, 1.0) == plots.lines("losses", series, 1.0)
+    assert plots.lines("losses", series, [1.0]) == plots.lines("losses", series, [1.0])
 
 
 def test_embedded_videos_play_and_are_muted(page):
@@ -161,8 +161,11 @@ def test_last_samples_and_progress(shared_run):
 
 
 def test_burn_in_ends_at_its_last_step(shared_run):
-    assert sections.burn_in_end(read_run(shared_run).log) == 300
-    assert sections.burn_in_end([{"step": 10, "phase": "burn_in"}]) is None
+    assert sections.burn_in_ends(read_run(shared_run).log) == [300]
+    assert sections.burn_in_ends([{"step": 10, "phase": "burn_in"}]) == []
+    phases = ["burn_in", "burn_in", "sampling", "burn_in", "sampling", "sampling"]
+    log = [{"step": 10 * n, "phase": phase} for n, phase in enumerate(phases)]
+    assert sections.burn_in_ends(log) == [10, 30]
 
 
 def test_a_folder_with_settings_only(tmp_path):

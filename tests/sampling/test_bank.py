@@ -157,3 +157,73 @@ def test_bad_names(tmp_path: Path, kind: str, step: int, chain: int):
 def test_bad_limit(tmp_path: Path):
     with pytest.raises(ValueError, match="max_samples must be >= 1, got 0"):
         SampleBank(tmp_path, 0)
+
+
+# --- chains that start afresh ------------------------------------------------------------------
+
+
+def restarting(folder: Path, steps: int, every: int = 4, max_samples: int = 2) -> SampleBank:
+    """Steps 1, 2, …: the updates after which samples are taken, as training counts them."""
+    bank = SampleBank(folder, max_samples, restart_every=every)
+    for step in range(1, steps + 1):
+        bank.add("net", step, 0, state(step))
+    return bank
+
+
+def test_an_update_belongs_to_the_start_whose_last_one_it_may_be(tmp_path: Path):
+    bank = SampleBank(tmp_path, 1, restart_every=4)
+    assert [bank.start(step) for step in range(10)] == [0, 0, 0, 0, 0, 1, 1, 1, 1, 2]
+    assert {SampleBank(tmp_path, 1).start(step) for step in range(100)} == {0}
+
+
+def test_the_limit_is_per_start(tmp_path: Path):
+    bank = restarting(tmp_path, 10)
+    assert [step for step, _ in view(bank, "net")] == [3, 4, 7, 8, 9, 10]
+
+
+def test_a_view_may_be_of_some_starts_only(tmp_path: Path):
+    bank = restarting(tmp_path, 10)
+    of = [[r.step for r in bank.records("net", starts)] for starts in ({1}, range(1, 3), {5}, ())]
+    assert of == [[7, 8], [7, 8, 9, 10], [], []]
+    assert [record.step for record, _ in bank.iterate("net", {0})] == [3, 4]
+
+
+def test_without_restarts_the_limit_is_over_all_steps(tmp_path: Path):
+    restarting(tmp_path, 10)
+    assert view(SampleBank(tmp_path, 2), "net") == [(9, 0), (10, 0)]
+
+
+def test_pruning_keeps_what_is_in_view_of_every_start(tmp_path: Path):
+    bank = restarting(tmp_path, 10)
+    before = view(bank, "net")
+    bank.prune(10)
+    assert view(bank, "net") == before
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_pruning_keeps_what_a_run_resumed_in_an_earlier_start_would_see(tmp_path: Path):
+    bank = restarting(tmp_path, 10)
+    bank.prune(7)
+    bank.truncate_after(7)
+    assert [step for step, _ in view(bank, "net")] == [3, 4, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "kill"), [(c, k) for c in (0, 3, 4, 5, 8, 10) for k in (4, 5, 9, 12) if k >= c]
+)
+def test_a_restarting_run_resumed_sees_what_an_unbroken_one_sees(
+    tmp_path: Path, checkpoint: int, kill: int
+):
+    views: list[list[tuple[int, int]]] = [[]]
+    unbroken = SampleBank(tmp_path / "unbroken", 2, restart_every=4)
+    for step in range(1, 13):
+        unbroken.add("net", step, 0, state(step))
+        views.append(view(unbroken, "net"))
+    broken = restarting(tmp_path / "broken", kill)
+    broken.prune(checkpoint)
+    resumed = SampleBank(tmp_path / "broken", 2, restart_every=4)
+    resumed.truncate_after(checkpoint)
+    assert view(resumed, "net") == views[checkpoint]
+    for step in range(checkpoint + 1, 13):
+        resumed.add("net", step, 0, state(step))
+        assert view(resumed, "net") == views[step]

@@ -22,10 +22,11 @@ NUM_RECORDINGS, PER_RECORDING = 12, 2
 def write_cell(folder: Path, config: dict, skill: float = 1.0, seed: int = 0) -> None:
     """A finished run folder; `skill` is how much the right class stands out."""
     begin(folder, config)
+    split = config["train"]["final_split"]
     labels = np.tile(np.arange(len(CLASSES)), NUM_RECORDINGS * PER_RECORDING // len(CLASSES))
     items = [
         {"path": f"test_{n}.avi", "label": int(label), "group": f"person{n // PER_RECORDING}",
-         "split": "test", "labelled": False}
+         "split": split, "labelled": False}
         for n, label in enumerate(labels)
     ]  # fmt: skip
     write_json(folder / "manifest.json", {"classes": CLASSES, "items": items})
@@ -39,6 +40,7 @@ def write_cell(folder: Path, config: dict, skill: float = 1.0, seed: int = 0) ->
     write_json(
         folder / "metrics.json",
         {
+            "split": split,
             "seconds": 60.0 + seed,
             "peak_memory_mib": 800.0,
             "data": {"num_labelled": 4 * (config["data"]["labels_per_class"] or 10)},
@@ -48,7 +50,7 @@ def write_cell(folder: Path, config: dict, skill: float = 1.0, seed: int = 0) ->
     )
     (folder / "predictions").mkdir(exist_ok=True)
     tensors = {"video_labels": labels, "bayesian/video_probs": probs}
-    save_file(tensors, folder / "predictions" / "test.safetensors")
+    save_file(tensors, folder / "predictions" / f"{split}.safetensors")
 
 
 def begin(folder: Path, config: dict) -> None:

@@ -123,6 +123,10 @@ def test_any_other_name_is_a_variant_of_the_bayesian_gan_unless_it_says_otherwis
         ({"folds": [0]}, ["folds: 0", "from 1"]),
         ({"seeds": []}, ["seeds=[]"]),
         ({"seeds": [True]}, ["seeds: True"]),
+        (
+            {"methods": {"supervised": {}, "bayesian_gan": {"train.final_split": "validation"}}},
+            ["train.final_split", "test in some cells and validation in others"],
+        ),
         ({"reference": "superviced"}, ["reference=superviced", "supervised, bayesian_gan, flat"]),
     ],
 )

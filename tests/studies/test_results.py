@@ -39,7 +39,7 @@ def test_a_line_a_finished_cell(read_study: Callable[..., Study], undrawn: None)
     _, rows, _ = written(study)
     assert len(rows) == len(study.cells) - 1
     row = next(r for r in rows if (r["method"], r["labels"], r["fold"]) == ("flat", "4", 2))
-    assert row["study"] == "grid"
+    assert (row["study"], row["split"]) == ("grid", "test")
     assert (row["num_labelled"], row["seed"], row["networks"]) == (16, 0, 4)
     assert (row["peak_memory_mib"], row["seconds"] >= 60) == (800, True)
     assert set(row["figures"]) == {"clip", "video"}
@@ -168,6 +168,41 @@ def test_one_seed_and_one_fold_have_dashes_for_errors(read_study: Callable[..., 
     assert entry.difference is not None
     assert entry.difference.figures["top1"].low is not None, "there are recordings to resample"
     assert "± –" in study_summary.text(summary)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_study_on_validation_says_so_and_never_says_test(read_study: Callable[..., Study]):
+    settings = {"train.steps": 300, "posterior.burn_in": 100, "train.final_split": "validation"}
+    study = read_study(settings=settings)
+    finish(study)
+    summary, rows, page = written(study)
+    assert len(rows) == len(study.cells)
+    assert {row["split"] for row in rows} == {"validation"}
+    assert summary.split == json.loads((study.out / results.SUMMARY).read_text())["split"]
+    assert summary.split == "validation"
+    shown = section(page, "results")
+    assert "Results on the validation splits" in shown
+    assert "Not test figures" in shown
+    assert "validation items" in section(page, "reliability")
+    others = "".join(section(page, name) for name in ("differences", "reliability", "curves"))
+    assert not re.search(r"\btest (items|recordings|predictions|split)", others)
+    assert "all on validation" in study_summary.text(summary)
+    ax = study_plots._curves(summary).axes[0]
+    assert ax.get_title() == "validation top-1, %"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_seconds_stand_beside_the_figures(read_study: Callable[..., Study]):
+    study = read_study(folds=[1], seeds=[0])
+    finish(study)
+    summary, rows, page = written(study)
+    shown = section(page, "results")
+    assert '<th scope="col" class="num">seconds</th>' in shown
+    for row in rows:
+        entry = summary.entry(row["method"], row["labels"])
+        assert entry is not None
+        assert entry.seconds == row["seconds"]
+        assert f'<td class="num">{row["seconds"]:.0f}</td></tr>' in shown
 
 
 @pytest.mark.usefixtures("undrawn")

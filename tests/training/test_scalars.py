@@ -46,6 +46,30 @@ def test_the_names_are_the_notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [name for name, *_ in written] == ["validation_acc_semi", "validation_acc_sup"]
 
 
+def test_a_round_says_how_many_how_certain_and_how_many_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, float, int]] = []
+    monkeypatch.setattr(scalars, "find_spec", lambda _: None)
+    writer = Scalars(tmp_path)
+    recorder = SimpleNamespace(add_scalar=lambda *call: written.append(call))
+    monkeypatch.setattr(writer, "_writer", recorder)
+    line = {"model": "bayesian_gan", "certainty": 0.5, "changed": None}
+    other = {"model": "self_training", "certainty": 0.25, "changed": False}
+    writer.believed(300, [line, line | {"certainty": 0.75, "changed": True}, other])
+    assert written == [
+        ("rounds/bayesian_gan_believed", 2, 300),
+        ("rounds/bayesian_gan_certainty", 0.625, 300),
+        ("rounds/bayesian_gan_changed", 1, 300),
+        ("rounds/self_training_believed", 1, 300),
+        ("rounds/self_training_certainty", 0.25, 300),
+        ("rounds/self_training_changed", 0, 300),
+    ]
+    written.clear()
+    writer.believed(300, [])
+    assert written == []
+
+
 def test_event_files_hold_what_was_written(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
