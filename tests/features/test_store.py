@@ -34,28 +34,12 @@ from bgan_video.models.weights import packaged_file
 from bgan_video.video import clips, reader
 from bgan_video.video.reader import BrokenVideo
 from tests.data.store import stores
-
-TINY = "test_efficientnet"
-LENGTH = 256
-
-
-def settings(root: Path, place: Path, *more: str) -> Config:
-    features = ["features.size=32", "features.clips=3", f"features.store={place}"]
-    return stores.settings(root, None, "run.device=cpu", *features, *more)
-
-
-def body_of(of: Config) -> FrozenBody:
-    return frozen_body(of.features, resolve_backend(of.run, 3))
+from tests.features.tiny import LENGTH, body_of, save, settings
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """A small body of random weights: most of what a store does, it does with any body."""
-    file = tmp_path_factory.mktemp("weights") / "tiny.pt"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        torch.save(timm.create_model(TINY).state_dict(), file)
-    return [f"features.body=timm:{TINY}", f"features.weights={file}"]
+    return save(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
@@ -273,6 +257,22 @@ def test_damage_is_found(of: Config, body: FrozenBody) -> None:
     shard.unlink()
     with pytest.raises(BrokenVideo, match="is damaged"):
         store.read(manifest.items[0])
+
+
+def test_features_are_float32_whatever_the_runs_precision(of: Config, body: FrozenBody) -> None:
+    halved = dataclasses.replace(body, backend=dataclasses.replace(body.backend, precision="bf16"))
+    frames = torch.rand(5, 3, 32, 32) * 2 - 1
+    assert torch.equal(halved(frames), body(frames))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(body(frames), halved(frames))
+
+
+def test_a_clip_of_one_frame_has_no_differences(of: Config, body: FrozenBody) -> None:
+    one = dataclasses.replace(of, clip=dataclasses.replace(of.clip, num_frames=1))
+    with pytest.raises(UserError, match=r"set features\.summary=mean, or clip\.num_frames"):
+        extraction.open_store(one, body)
+    mean = dataclasses.replace(one, features=dataclasses.replace(of.features, summary="mean"))
+    assert extraction.open_store(mean, body).length == LENGTH
 
 
 def test_what_is_not_there_says_how_to_get_it(of: Config, body: FrozenBody) -> None:
