@@ -185,8 +185,9 @@ class Discriminator:
     """`difference`: the classes see every frame minus the one before it, which leaves what moves;
     only the fake logit sees the frames as well."""
     name: str = "dcgan"
-    """`dcgan`, a video network of torchvision (`r3d_18`, …), `timm:<model>`, `notebook` or
-    `tensorflow` (images, the published codes' own), or `mlp` (vectors)."""
+    """`dcgan`, a video network of torchvision (`r3d_18`, `mvit_v2_s`, …), `timm:<model>`,
+    `notebook` or `tensorflow` (images, the published codes' own), `mlp` (vectors), or one's own:
+    `python:package.module:function` (docs/pretrained.md)."""
     width: Count = 64
     norm: Norm = "batch"
     """`dcgan`. With batch norm and an average pool a body tells fakes hardly at all: they are
@@ -197,7 +198,8 @@ class Discriminator:
     temporal: Literal["pool", "inflate"] = "pool"
     """`timm:`: run on frames and average, or turn its 2-D kernels into 3-D ones."""
     weights: str | None = None
-    """A file with pretrained weights of the body (safetensors, or a state dict of tensors)."""
+    """Pretrained weights of the body: a file (safetensors, or one that `torch.save` wrote), or
+    `efficientnet-lite0` for `timm:tf_efficientnet_lite0`."""
 
 
 @dataclass(frozen=True, kw_only=True)

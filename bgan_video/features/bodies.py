@@ -80,7 +80,8 @@ def frozen_body(features: Features, backend: Backend) -> FrozenBody:
         UserError: No such body, no weights, or weights that do not fit.
     """
     model, weights = _model_and_weights(features)
-    network, num_features = timm_body(model, features.size, 2, "pool", weights)
+    body = timm_body(model, features.size, 2, "pool", weights, "features.weights")
+    network, num_features = body.module, body.num_features
     network = network.eval().requires_grad_(False)
     digest = _digest(network)
     network = network.to(backend.device).to(memory_format=torch.channels_last)
