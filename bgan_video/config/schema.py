@@ -200,6 +200,15 @@ class Discriminator:
     weights: str | None = None
     """Pretrained weights of the body: a file (safetensors, or one that `torch.save` wrote), or
     `efficientnet-lite0` for `timm:tf_efficientnet_lite0`."""
+    body_lr: Annotated[float, Range(0, 1, exclusive=True)] = 1.0
+    """Step size of the body as a part of the head's, in burn-in and in sampling: small ones keep
+    pretrained weights near where they were."""
+    freeze: int | tuple[str, ...] = 0
+    """What of the body never moves: its first so many layers with kernels, in the order in which it
+    defines them, with all that it defines before the next; or names of its modules
+    (`[conv1, layer1]`). Batch norms among them keep their statistics."""
+    freeze_norm: bool = False
+    """All batch norms of the body keep statistics, scales and shifts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +253,9 @@ class Posterior:
     """`hierarchical`: a Gaussian whose scale, one for each tensor, has a prior of its own."""
     prior_std: Positive = 1.0
     """Scale of the prior."""
+    prior_mean: Literal["zero", "pretrained"] = "zero"
+    """Where the prior of a discriminator's body is centred: `pretrained` is at the weights that
+    `discriminator.weights` (or a body of one's own) brings. All else is centred at zero."""
     prior_df: Positive = 3.0
     """Degrees of freedom of `student_t` and `hierarchical`."""
     prior_exempt: bool = False

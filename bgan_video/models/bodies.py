@@ -20,6 +20,7 @@ from bgan_video.models.backbones import (
     video_body,
 )
 from bgan_video.models.discriminators import dcgan_body
+from bgan_video.models.finetuning import freeze
 from bgan_video.models.shapes import Plan, plan_clip, plan_image
 from bgan_video.models.weights import Fit, load_weights
 
@@ -69,7 +70,7 @@ def build_body(config: Config) -> Body:
     if d.name.startswith(TIMM_PREFIX) and dims != 0:
         model = d.name.removeprefix(TIMM_PREFIX)
         return timm_body(model, size, dims, d.temporal, d.weights)
-    if d.name.startswith(PYTHON_PREFIX):
+    if _is_own(d.name):
         module, num_features = _own_body(config)
         inner = _unwrapped(module)
         fit = load_weights(inner, d.weights) if d.weights else None
@@ -92,14 +93,19 @@ def look_at_body(config: Config) -> Fit | None:
         What became of the weights, where there are any.
 
     Raises:
-        UserError: As `build_body`; or the body does not take such items, or makes other features.
+        UserError: As `build_body`; or the body does not take such items, makes other features, has
+            no weights that a prior could be centred at, or not the layers that are to be frozen.
     """
     d, c = config.discriminator, config.clip
     is_ours = d.name in ("dcgan", "mlp", *_PUBLISHED)
-    if is_ours and d.weights is None:
-        return None
+    if config.posterior.prior_mean == "pretrained" and d.weights is None and not _is_own(d.name):
+        raise UserError(
+            "posterior.prior_mean=pretrained needs weights to centre the prior at; set "
+            "discriminator.weights, or posterior.prior_mean=zero"
+        )
     with torch.random.fork_rng(devices=[]):
         body = build_body(config)
+    freeze(body.network, d.freeze)
     if is_ours:
         return body.fit
     shape = (config.channels, c.num_frames, c.size, c.size)
@@ -121,6 +127,10 @@ def look_at_body(config: Config) -> Fit | None:
             f"[items, {body.num_features}]"
         )
     return body.fit
+
+
+def _is_own(name: str) -> bool:
+    return name.startswith(PYTHON_PREFIX)
 
 
 def _plain(module: nn.Module, num_features: int, weights: str | None = None) -> Body:

@@ -12,6 +12,7 @@ from bgan_video.errors import UserError
 from bgan_video.models import nd, published
 from bgan_video.models.bodies import build_body, plan_of, unknown
 from bgan_video.models.discriminators import Classifier, dcgan_body
+from bgan_video.models.finetuning import freeze, freeze_norms
 from bgan_video.models.generators import DCGANGenerator, TwoStreamGenerator
 from bgan_video.models.shapes import plan_image
 
@@ -96,9 +97,13 @@ def build_discriminator(config: Config, num_classes: int) -> Classifier:
         d.dropout,
         appearance=appearance,
         head_bias=bias,
+        body_lr=d.body_lr,
     )
     if d.name == "tensorflow":
         published.initialise_tensorflow(network)
+    freeze(body.network, d.freeze)
+    if d.freeze_norm:
+        freeze_norms(body.network)
     return network
 
 

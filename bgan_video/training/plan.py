@@ -34,7 +34,8 @@ def network_sizes(config: Config, num_classes: int) -> tuple[int, int]:
     fit = _look(config)
     if fit is not None:
         console.say(f"weights: {fit}")
-    return _parameters(config, num_classes)
+    discriminator, generator, _ = _parameters(config, num_classes)
+    return discriminator, generator
 
 
 def _look(config: Config) -> Fit | None:
@@ -44,13 +45,18 @@ def _look(config: Config) -> Fit | None:
     return look_at_body(config)
 
 
-def _parameters(config: Config, num_classes: int) -> tuple[int, int]:
-    """Without memory for them, but for a body of the user's, which may need numbers to be made."""
+def _parameters(config: Config, num_classes: int) -> tuple[int, int, int]:
+    """Of a discriminator, of a generator, and how many of the former are frozen.
+
+    Without memory for them, but for a body of the user's, which may need numbers to be made.
+    """
     with torch.device("meta"):
         generator = _count(build_generator(config))
     is_own = config.discriminator.name.startswith(PYTHON_PREFIX)
     with torch.random.fork_rng(devices=[]), torch.device("cpu" if is_own else "meta"):
-        return _count(build_discriminator(config.without_weights(), num_classes)), generator
+        network = build_discriminator(config.without_weights(), num_classes)
+    discriminator = _count(network)
+    return discriminator, generator, discriminator - _count(network, learning=True)
 
 
 def plan(config: Config) -> str:
@@ -68,7 +74,7 @@ def plan(config: Config) -> str:
     t, c = config.train, config.clip
     num_classes = config.num_classes(manifest.num_classes)
     size = DataSize(num_classes, len(manifest.part("train")), len(manifest.labelled))
-    discriminator, generator = _parameters(config, num_classes)
+    discriminator, generator, frozen = _parameters(config, num_classes)
     counts = {method: _networks(config, method) for method in config.baseline.methods}
     weights = sum(d * discriminator + g * generator for d, g in counts.values())
     stored = sum(_stored(config, method) for method in config.baseline.methods) * discriminator * 4
@@ -86,7 +92,9 @@ def plan(config: Config) -> str:
         f"{len(manifest.labelled)} of them labelled, {splits_count['validation']} for validation, "
         f"{splits_count['test']} for test",
         *(f"note: {remark}" for remark in choice.remarks(manifest, config.data)),
-        f"networks: discriminators of {discriminator:,} parameters, generators of {generator:,}: "
+        f"networks: discriminators of {discriminator:,} parameters"
+        + (f" ({frozen:,} of them frozen)" if frozen else "")
+        + f", generators of {generator:,}: "
         + ", ".join(f"{method} {d} + {g}" for method, (d, g) in counts.items()),
         *([] if fit is None else [f"weights: {fit}"]),
         f"memory: {_memory(config, size, backend)} at the peak of a training step, "
@@ -128,5 +136,6 @@ def _stored(config: Config, method: Method) -> int:
     return rival_size(config) if method == "deep_ensemble" else 1
 
 
-def _count(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
+def _count(network: nn.Module, learning: bool = False) -> int:
+    """Of all parameters, or of those that learn."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad or not learning)
