@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bgan_video.backend import resolve_backend
 from bgan_video.config import Config
 from bgan_video.data import layouts
 from bgan_video.data.check import DataCheck, inspect
@@ -22,6 +23,7 @@ from bgan_video.training.plan import plan
 
 if TYPE_CHECKING:
     from bgan_video.data.store.prepare import Prepared
+    from bgan_video.features import Extracted, FrozenBody
     from bgan_video.reports.study_summary import Summary
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "TrainedRun",
     "check_data",
     "comparison",
+    "features",
     "generate",
     "load",
     "measure",
@@ -41,6 +44,7 @@ __all__ = [
     "study_states",
     "train",
     "verify",
+    "verify_features",
 ]
 
 
@@ -128,6 +132,40 @@ def verify(config: Config) -> int:
     from bgan_video.data.store import prepare
 
     return prepare.verify(config, console.say, console.progress)
+
+
+def features(config: Config) -> Extracted:
+    """Compute the features of a data set's videos into the feature store, or go on with it.
+
+    Raises:
+        UserError: Body, data, settings or the store's place do not serve.
+    """
+    from bgan_video.features import extract
+
+    body = _frozen_body(config)
+    return extract(layouts.read(config.data), config, body, console.say, console.progress)
+
+
+def verify_features(config: Config) -> int:
+    """Compare the feature store with its checksums; returns how many videos it has.
+
+    Raises:
+        UserError: Names the videos whose features are damaged.
+    """
+    from bgan_video.features import verify
+
+    return verify(config, _frozen_body(config), console.say, console.progress)
+
+
+def _frozen_body(config: Config) -> FrozenBody:
+    from bgan_video.features import frozen_body
+
+    if config.spatial_dims != 3:
+        raise UserError(
+            f"features are those of videos, and data.layout={config.data.layout} has "
+            f"{config.items}; choose a layout of videos"
+        )
+    return frozen_body(config.features, resolve_backend(config.run, config.spatial_dims))
 
 
 def study(

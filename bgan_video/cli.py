@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         sys.stderr.write(
-            "interrupted; --resume continues a training run that has a folder, prepare and study "
-            "go on when they are run again\n"
+            "interrupted; --resume continues a training run that has a folder; prepare, features "
+            "and study go on when they are run again\n"
         )
         return 130
     return 0
@@ -75,6 +75,17 @@ def _prepare(options: argparse.Namespace) -> None:
         return
     prepared = api.prepare(config)
     _say(json.dumps(dataclasses.asdict(prepared)) if options.json else str(prepared))
+
+
+def _features(options: argparse.Namespace) -> None:
+    config = config_module.load(options.config, options.overrides)
+    from bgan_video import api
+
+    if options.verify:
+        _say(f"the features of all {api.verify_features(config)} videos are whole")
+        return
+    found = api.features(config)
+    _say(json.dumps(dataclasses.asdict(found)) if options.json else str(found))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -298,6 +309,19 @@ def _parser() -> argparse.ArgumentParser:
         "  bgan-video prepare --config ucf101 data.store=ucf101.store --verify",
     )
     sub.add_argument("--config", help=f"{_CONFIG_FILE} (default: the built-in settings)")
+    sub.add_argument("--verify", action="store_true", help="compare the store with its checksums")
+    sub.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    _add_overrides(sub)
+
+    sub = add(
+        "features",
+        _features,
+        "Run a frozen pretrained body once over every video and keep the features of its clips; "
+        "goes on after a kill.",
+        "  bgan-video features --config configs/ucf101.yaml data.root=UCF-101\n"
+        "  bgan-video features --config configs/ucf101.yaml data.root=UCF-101 --verify",
+    )
+    sub.add_argument("--config", help="a YAML file of settings (default: the built-in ones)")
     sub.add_argument("--verify", action="store_true", help="compare the store with its checksums")
     sub.add_argument("--json", action="store_true", help="print the outcome as JSON")
     _add_overrides(sub)

@@ -207,5 +207,10 @@ def _compat(config: Config) -> None:
             "compat.adam adds the published codes' noise, which is made for one step size; set "
             "train.adam_schedule=constant"
         )
+    if config.compat.adam and config.discriminator.body_lr != 1:
+        raise UserError(
+            "compat.adam adds the published codes' noise, which is made for one step size; set "
+            "discriminator.body_lr=1"
+        )
     if config.compat.first_labels and not config.data.num_labelled:
         raise UserError("compat.first_labels needs data.num_labelled: how many?")

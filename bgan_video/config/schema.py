@@ -203,8 +203,9 @@ class Discriminator:
     nothing adversarial reaches, or is coupled to them in one softmax over K+1 (Salimans et al.
     2016), and sees the differences alone."""
     name: str = "dcgan"
-    """`dcgan`, a video network of torchvision (`r3d_18`, …), `timm:<model>`, `notebook` or
-    `tensorflow` (images, the published codes' own), or `mlp` (vectors)."""
+    """`dcgan`, a video network of torchvision (`r3d_18`, `mvit_v2_s`, …), `timm:<model>`,
+    `notebook` or `tensorflow` (images, the published codes' own), `mlp` (vectors), or one's own:
+    `python:package.module:function` (docs/pretrained.md)."""
     width: Count = 64
     norm: Norm = "batch"
     """`dcgan`. With batch norm and an average pool a body tells fakes hardly at all: they are
@@ -215,7 +216,17 @@ class Discriminator:
     temporal: Literal["pool", "inflate"] = "pool"
     """`timm:`: run on frames and average, or turn its 2-D kernels into 3-D ones."""
     weights: str | None = None
-    """A file with pretrained weights of the body (safetensors, or a state dict of tensors)."""
+    """Pretrained weights of the body: a file (safetensors, or one that `torch.save` wrote), or
+    `efficientnet-lite0` for `timm:tf_efficientnet_lite0`."""
+    body_lr: Annotated[float, Range(0, 1, exclusive=True)] = 1.0
+    """Step size of the body as a part of the head's, in burn-in and in sampling: small ones keep
+    pretrained weights near where they were."""
+    freeze: int | tuple[str, ...] = 0
+    """What of the body never moves: its first so many layers with kernels, in the order in which it
+    defines them, with all that it defines before the next; or names of its modules
+    (`[conv1, layer1]`). Batch norms among them keep their statistics."""
+    freeze_norm: bool = False
+    """All batch norms of the body keep statistics, scales and shifts."""
     bodies: tuple[str, ...] = ()
     """Bodies that the chains of the Bayesian GAN have, each with chains of its own: names as in
     `name`, `name@rgb` or `name@difference`, or `features:<features.body>`, a linear layer on frozen
@@ -267,6 +278,9 @@ class Posterior:
     """`hierarchical`: a Gaussian whose scale, one for each tensor, has a prior of its own."""
     prior_std: Positive = 1.0
     """Scale of the prior."""
+    prior_mean: Literal["zero", "pretrained"] = "zero"
+    """Where the prior of a discriminator's body is centred: `pretrained` is at the weights that
+    `discriminator.weights` (or a body of one's own) brings. All else is centred at zero."""
     prior_df: Positive = 3.0
     """Degrees of freedom of `student_t` and `hierarchical`."""
     prior_exempt: bool = False

@@ -96,6 +96,11 @@ class FeatureStore:
         """L, numbers of a clip's vector."""
         return self.num_summaries * self.made_by["num_features"]
 
+    @property
+    def records(self) -> list[FeatureRecord]:
+        """The line of every video."""
+        return list(self._records.values())
+
     def record(self, path: str, fingerprint: str) -> FeatureRecord | None:
         """The line of a video; None where the store has none."""
         return self._records.get((path, fingerprint))

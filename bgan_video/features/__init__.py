@@ -2,15 +2,25 @@
 
 from bgan_video.data.feature_store import FeatureStore
 from bgan_video.features.bodies import FrozenBody, frozen_body
-from bgan_video.features.extraction import clip_vectors, fill, open_store
+from bgan_video.features.extraction import (
+    Extracted,
+    clip_vectors,
+    extract,
+    fill,
+    open_store,
+    verify,
+)
 from bgan_video.features.scale import Scale
 
 __all__ = [
+    "Extracted",
     "FeatureStore",
     "FrozenBody",
     "Scale",
     "clip_vectors",
+    "extract",
     "fill",
     "frozen_body",
     "open_store",
+    "verify",
 ]

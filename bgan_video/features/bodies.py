@@ -30,7 +30,8 @@ class FrozenBody:
         num_features: D.
         digest: Hash of its weights.
         network: From images `[B, 3, size, size]` in [-1, 1] to features `[B, D]`.
-        backend: Device and precision.
+        backend: Its device. Features are computed in float32 whatever a run's precision is, so
+            that those of one store are alike.
     """
 
     name: str
@@ -50,8 +51,8 @@ class FrozenBody:
         found: list[Tensor] = []
         for batch in frames.split(_BATCH[device.type]):
             images = batch.to(device).contiguous(memory_format=torch.channels_last)
-            with self.backend.autocast():
-                found.append(self.network(images).float().cpu())
+            with torch.autocast(device.type, enabled=False):
+                found.append(self.network(images).cpu())
         return torch.cat(found)
 
     def settings(self, config: Config) -> dict[str, Any]:
@@ -79,7 +80,8 @@ def frozen_body(features: Features, backend: Backend) -> FrozenBody:
         UserError: No such body, no weights, or weights that do not fit.
     """
     model, weights = _model_and_weights(features)
-    network, num_features = timm_body(model, features.size, 2, "pool", weights)
+    body = timm_body(model, features.size, 2, "pool", weights, "features.weights")
+    network, num_features = body.module, body.num_features
     network = network.eval().requires_grad_(False)
     digest = _digest(network)
     network = network.to(backend.device).to(memory_format=torch.channels_last)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from torch import Tensor
 from bgan_video.config import Config
 from bgan_video.data import feature_store
 from bgan_video.data.feature_store import FeatureRecord, FeatureStore, Vectors
-from bgan_video.data.frames import too_short
-from bgan_video.data.manifest import Item
+from bgan_video.data.frames import Broken, too_short
+from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.store.clip_store import source_fingerprint
 from bgan_video.data.transforms import test_view
 from bgan_video.errors import UserError
@@ -35,6 +36,37 @@ Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 # A shard is written at the first of the two, so that a kill costs a minute and files stay few.
 _SHARD_VIDEOS = 256
 _SHARD_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What a store holds of a data set.
+
+    Attributes:
+        folder: The store.
+        videos: How many videos it has features of.
+        added: How many of them were computed just now.
+        clips: Of each video.
+        length: Numbers of a clip's vector, as `features.summary` makes it.
+        rejected: The videos that do not read, and why.
+    """
+
+    folder: str
+    videos: int
+    added: int
+    clips: int
+    length: int
+    rejected: list[Broken]
+
+    def __str__(self) -> str:
+        lines = [f"{path}: does not read: {reason}" for path, reason in self.rejected]
+        return "\n".join(
+            [
+                *lines,
+                f"{self.folder}: {self.videos} videos × {self.clips} clips × {self.length} "
+                f"numbers; {self.added} of them new, {len(self.rejected)} files do not read",
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -63,8 +95,14 @@ def open_store(config: Config, body: FrozenBody) -> FeatureStore:
     """The store as it is now.
 
     Raises:
-        UserError: It is damaged, or the body makes no such summary.
+        UserError: It is damaged, the body makes no such summary, or there is nothing to sum up.
     """
+    if config.clip.num_frames == 1 and config.features.summary != "mean":
+        raise UserError(
+            f"features.summary={config.features.summary} compares neighbouring frames, and "
+            f"clip.num_frames=1 has none; set features.summary=mean, or clip.num_frames to 2 or "
+            f"more"
+        )
     folder = store_folder(config, body)
     return FeatureStore(folder, body.settings(config), config.features.summary)
 
@@ -101,24 +139,89 @@ def fill(
     store = open_store(config, body)
     if not [item for item in wanted if _is_due(store, item, root)]:
         return store
+    with _held(folder, say):
+        settings = json.dumps(body.settings(config), indent=2) + "\n"
+        if not (folder / feature_store.SETTINGS).is_file():
+            write_atomically(folder / feature_store.SETTINGS, settings)
+        feature_store.drop_unfinished(folder)
+        store = open_store(config, body)
+        due = [item for item in wanted if _is_due(store, item, root)]
+        done = progress(_computed(due, root, config, body), f"features of {body.name}", len(due))
+        _write(folder, (pair for pair in done if pair[0] != store.record(*pair[0].key)))
+    return open_store(config, body)
+
+
+@contextmanager
+def _held(folder: Path, say: Say) -> Generator[None, None, None]:
+    """Hold a store alone; whatever its place refuses is a UserError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / "lock", lambda: say(f"another process is filling {folder}; waiting")):
-            settings = json.dumps(body.settings(config), indent=2) + "\n"
-            if not (folder / feature_store.SETTINGS).is_file():
-                write_atomically(folder / feature_store.SETTINGS, settings)
-            feature_store.drop_unfinished(folder)
-            store = open_store(config, body)
-            due = [item for item in wanted if _is_due(store, item, root)]
-            found = _computed(due, root, config, body)
-            new = (pair for pair in found if pair[0] != store.record(*pair[0].key))
-            _write(folder, progress(new, f"features of {body.name}", len(due)))
+            yield
     except OSError as error:
         raise UserError(
             f"features.store: {folder}: {error.strerror}; the features written so far are kept: "
             f"the same command goes on"
         ) from None
-    return open_store(config, body)
+
+
+def extract(
+    manifest: Manifest, config: Config, body: FrozenBody, say: Say, progress: Progress
+) -> Extracted:
+    """Compute the features of a data set that the store has not, and tell what it holds then.
+
+    Raises:
+        UserError: As `fill`.
+    """
+    root = Path(manifest.root)
+    keys = {(item.path, source_fingerprint(root / item.path)) for item in manifest.items}
+    before = open_store(config, body)
+    known = {key for key in keys if (found := before.record(*key)) and not found.error}
+    store = fill(manifest.items, root, config, body, say, progress)
+    held = [record for key in sorted(keys) if (record := store.record(*key)) is not None]
+    whole = {record.key for record in held if not record.error}
+    return Extracted(
+        folder=str(store.folder),
+        videos=len(whole),
+        added=len(whole - known),
+        clips=config.features.clips,
+        length=store.length,
+        rejected=[Broken(record.path, record.error) for record in held if record.error],
+    )
+
+
+def verify(config: Config, body: FrozenBody, say: Say, progress: Progress) -> int:
+    """Compare all features with their checksums; what is damaged is marked, to be computed anew.
+
+    Returns:
+        How many videos the store has features of, all of them whole.
+
+    Raises:
+        UserError: There is no store, or names the videos whose features are damaged.
+    """
+    store = open_store(config, body)
+    if not (store.folder / feature_store.SETTINGS).is_file():
+        raise UserError(
+            f"there is no feature store of these settings in {store.folder.parent}; bgan-video "
+            f"features without --verify makes it"
+        )
+    damaged: list[FeatureRecord] = []
+    with _held(store.folder, say):
+        store = open_store(config, body)
+        whole = [record for record in store.records if not record.error]
+        for record in progress(whole, "verifying features", len(whole)):
+            try:
+                feature_store.read_tensor(store.folder, record)
+            except BrokenVideo as error:
+                damaged.append(FeatureRecord(*record.key, error=error.reason))
+        feature_store.append(store.folder, [(record, None) for record in damaged])
+    if damaged:
+        names = ", ".join(record.path for record in damaged)
+        raise UserError(
+            f"{store.folder}: the features of {len(damaged)} of {len(whole)} videos are damaged: "
+            f"{names}; bgan-video features without --verify computes them anew"
+        )
+    return len(whole)
 
 
 def clip_vectors(

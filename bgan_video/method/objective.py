@@ -264,7 +264,10 @@ class Objective:
 
     def _prior_term(self, network: nn.Module, prior: Prior, num_data: int) -> Tensor:
         weights = named_prior_parameters(network, exempt_bias_and_norm=self._prior_exempt)
-        return prior.negative_log_density(weights) / num_data
+        means = network.prior_means if isinstance(network, Classifier) else {}
+        # A prior that is centred elsewhere is the same one of the distance from there.
+        centred = [weight - means[weight] if weight in means else weight for weight in weights]
+        return prior.negative_log_density(centred) / num_data
 
 
 def _potential(terms: dict[str, Tensor], report: dict[str, Tensor]) -> Potential:

@@ -1,5 +1,6 @@
 """Generators, discriminators and backbones, one definition for images and clips."""
 
+from bgan_video.models.bodies import look_at_body
 from bgan_video.models.discriminators import Classifier
 from bgan_video.models.generators import Generated
 from bgan_video.models.nd import frozen_statistics
@@ -12,4 +13,5 @@ __all__ = [
     "build_generator",
     "draw_latents",
     "frozen_statistics",
+    "look_at_body",
 ]

@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
-from typing import Any
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import timm
 import torch
-import torchvision.models.video as torchvision_video
+import torchvision
 from einops import rearrange, reduce
-from safetensors.torch import load_file
+from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import video as torchvision_video
 
 from bgan_video.errors import UserError
 from bgan_video.models import nd
-from bgan_video.models.weights import PACKAGED, packaged_file
+from bgan_video.models.weights import PACKAGED, Fit, State, load_packaged, load_weights
 
-VIDEO_BACKBONES = ("r3d_18", "mc3_18", "r2plus1d_18")
+VIDEO_BACKBONES = tuple(torchvision.models.list_models(module=torchvision_video))
 TIMM_PREFIX = "timm:"
 
-# Kinetics-400 statistics, as torchvision's video transforms use them.
-_VIDEO_MEAN, _VIDEO_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
+
+class Body(NamedTuple):
+    """What makes features of items.
+
+    Attributes:
+        module: From items `[B, C, (T,) H, W]` in [-1, 1] to features `[B, F]`.
+        num_features: F.
+        network: Its part whose names are those of its library and of files of weights.
+        fit: What became of the file's tensors; None where no weights were loaded.
+    """
+
+    module: nn.Module
+    num_features: int
+    network: nn.Module
+    fit: Fit | None = None
 
 
 class Standardise(nn.Module):
@@ -30,7 +47,7 @@ class Standardise(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], spatial_dims: int) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float], spatial_dims: int) -> None:
         super().__init__()
         shape = (1, -1, *(1,) * spatial_dims)
         self.register_buffer("mean", torch.tensor(mean).view(shape), persistent=False)
@@ -40,45 +57,162 @@ class Standardise(nn.Module):
         return ((x + 1) / 2 - self.mean) / self.std
 
 
-def video_body(name: str, weights: str | None) -> tuple[nn.Module, int]:
-    """A torchvision video network without its classifier, from clips to `[B, 512]`."""
-    network: Any = getattr(torchvision_video, name)(weights=None)
-    num_features = network.fc.in_features
-    network.fc = nn.Identity()
-    load_weights(network, weights, classifier=("fc.",))
+def video_body(name: str, num_frames: int, size: int, weights: str | None) -> Body:
+    """A torchvision video classifier without its classifier, for clips of any size.
+
+    S3D averages its last map over all places, whatever their number: at the 224 pixels and 16
+    frames it was made for, that is its own average.
+    """
+    network: Any = torchvision.models.get_model(name, weights=None)
+    head = next(key for key in ("fc", "head", "classifier") if hasattr(network, key))
+    layers = [m for m in getattr(network, head).modules() if isinstance(m, nn.Linear | nn.Conv3d)]
+    num_features = layers[-1].weight.shape[1]
+    setattr(network, head, nn.Identity())
+    convert = None
+    if name == "s3d":
+        network.avgpool = nn.AdaptiveAvgPool3d(1)
+    elif name.startswith("mvit"):
+        _place_positions(network, num_frames, size)
+        convert = _resampled_positions
+    fit = load_weights(network, weights, (head,), convert) if weights else None
     for layer in network.modules():
         if type(layer) is nn.BatchNorm3d:
             layer.__class__ = nd.BatchNorm3d
-    return nn.Sequential(Standardise(_VIDEO_MEAN, _VIDEO_STD, 3), network), num_features
+    seen: Any = torchvision.models.get_model_weights(name)["DEFAULT"].transforms()
+    standardise = Standardise(seen.mean, seen.std, 3)
+    return Body(nn.Sequential(standardise, network), num_features, network, fit)
+
+
+def _place_positions(network: Any, num_frames: int, size: int) -> None:
+    """Tell an MViT, which is built for 16 frames of 224 pixels, the size of its items.
+
+    Relative positions are interpolated by torchvision itself; absolute ones are tables of a size.
+    """
+    conv, positions = network.conv_proj, network.pos_encoding
+    axes = ((num_frames, size, size), conv.kernel_size, conv.stride, conv.padding)
+    t, h, w = (
+        (length + 2 * padding - kernel) // stride + 1
+        for length, kernel, stride, padding in zip(*axes, strict=True)
+    )
+    positions.temporal_size, positions.spatial_size = t, (h, w)
+    for table, length in (("spatial_pos", h * w), ("temporal_pos", t)):
+        made = getattr(positions, table)
+        if made is not None:
+            fresh = nn.init.trunc_normal_(made.new_empty(length, made.shape[1]), std=0.02)
+            setattr(positions, table, nn.Parameter(fresh))
+
+
+def _resampled_positions(state: State, network: nn.Module) -> State:
+    """The absolute positions of an MViT on another grid, which in space is square."""
+    space, time = "pos_encoding.spatial_pos", "pos_encoding.temporal_pos"
+    own = network.state_dict()
+    if space in state and time in state:
+        old, new = (round(len(table) ** 0.5) for table in (state[space], own[space]))
+        grid = rearrange(state[space], "(h w) c -> 1 c h w", h=old)
+        grid = F.interpolate(grid, (new, new), mode="bicubic", antialias=True)
+        state[space] = rearrange(grid, "1 c h w -> (h w) c")
+        line = rearrange(state[time], "t c -> 1 c t")
+        line = F.interpolate(line, len(own[time]), mode="linear")
+        state[time] = rearrange(line, "1 c t -> t c")
+    return state
 
 
 def timm_body(
-    model: str, size: int, spatial_dims: int, temporal: str, weights: str | None
-) -> tuple[nn.Module, int]:
+    model: str,
+    size: int,
+    spatial_dims: int,
+    temporal: str,
+    weights: str | None,
+    setting: str = "discriminator.weights",
+) -> Body:
     """A timm image model as a body, on images or on the frames of clips.
 
+    Args:
+        model: Its name in timm.
+        size: Pixels a side of its images.
+        spatial_dims: 2 for images, 3 for clips.
+        temporal: What is done with the frames of clips: `pool` or `inflate`.
+        weights: A file, or a name in `PACKAGED`.
+        setting: That names the weights.
+
     Raises:
-        UserError: timm has no such model, or its layers cannot be inflated.
+        UserError: timm has no such model or not at this size, its layers cannot be inflated, or
+            the weights do not fit.
     """
     if not timm.is_model(model):
         near = difflib.get_close_matches(model, timm.list_models(), n=1)
         advice = f"did you mean {TIMM_PREFIX}{near[0]}?" if near else "see timm.list_models()"
         raise UserError(f"timm has no model {model!r}; {advice}")
+    network = _timm_network(model, size)
+    fit = None
+    if weights in PACKAGED:
+        fit = load_packaged(network, model, weights)
+    elif weights is not None:
+        named = network.pretrained_cfg["classifier"] or ()
+        classifiers = (named,) if isinstance(named, str) else named
+        fit = load_weights(network, weights, classifiers, _timm_conversion, setting)
+    cfg = network.pretrained_cfg
+    standardise = Standardise(cfg["mean"], cfg["std"], spatial_dims)
+    num_features = network.head_hidden_size
+    module: nn.Module = network
+    if spatial_dims == 3 and temporal == "inflate":
+        module, num_features = Inflated(network), network.num_features
+    elif spatial_dims == 3:
+        module = FrameAverage(network)
+    return Body(nn.Sequential(standardise, module), num_features, network, fit)
+
+
+def _timm_network(model: str, size: int) -> Any:
     arguments: dict[str, Any] = {"pretrained": False, "num_classes": 0}
     pretrained_cfg: Any = timm.get_pretrained_cfg(model)
     if pretrained_cfg is not None and pretrained_cfg.fixed_input_size:
         arguments["img_size"] = size
-    network: Any = timm.create_model(model, **arguments)
-    if weights in PACKAGED:
-        _load_packaged(network, model, weights)
-    else:
-        load_weights(network, weights, classifier=("fc.", "head.", "classifier."))
-    mean, std = network.default_cfg["mean"], network.default_cfg["std"]
-    standardise = Standardise(mean, std, spatial_dims)
-    if spatial_dims == 2:
-        return nn.Sequential(standardise, network), network.num_features
-    wrap = Inflated if temporal == "inflate" else FrameAverage
-    return nn.Sequential(standardise, wrap(network)), network.num_features
+    try:
+        return timm.create_model(model, **arguments)
+    except (AssertionError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        made_for = (
+            "×".join(map(str, pretrained_cfg.input_size[1:])) if pretrained_cfg else "another"
+        )
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"timm:{model} cannot be made for {size}×{size} pixels, it was made for {made_for}: "
+            f"{reason or type(error).__name__}"
+        ) from None
+
+
+def _timm_conversion(state: State, network: nn.Module) -> State:
+    """What timm does to published weights of a family, and positions on the body's grid.
+
+    The first is by convention a function of one name beside the family's class, which
+    `pretrained=True` uses; most of these resample positions too.
+    """
+    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    state = dict(state if convert is None else convert(state, network))
+    for name, own in network.state_dict().items():
+        is_table = name.rpartition(".")[2].startswith("pos_embed")
+        if is_table and name in state and state[name].shape != own.shape:
+            state[name] = _on_grid_of(own, state[name])
+    return state
+
+
+def _on_grid_of(own: Tensor, table: Tensor) -> Tensor:
+    """Position embeddings resampled; as they are where neither of timm's layouts explains them.
+
+    They are `[1, tokens + h·w, C]` with a square grid, `[1, h, w, C]` or `[1, C, h, w]`.
+    """
+    if table.ndim == own.ndim == 3 and table.shape[2] == own.shape[2]:
+        counts = table.shape[1], own.shape[1]
+        for tokens in range(3):  # of the class, and of distillation
+            old, new = (math.isqrt(max(0, count - tokens)) for count in counts)
+            if counts == (tokens + old**2, tokens + new**2):
+                return resample_abs_pos_embed(table, [new, new], [old, old], tokens)
+    if table.ndim == own.ndim == 4 and table.shape[1] == own.shape[1]:
+        return F.interpolate(table, own.shape[2:], mode="bicubic", antialias=True)
+    if table.ndim == own.ndim == 4 and table.shape[3] == own.shape[3]:
+        moved = rearrange(table, "1 h w c -> 1 c h w")
+        moved = F.interpolate(moved, own.shape[1:3], mode="bicubic", antialias=True)
+        return rearrange(moved, "1 c h w -> 1 h w c")
+    return table
 
 
 class FrameAverage(nn.Module):
@@ -177,42 +311,3 @@ def _inflate_norm(norm: nn.BatchNorm2d) -> nn.BatchNorm3d:
     inflated = nd.BatchNorm3d(norm.num_features, norm.eps, norm.momentum, norm.affine)
     inflated.load_state_dict(norm.state_dict())
     return inflated
-
-
-def _load_packaged(network: nn.Module, model: str, name: str) -> None:
-    """Load weights of a package, which are this model's tensor by tensor, under other names.
-
-    Raises:
-        UserError: They are another model's, or not installed.
-    """
-    if model != PACKAGED[name].model:
-        raise UserError(f"the weights {name} are those of timm:{PACKAGED[name].model}, not {model}")
-    state = torch.load(packaged_file(name), map_location="cpu", weights_only=True)
-    names = network.state_dict()
-    # The classifier comes last, and the body has none.
-    network.load_state_dict(dict(zip(names, state.values(), strict=False)))
-
-
-def load_weights(network: nn.Module, path: str | None, classifier: tuple[str, ...]) -> None:
-    """Load pretrained weights of a body; the file's classifier, if it has one, is left out.
-
-    Raises:
-        UserError: No such file, not a state dict of tensors, or not of this architecture.
-    """
-    if path is None:
-        return
-    if not Path(path).is_file():
-        raise UserError(f"discriminator.weights={path}: no such file")
-    try:
-        if path.endswith(".safetensors"):
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        known = network.state_dict()
-        body = {k: v for k, v in state.items() if k in known or not k.startswith(classifier)}
-        network.load_state_dict(body)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"discriminator.weights={path} does not hold this body's weights: {reason}"
-        ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ class Classifier(nn.Module):
             log-odds of being fake, and nothing adversarial reaches the classes: the fake detector
             stands beside the classifier and shares its body.
         head_bias: Whether the head has a bias.
+        body_lr: Step size of the body as a part of the head's.
     """
 
     def __init__(
@@ -38,13 +40,27 @@ class Classifier(nn.Module):
         differences: bool = False,
         appearance: nn.Module | None = None,
         head_bias: bool = True,
+        body_lr: float = 1.0,
     ) -> None:
         super().__init__()
         self.differences = differences
+        self.body_lr = body_lr
+        self._centres: Centres | None = None
         self.appearance = appearance
         self.body = body
         self.dropout = nn.Dropout(dropout)
         self.head = nd.Head(num_features, num_logits, bias=head_bias)
+
+    def centre_prior(self) -> None:
+        """From now on the prior of the body is centred at the weights that it has now."""
+        self._centres = Centres([parameter.detach() for parameter in self.body.parameters()])
+
+    @property
+    def prior_means(self) -> dict[Tensor, Tensor]:
+        """Where the prior of a parameter is centred; of those it does not name, at zero."""
+        if self._centres is None:
+            return {}
+        return dict(zip(self.body.parameters(), self._centres.buffers(), strict=True))
 
     def features(self, x: Tensor) -> Tensor:
         """The penultimate features `[B, F]`."""
@@ -60,6 +76,15 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.judge(self.features(x), x)
+
+
+class Centres(nn.Module):
+    """Copies of tensors, which go to the device with a network and are no part of its state."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        super().__init__()
+        for number, tensor in enumerate(tensors):
+            self.register_buffer(str(number), tensor.clone(), persistent=False)
 
 
 def dcgan_body(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,7 @@ def facts(folder: RunFolder) -> list[tuple[str, str]]:
         "labelled": counts.get("num_labelled"),
         "unlabelled": counts.get("num_unlabelled"),
         folder.split: _count_judged(folder, counts),
+        "pretrained weights": _weights(folder),
         "judged by": _judged(folder.metrics),
         "steps": folder.metrics.get("step"),
         "time": None if seconds is None else show_seconds(seconds),
@@ -71,6 +73,13 @@ def facts(folder: RunFolder) -> list[tuple[str, str]]:
         "precision": environment.get("precision"),
     }
     return [(key, str(value)) for key, value in rows.items() if value is not None]
+
+
+def _weights(folder: RunFolder) -> str | None:
+    """The name of the body's weights, and of the body."""
+    discriminator = section(folder.config, "discriminator")
+    weights = discriminator.get("weights")
+    return f"{Path(str(weights)).name} ({discriminator.get('name')})" if weights else None
 
 
 def _judged(metrics: Row) -> str | None:

@@ -14,6 +14,7 @@ from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.errors import UserError
 from bgan_video.method.schedule import adam_lr, step_sizes
+from bgan_video.models import Classifier
 from bgan_video.sampling import SGHMC, SGLD, AdaptiveSGHMC, kinetic_temperature
 from bgan_video.sampling.sampler import Sampler, standard_normal
 from bgan_video.training import compat
@@ -52,6 +53,8 @@ class Chain(Generic[N]):
         backend: Backend,
     ) -> None:
         self.network = network.train()
+        if isinstance(network, Classifier) and config.posterior.prior_mean == "pretrained":
+            network.centre_prior()  # a state that is loaded later has other weights
         self._config = config
         self._posterior = config.posterior
         self._burn_in_lr = burn_in_lr
@@ -85,7 +88,7 @@ class Chain(Generic[N]):
         if not self.is_sampling:
             self._start_sampling()
         for group in self.optimizer.param_groups:
-            group["lr"] = self._step_sizes.lr_at(step)
+            group["lr"] = self._step_sizes.lr_at(step) * _part(group)
             exploring = self._step_sizes.is_exploring(step)
             group["temperature"] = 0.0 if exploring else self._temperature
 
@@ -102,10 +105,11 @@ class Chain(Generic[N]):
         """
         if not isinstance(self.optimizer, Sampler):
             return {}
-        state = self.optimizer.state
+        state, names = self.optimizer.state, {p: n for n, p in self.network.named_parameters()}
         moving = [
-            name
-            for name, param in self.network.named_parameters()
+            names[param]
+            for group in self.optimizer.param_groups
+            for param in group["params"]
             if "momentum" in state.get(param, {})
         ]
         return dict(zip(moving, kinetic_temperature(self.optimizer), strict=True))
@@ -150,7 +154,7 @@ class Chain(Generic[N]):
         self.optimizer = self._sampler
 
     def _make_sampler(self) -> Sampler:
-        p, params = self._posterior, self.network.parameters()
+        p, params = self._posterior, step_groups(self.network)
         common: dict[str, Any] = {
             "lr": p.lr,
             "temperature": self._temperature,
@@ -170,25 +174,47 @@ class Chain(Generic[N]):
         )
 
 
+def step_groups(network: nn.Module) -> list[dict[str, Any]]:
+    """The weights of a network that learn, by what part of the step size they take.
+
+    The first group takes all of it: the head, where the body takes a smaller part.
+    """
+    learning = [p for p in network.parameters() if p.requires_grad]
+    if not isinstance(network, Classifier) or network.body_lr == 1:
+        return [{"params": learning, "part": 1.0}]
+    body = {*network.body.parameters()}
+    groups = [
+        {"params": [p for p in learning if p not in body], "part": 1.0},
+        {"params": [p for p in learning if p in body], "part": network.body_lr},
+    ]
+    return [group for group in groups if group["params"]]
+
+
 def adam(network: nn.Module, lr: float, backend: Backend) -> torch.optim.Adam:
     """Adam for a network that is on its device."""
+    groups = step_groups(network)
     if backend.device.type != "cuda" or backend.scaler.is_enabled():
         # Fused, Adam would be called for gradients that overflowed too, and hooks on its step.
-        return torch.optim.Adam(network.parameters(), lr=lr, betas=ADAM_BETAS)
-    step_size = torch.tensor(lr, device=backend.device)
-    return torch.optim.Adam(
-        network.parameters(), lr=step_size, betas=ADAM_BETAS, fused=True, capturable=True
-    )
+        return torch.optim.Adam(groups, lr=lr, betas=ADAM_BETAS)
+    for group in groups:  # each a step size of its own, in a place of its own
+        group["lr"] = torch.tensor(lr * group["part"], device=backend.device)
+    return torch.optim.Adam(groups, lr=lr, betas=ADAM_BETAS, fused=True, capturable=True)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """The step size of the next step; where it is a tensor, in the same place."""
     for group in optimizer.param_groups:
+        value = lr * _part(group)
         if isinstance(group["lr"], Tensor):
             # A loaded state brings its own, which is on the CPU.
-            group["lr"] = group["lr"].to(group["params"][0].device).fill_(lr)
+            group["lr"] = group["lr"].to(group["params"][0].device).fill_(value)
         else:
-            group["lr"] = lr
+            group["lr"] = value
+
+
+def _part(group: dict[str, Any]) -> float:
+    """What part of the step size a group takes; states of earlier versions do not say."""
+    return group.get("part", 1.0)
 
 
 def initialised(build: Callable[[], N], backend: Backend, *seed: object) -> N:
@@ -207,13 +233,14 @@ def initialised(build: Callable[[], N], backend: Backend, *seed: object) -> N:
 @contextmanager
 def without_gradients(networks: Sequence[nn.Module]) -> Iterator[None]:
     """Weights that are looked through, not learned: no gradient is computed or kept for them."""
-    for network in networks:
-        network.requires_grad_(False)
+    learning = [p for network in networks for p in network.parameters() if p.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for network in networks:
-            network.requires_grad_(True)
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 def descend(

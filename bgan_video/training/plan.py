@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bgan_video import config as config_module
-from bgan_video.backend import resolve_backend
+from bgan_video.backend import Backend, resolve_backend
 from bgan_video.config import Config, Method
 from bgan_video.data import layouts, splits
 from bgan_video.data.frames import Frames
@@ -16,8 +16,11 @@ from bgan_video.data.labels import choice
 from bgan_video.data.manifest import Manifest
 from bgan_video.method.rounds import check_prior, has_pool
 from bgan_video.method.schedule import posterior_size, rival_size, step_sizes
-from bgan_video.models import build_discriminator, build_generator
+from bgan_video.models import build_discriminator, build_generator, look_at_body
+from bgan_video.models.bodies import PYTHON_PREFIX
+from bgan_video.models.weights import Fit
 from bgan_video.prediction.bodies import check as check_bodies
+from bgan_video.training import console
 from bgan_video.training.memory import peak_mib
 from bgan_video.training.trainer import DataSize
 
@@ -26,16 +29,37 @@ _BYTES_PER_WEIGHT = 16
 
 
 def network_sizes(config: Config, num_classes: int) -> tuple[int, int]:
-    """Parameters of a discriminator and of a generator, without memory for them.
+    """Parameters of a discriminator and of a generator, whose body and weights are looked at.
 
     Raises:
-        UserError: The settings name networks, sizes or a schedule that cannot be.
+        UserError: The settings name networks, weights, sizes or a schedule that cannot be.
     """
+    fit = _look(config)
+    if fit is not None:
+        console.say(f"weights: {fit}")
+    discriminator, generator, _ = _parameters(config, num_classes)
+    return discriminator, generator
+
+
+def _look(config: Config) -> Fit | None:
+    """What can be known of schedule, body and weights before the data are."""
     if config.needs_schedule:
         step_sizes(config)
+    return look_at_body(config)
+
+
+def _parameters(config: Config, num_classes: int) -> tuple[int, int, int]:
+    """Of a discriminator, of a generator, and how many of the former are frozen.
+
+    Without memory for them, but for a body of the user's, which may need numbers to be made.
+    """
     with torch.device("meta"):
-        discriminator = build_discriminator(config.without_weights(), num_classes)
-        return _count(discriminator), _count(build_generator(config))
+        generator = _count(build_generator(config))
+    is_own = config.discriminator.name.startswith(PYTHON_PREFIX)
+    with torch.random.fork_rng(devices=[]), torch.device("cpu" if is_own else "meta"):
+        network = build_discriminator(config.without_weights(), num_classes)
+    discriminator = _count(network)
+    return discriminator, generator, discriminator - _count(network, learning=True)
 
 
 def plan(config: Config) -> str:
@@ -46,6 +70,7 @@ def plan(config: Config) -> str:
     """
     backend = resolve_backend(config.run, config.spatial_dims)
     check_bodies(config, backend)
+    fit = _look(config)
     listed = layouts.read(config.data)
     if config.data.store:
         Frames(listed.root, config)  # a store that does not serve says so
@@ -54,7 +79,7 @@ def plan(config: Config) -> str:
     t, c = config.train, config.clip
     num_classes = config.num_classes(manifest.num_classes)
     size = DataSize(num_classes, len(manifest.part("train")), len(manifest.labelled))
-    discriminator, generator = network_sizes(config, num_classes)
+    discriminator, generator, frozen = _parameters(config, num_classes)
     counts = {method: _networks(config, method) for method in config.baseline.methods}
     weights = sum(d * discriminator + g * generator for d, g in counts.values())
     stored = sum(_stored(config, method) for method in config.baseline.methods) * discriminator * 4
@@ -72,9 +97,12 @@ def plan(config: Config) -> str:
         f"{len(manifest.labelled)} of them labelled, {splits_count['validation']} for validation, "
         f"{splits_count['test']} for test",
         *(f"note: {remark}" for remark in choice.remarks(manifest, config.data)),
-        f"networks: discriminators of {discriminator:,} parameters, generators of {generator:,}: "
+        f"networks: discriminators of {discriminator:,} parameters"
+        + (f" ({frozen:,} of them frozen)" if frozen else "")
+        + f", generators of {generator:,}: "
         + ", ".join(f"{method} {d} + {g}" for method, (d, g) in counts.items()),
-        f"memory: {peak_mib(config, size, backend):.0f} MiB at the peak of a training step, "
+        *([] if fit is None else [f"weights: {fit}"]),
+        f"memory: {_memory(config, size, backend)} at the peak of a training step, "
         f"{weights * _BYTES_PER_WEIGHT / 2**20:.0f} MiB of them for weights and optimisers, "
         f"{item_mib:.2f} MiB a sample; {cached}; {stored / 2**20:.0f} MiB of classifiers on disk",
         *_rounds(config, manifest),
@@ -82,6 +110,16 @@ def plan(config: Config) -> str:
         f"{t.batch_size} unlabelled samples, {backend.precision} on {backend.hardware}",
     ]
     return "\n".join(lines)
+
+
+def _memory(config: Config, size: DataSize, backend: Backend) -> str:
+    """Of a step of tensors without numbers, which not every body of a user's can take."""
+    try:
+        return f"{peak_mib(config, size, backend):.0f} MiB"
+    except RuntimeError:
+        if not config.discriminator.name.startswith(PYTHON_PREFIX):
+            raise
+        return f"an unknown amount ({config.discriminator.name} computes with its numbers)"
 
 
 def _rounds(config: Config, manifest: Manifest) -> list[str]:
@@ -123,5 +161,6 @@ def _stored(config: Config, method: Method) -> int:
     return rival_size(config) if method == "deep_ensemble" else 1
 
 
-def _count(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
+def _count(network: nn.Module, learning: bool = False) -> int:
+    """Of all parameters, or of those that learn."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad or not learning)

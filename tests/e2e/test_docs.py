@@ -137,7 +137,9 @@ def test_a_shown_command_works(
     if any(word.startswith("configs/image/") for word in words):
         words = of_images(words, shapes)
     elif words[0] == "train" and "--resume" not in words:
-        small = [w for w in runs.TINY if not w.startswith(("data.labels", "baseline."))]
+        objective = tuple(w.partition("=")[0] for w in words if w.startswith("objective."))
+        swapped = ("data.labels", "baseline.", *objective)
+        small = [w for w in runs.TINY if not w.startswith(swapped)]
         if not any(w.startswith("data.root") for w in words):
             small += ["data.layout=ucf101", f"data.root={small_videos}"]
         words += [*small, "data.num_workers=0"]
@@ -145,6 +147,8 @@ def test_a_shown_command_works(
             words.append("data.labels_per_class=1")
     if words[0] == "study" and "--report" not in words:
         words.append("--dry-run")  # test_study.py runs one
+    if words[0] == "features":
+        words += ["features.size=32", "features.clips=1", f"features.store={tmp_path / 'features'}"]
     if words[0] == "prepare":
         words.append("data.num_workers=1")
     assert cli.main(words) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -33,22 +34,23 @@ from bgan_video.models.weights import packaged_file
 from bgan_video.video import clips, reader
 from bgan_video.video.reader import BrokenVideo
 from tests.data.store import stores
-
-
-def settings(root: Path, place: Path, *more: str) -> Config:
-    features = ["features.size=32", "features.clips=3", f"features.store={place}"]
-    return stores.settings(root, None, *features, *more)
+from tests.features.tiny import LENGTH, body_of, save, settings
 
 
 @pytest.fixture(scope="module")
-def body() -> FrozenBody:
-    with_size = config.load(None, ["features.size=32", "run.device=cpu"])
-    return frozen_body(with_size.features, resolve_backend(with_size.run, 3))
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return save(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def body(tiny: list[str]) -> FrozenBody:
+    return body_of(settings(Path(), Path(), *tiny))
 
 
 @pytest.fixture
-def of(small_videos: Path, tmp_path: Path) -> Config:
-    return settings(stores.few_videos(small_videos, tmp_path / "videos"), tmp_path / "features")
+def of(small_videos: Path, tmp_path: Path, tiny: list[str]) -> Config:
+    root = stores.few_videos(small_videos, tmp_path / "videos", per_class=2)
+    return settings(root, tmp_path / "features", *tiny)
 
 
 def surveyed(of: Config) -> Manifest:
@@ -65,10 +67,12 @@ def fill(of: Config, manifest: Manifest, body: FrozenBody, seen: list[int] | Non
     return extraction.fill(manifest.items, manifest.root, of, body, [].append, every)
 
 
-def test_features_are_those_of_a_plain_loop(of: Config, body: FrozenBody) -> None:
+def test_features_are_those_of_a_plain_loop(small_videos: Path, tmp_path: Path) -> None:
     """timm's own network, fed frame by frame with what a video's clips are made of."""
+    root = stores.few_videos(small_videos, tmp_path / "videos", per_class=1)
+    of = settings(root, tmp_path / "features")
     manifest = surveyed(of)
-    store = fill(of, manifest, body)
+    store = fill(of, manifest, body_of(of))
     network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     packaged = torch.load(packaged_file("efficientnet-lite0"), weights_only=True)
     network.load_state_dict(dict(zip(network.state_dict(), packaged.values(), strict=True)))
@@ -85,20 +89,19 @@ def test_features_are_those_of_a_plain_loop(of: Config, body: FrozenBody) -> Non
         np.testing.assert_allclose(store.read(item), torch.stack(vectors), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(("summary", "length"), [("mean", 1280), ("both", 2560)])
+@pytest.mark.parametrize(("summary", "length"), [("mean", LENGTH), ("both", 2 * LENGTH)])
 def test_the_summary_is_chosen_when_features_are_read(
-    of: Config, body: FrozenBody, summary: str, length: int
+    of: Config, body: FrozenBody, tiny: list[str], summary: str, length: int
 ) -> None:
     manifest = surveyed(of)
     differences = fill(of, manifest, body).read_all(manifest.items)
-    other = settings(
-        Path(manifest.root), Path(str(of.features.store)), f"features.summary={summary}"
-    )
+    place = Path(str(of.features.store))
+    other = settings(Path(manifest.root), place, *tiny, f"features.summary={summary}")
     seen: list[int] = []
     found = fill(other, manifest, body, seen).read_all(manifest.items)
     assert seen == []
-    assert found.shape == (6, 3, length)
-    assert summary == "mean" or np.array_equal(found[..., 1280:], differences)
+    assert found.shape == (4, 3, length)
+    assert summary == "mean" or np.array_equal(found[..., LENGTH:], differences)
 
 
 def test_vectors_of_an_open_video_are_those_of_the_store(of: Config, body: FrozenBody) -> None:
@@ -149,14 +152,15 @@ def test_a_file_that_is_another_one_gets_features_of_its_own(of: Config, body: F
 @pytest.mark.parametrize(
     "change", ["features.size=40", "features.clips=2", "clip.num_frames=3", "clip.stride=1"]
 )
-def test_other_frames_are_kept_apart(of: Config, body: FrozenBody, change: str) -> None:
-    assert of.features.store is not None
-    other = settings(Path(str(of.data.root)), Path(of.features.store), change)
+def test_other_frames_are_kept_apart(
+    of: Config, body: FrozenBody, tiny: list[str], change: str
+) -> None:
+    other = settings(Path(str(of.data.root)), Path(str(of.features.store)), *tiny, change)
     size = dataclasses.replace(body, size=other.features.size)
     assert extraction.store_folder(of, body) != extraction.store_folder(other, size)
 
 
-def test_other_weights_are_kept_apart(of: Config, body: FrozenBody, tmp_path: Path) -> None:
+def test_other_weights_are_kept_apart(tmp_path: Path) -> None:
     state = torch.load(packaged_file("efficientnet-lite0"), weights_only=True)
     names = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
     state = dict(zip(names, state.values(), strict=True))
@@ -166,11 +170,11 @@ def test_other_weights_are_kept_apart(of: Config, body: FrozenBody, tmp_path: Pa
 
     def opened(file: str) -> FrozenBody:
         named = ["features.body=timm:tf_efficientnet_lite0", f"features.weights={tmp_path / file}"]
-        loaded = config.load(None, [*named, "features.size=32", "run.device=cpu"])
-        return frozen_body(loaded.features, resolve_backend(loaded.run, 3))
+        return body_of(settings(Path(), Path(), *named))
 
-    assert opened("same.pth").digest == body.digest
-    assert opened("other.pth").digest != body.digest
+    packaged = body_of(settings(Path(), Path()))
+    assert opened("same.pth").digest == packaged.digest
+    assert opened("other.pth").digest != packaged.digest
 
 
 def test_a_broken_video_is_told_and_tried_again(of: Config, body: FrozenBody) -> None:
@@ -193,31 +197,36 @@ def test_a_broken_video_is_told_and_tried_again(of: Config, body: FrozenBody) ->
     assert seen == [1]
 
 
-def test_after_a_kill_what_was_written_stays(
-    of: Config, body: FrozenBody, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A shard a video, a kill after some: half a line and a nameless shard go, the rest serves."""
+def die_at_the_third(items: Any, what: str, total: int) -> Any:
+    for number, item in enumerate(items):
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield item
+
+
+def fill_until_killed(of: Config) -> None:
+    """In a process of its own, with a shard a video."""
     manifest = surveyed(of)
-    monkeypatch.setattr(extraction, "_SHARD_VIDEOS", 1)
+    extraction._SHARD_VIDEOS = 1
+    extraction.fill(manifest.items, manifest.root, of, body_of(of), print, die_at_the_third)
 
-    def die_at_the_third(items: Any, what: str, total: int) -> Any:
-        for number, item in enumerate(items):
-            if number == 3:
-                os.kill(os.getpid(), signal.SIGKILL)
-            yield item
 
-    child = os.fork()
-    if child == 0:
-        extraction.fill(manifest.items, manifest.root, of, body, print, die_at_the_third)
-    os.waitpid(child, 0)
+def test_after_a_kill_what_was_written_stays(of: Config, body: FrozenBody) -> None:
+    """A kill after two videos: half a line and a nameless shard go, the rest serves."""
+    manifest = surveyed(of)
+    # Not forked: a fork of a process whose torch has started threads waits for them for ever.
+    child = multiprocessing.get_context("spawn").Process(target=fill_until_killed, args=(of,))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
     folder = extraction.store_folder(of, body)
-    assert len(feature_store.read_index(folder)) == 3
+    assert len(feature_store.read_index(folder)) == 2
     with (folder / feature_store.INDEX).open("ab") as index:
         index.write(b'{"path": "Grow/')
     (folder / "features-00009.safetensors").write_bytes(b"nameless")
     seen: list[int] = []
     resumed = fill(of, manifest, body, seen).read_all(manifest.items)
-    assert seen == [3]
+    assert seen == [2]
     assert not (folder / "features-00009.safetensors").exists()
     elsewhere = dataclasses.replace(
         of, features=dataclasses.replace(of.features, store=str(folder.parent / "fresh"))
@@ -248,6 +257,22 @@ def test_damage_is_found(of: Config, body: FrozenBody) -> None:
     shard.unlink()
     with pytest.raises(BrokenVideo, match="is damaged"):
         store.read(manifest.items[0])
+
+
+def test_features_are_float32_whatever_the_runs_precision(of: Config, body: FrozenBody) -> None:
+    halved = dataclasses.replace(body, backend=dataclasses.replace(body.backend, precision="bf16"))
+    frames = torch.rand(5, 3, 32, 32) * 2 - 1
+    assert torch.equal(halved(frames), body(frames))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(body(frames), halved(frames))
+
+
+def test_a_clip_of_one_frame_has_no_differences(of: Config, body: FrozenBody) -> None:
+    one = dataclasses.replace(of, clip=dataclasses.replace(of.clip, num_frames=1))
+    with pytest.raises(UserError, match=r"set features\.summary=mean, or clip\.num_frames"):
+        extraction.open_store(one, body)
+    mean = dataclasses.replace(one, features=dataclasses.replace(of.features, summary="mean"))
+    assert extraction.open_store(mean, body).length == LENGTH
 
 
 def test_what_is_not_there_says_how_to_get_it(of: Config, body: FrozenBody) -> None:

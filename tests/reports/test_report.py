@@ -244,3 +244,12 @@ def test_an_image_run(run):
 def test_a_hundred_classes(tmp_path, write_run, undrawn):
     page = _page(write_run(tmp_path / "run", num_test=202, num_classes=101))
     assert "full colour is all of them" in _section(page, "confusion")
+
+
+@pytest.mark.parametrize("weights", ["efficientnet-lite0", "/models/kinetics.pt"])
+def test_the_pretrained_weights_are_named(tmp_path, undrawn, weights):
+    body = f"{{name: r3d_18, weights: {weights}}}"
+    (tmp_path / "config.yaml").write_text(f"run: {{name: early}}\ndiscriminator: {body}\n")
+    name = weights.rpartition("/")[2]
+    assert ("pretrained weights", f"{name} (r3d_18)") in sections.facts(read_run(tmp_path))
+    assert f"<dd>{name} (r3d_18)</dd>" in _page(tmp_path)
