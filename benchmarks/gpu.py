@@ -112,16 +112,8 @@ def _driver() -> str:
 
 
 def unhurried(report: Report, toy: bool) -> None:
-    """What is not timed, all at once: whole runs in every precision, and the tests for a GPU."""
-    motion_shapes.render(motion_shapes.default_root())
+    """What is not timed, all at once: the tests for a GPU, and whole runs in every precision."""
     began = time.monotonic()
-    words = [f"run.dir={report.folder}", *(TOY_RUN if toy else [])]
-    trained = {
-        form: _start(
-            report, form, "train_video.py", f"run.name={form}", f"run.precision={form}", *words
-        )
-        for form in (["fp32"] if toy else ["fp32", "bf16", "fp16"])
-    }
     many = ["-n", str(PROCESSES)] if find_spec("xdist") else []
     tested = _start(
         report,
@@ -129,18 +121,35 @@ def unhurried(report: Report, toy: bool) -> None:
         *("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_gpu.py", *many),
         *(["--collect-only"] if toy else []),
     )
+    motion_shapes.render(motion_shapes.default_root())
+    words = [f"run.dir={report.folder}", *(TOY_RUN if toy else [])]
+    trained = {
+        form: _start(
+            report, form, "train_video.py", f"run.name={form}", f"run.precision={form}", *words
+        )
+        for form in (["fp32"] if toy else ["fp32", "bf16", "fp16"])
+    }
     for form, process in trained.items():
         output = _finish(report, process, form, began)
         if process.returncode:
             report.add("accuracy", {"precision": form, "failed": output[-1]})
-            continue
-        figures = json.loads((report.folder / form / "metrics.json").read_text())
-        for model in ("bayesian", "supervised"):
-            of = figures["models"][model]["video"]
-            row = {"precision": form, "model": model, "top-1": of["top1"], "NLL": of["nll"]}
-            report.add("accuracy", row | {"seconds": time.monotonic() - began})
+        else:
+            _accuracy(report, form)
     last = _finish(report, tested, "tests", began)[-1].strip("= ")
     report.add("tests", {"outcome": last, "seconds": time.monotonic() - began})
+
+
+def _accuracy(report: Report, form: str) -> None:
+    """Of the run in a precision, with where its time went."""
+    run = report.folder / form
+    lines: list[Row] = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    keys = ("gpu_seconds", "data_seconds", "seconds")
+    time_went = {key: sum(line.get(key, 0.0) for line in lines) for key in keys}
+    figures = json.loads((run / "metrics.json").read_text())
+    for model in ("bayesian", "supervised"):
+        of = figures["models"][model]["video"]
+        row = {"precision": form, "model": model, "top-1": of["top1"], "NLL": of["nll"]}
+        report.add("accuracy", row | time_went)
 
 
 def _start(report: Report, name: str, *command: str) -> subprocess.Popen[str]:

@@ -129,7 +129,7 @@ def _items(config: Config) -> None:
             f"clip.load_size={c.load_size} is below clip.size={c.size}; "
             f"allowed: at least clip.size, or null"
         )
-    if config.spatial_dims == 3:
+    if config.spatial_dims == 3 or config.features.length:
         return
     if config.data.store is not None:
         raise UserError(

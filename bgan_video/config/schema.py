@@ -161,6 +161,20 @@ class Features:
     of neighbouring frames' features, which sees motion and not what stands still, or `both`."""
     store: str | None = None
     """Folder of the feature stores; by default in the cache folder, as `motion_shapes` is."""
+    length: Count | None = None
+    """Of the vectors that the networks of a features body see in place of items; set where such a
+    body's settings are made, never by hand."""
+    noise: NonNegative = 0.0
+    """Standard deviation of the noise that training adds to a vector, in units of the features'
+    spread."""
+    prior_scale: Positive = 16.0
+    """The standard deviation of a weight's prior is this over the square root of the vector's
+    length, so that logits have about this spread under the prior whatever the length."""
+    temperature: NonNegative = 1e-3
+    """Of the chains: 1 samples the stated posterior, whose N are the items that bear a label. With
+    two labels a class that is broad: its mean needs thousands of samples."""
+    lr: Positive = 3e-3
+    """Step size of Adam in burn-in, and of the sampler after it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +197,11 @@ class Discriminator:
 
     input: Literal["rgb", "difference"] = "rgb"
     """`difference`: the classes see every frame minus the one before it, which leaves what moves;
-    only the fake logit sees the frames as well."""
+    the fake logit sees the frames as well where it stands `beside` them."""
+    fake: Literal["beside", "coupled"] = "beside"
+    """`input=difference`: whether the fake logit stands beside normalised class logits, which then
+    nothing adversarial reaches, or is coupled to them in one softmax over K+1 (Salimans et al.
+    2016), and sees the differences alone."""
     name: str = "dcgan"
     """`dcgan`, a video network of torchvision (`r3d_18`, …), `timm:<model>`, `notebook` or
     `tensorflow` (images, the published codes' own), or `mlp` (vectors)."""
@@ -198,6 +216,13 @@ class Discriminator:
     """`timm:`: run on frames and average, or turn its 2-D kernels into 3-D ones."""
     weights: str | None = None
     """A file with pretrained weights of the body (safetensors, or a state dict of tensors)."""
+    bodies: tuple[str, ...] = ()
+    """Bodies that the chains of the Bayesian GAN have, each with chains of its own: names as in
+    `name`, `name@rgb` or `name@difference`, or `features:<features.body>`, a linear layer on frozen
+    features. They teach each other in rounds and answer together. Empty: one body, `name`."""
+    combine: Literal["product", "mean"] = "product"
+    """How bodies answer together: the product of their probabilities, normalised, which is right
+    where they err independently of each other, or the mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,9 +348,9 @@ class Rounds:
     strangers: Fraction = 0.0
     """Part of the pool that is never believed: the videos least like the known classes, by total
     entropy. For pools that hold videos of no known class."""
-    answer: Literal["all", "later", "last"] = "all"
-    """Whose samples answer: those of all rounds, of the second round and later ones, or the
-    last's."""
+    answer: Literal["auto", "all", "later", "last"] = "auto"
+    """Whose samples answer: those of all rounds, of the second round and later ones, or the last's.
+    `auto` is `later` where pseudo-labels are believed and `all` where the pool is too small."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -399,11 +424,13 @@ class Config:
     @property
     def spatial_dims(self) -> SpatialDims:
         """2 for images, 3 for clips, 0 for vectors: the layout says which."""
-        return spatial_dims_of(self.data.layout)
+        return 0 if self.features.length else spatial_dims_of(self.data.layout)
 
     @property
     def channels(self) -> int:
         """Of an item: 3 colours, 1 of grey images, or a vector's length."""
+        if self.features.length:
+            return self.features.length
         if self.data.layout == VECTORS:
             return VECTOR_LENGTH
         return 1 if self.data.layout in GREY else 3

@@ -59,6 +59,14 @@ class Reader(Protocol):
         ...
 
 
+class ItemFrames(Protocol):
+    """What training and prediction read: frames of surveyed items by index."""
+
+    def read(self, item: Item, indices: Sequence[int]) -> Array:
+        """The frames at `indices`, `[T, H, W, C]`; of vectors `[T, L]`."""
+        ...
+
+
 class VideoFiles:
     """Videos under a root, their frames at the training size."""
 

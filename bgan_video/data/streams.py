@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from bgan_video import rng
 from bgan_video.backend import on_cuda
 from bgan_video.config import Config
-from bgan_video.data.frames import Frames
+from bgan_video.data.frames import ItemFrames
 from bgan_video.data.manifest import Item
 from bgan_video.data.transforms import View, Window, strong_view, weak_view
 from bgan_video.errors import UserError
@@ -56,7 +56,9 @@ class ClipStream:
     Every pass over the items is in a new order; every sample has a new place in time and new views.
     """
 
-    def __init__(self, name: str, items: Sequence[Item], frames: Frames, config: Config) -> None:
+    def __init__(
+        self, name: str, items: Sequence[Item], frames: ItemFrames, config: Config
+    ) -> None:
         self._name = name
         self._items = items
         self._frames = frames
@@ -145,7 +147,7 @@ class UnlabelledClips(Dataset[tuple[Tensor | Window, Tensor | Window]]):
 
 def labelled_batches(
     items: Sequence[Item],
-    frames: Frames,
+    frames: ItemFrames,
     config: Config,
     first: int,
     believed: Sequence[Item] = (),
@@ -174,7 +176,7 @@ def labelled_batches(
 
 
 def unlabelled_batches(
-    items: Sequence[Item], frames: Frames, config: Config, first: int
+    items: Sequence[Item], frames: ItemFrames, config: Config, first: int
 ) -> Iterator[UnlabelledBatch]:
     """Batches of clips of all training items, from batch number `first` on, without end.
 

@@ -52,11 +52,12 @@ class View:
     erase: float
     flip: bool
     spatial_dims: SpatialDims = 3
+    noise: float = 0.0
 
     def __call__(self, frames: Array, random: np.random.Generator) -> Tensor:
         """A view `[C, (T,) size, size]` of frames `[T, H, W, C]`, float32 in [-1, 1]."""
         if self.spatial_dims == 0:
-            return _vector(frames)
+            return _noisy(_vector(frames), self.noise, random)
         return self._finish(*self._begin(frames, random))
 
     def window(self, frames: Array, random: np.random.Generator) -> Window:
@@ -100,7 +101,8 @@ class View:
 def weak_view(config: Config) -> View:
     """What every network trains on."""
     a: Augment = config.augment
-    return View(config.clip.size, a.min_scale, a.color, 0.0, a.flip, config.spatial_dims)
+    noise = config.features.noise if config.features.length else 0.0
+    return View(config.clip.size, a.min_scale, a.color, 0.0, a.flip, config.spatial_dims, noise)
 
 
 def strong_view(config: Config) -> View:
@@ -174,6 +176,13 @@ def _erase_square(clips: Tensor, side: int, top: Any, left: Any) -> Tensor:
 def _to_network(clips: Tensor, spatial_dims: SpatialDims) -> Tensor:
     pattern = "... 1 c h w -> ... c h w" if spatial_dims == 2 else "... t c h w -> ... c t h w"
     return rearrange(clips, pattern) * 2 - 1
+
+
+def _noisy(vector: Tensor, std: float, random: np.random.Generator) -> Tensor:
+    if std == 0:
+        return vector
+    drawn = random.standard_normal(vector.shape, dtype=np.float32)
+    return vector + std * torch.from_numpy(drawn)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _vector(frames: Array) -> Tensor:

@@ -121,16 +121,19 @@ def fill(
     return open_store(config, body)
 
 
-def clip_vectors(reader: OpenVideo, num_frames: int, config: Config, body: FrozenBody) -> Vectors:
+def clip_vectors(
+    reader: OpenVideo, num_frames: int, config: Config, body: FrozenBody, start: int = 0
+) -> Vectors:
     """The vectors `[clips, L]` of an open video's clips, as `FeatureStore.read` gives them.
 
     Args:
         reader: Of a video decoded with `body.size` as its short side.
-        num_frames: Frames that decode.
+        num_frames: Frames that decode, or those of a part of the video.
         config: Which frames make clips, and which summary a vector is.
         body: That makes the features.
+        start: First frame of the part.
     """
-    features = _features(*_clip_frames(reader, num_frames, config), body)
+    features = _features(*_clip_frames(reader, num_frames, config, start), body)
     return feature_store.vectors(features, body.summaries, config.features.summary)
 
 
@@ -184,7 +187,7 @@ def _decode(item: Item, root: Path, config: Config, size: int) -> _Decoded | Fea
 
 
 def _clip_frames(
-    reader: OpenVideo, num_frames: int, config: Config
+    reader: OpenVideo, num_frames: int, config: Config, start: int = 0
 ) -> tuple[Pixels, list[list[int]]]:
     """Each frame of a video's clips once, and which of them each clip is made of."""
     c = config.clip
@@ -193,7 +196,8 @@ def _clip_frames(
     )
     wanted = sorted({index for indices in placed for index in indices})
     row = {index: r for r, index in enumerate(wanted)}
-    return reader.read(wanted), [[row[index] for index in indices] for indices in placed]
+    frames = reader.read([start + index for index in wanted])
+    return frames, [[row[index] for index in indices] for indices in placed]
 
 
 def _features(frames: Pixels, rows: Sequence[Sequence[int]], body: FrozenBody) -> Vectors:

@@ -35,9 +35,17 @@ class Belief:
     certainty: float
 
 
-def answering_rounds(settings: Rounds, last: int) -> range:
-    """The rounds whose samples answer, when `last` is the last one there is."""
-    first = {"all": 0, "later": min(2, last), "last": last}[settings.answer]
+def answering_rounds(settings: Rounds, last: int, believes: bool = True) -> range:
+    """The rounds whose samples answer.
+
+    Args:
+        settings: Which.
+        last: The last round there is.
+        believes: Whether rounds believe anything (`has_pool`).
+    """
+    later = min(2, last)
+    auto = later if believes else 0
+    first = {"auto": auto, "all": 0, "later": later, "last": last}[settings.answer]
     return range(first, last + 1)
 
 

@@ -19,10 +19,12 @@ class Classifier(nn.Module):
         num_features: F.
         num_logits: Size of the head's output: K+1.
         dropout: Probability of dropping a feature before the head.
-        appearance: Where it is given, the body sees what changes from frame to frame, and this
-            module, from items to `[B, 1]`, adds what the frames themselves say to the fake logit.
-            What stands still may tell real from fake, but not one class from another. The class
-            logits are normalised then, so that the fake logit is the log-odds of being fake.
+        differences: The body sees what changes from frame to frame.
+        appearance: Where it is given, this module, from items to `[B, 1]`, adds what the frames
+            themselves say to the fake logit. What stands still may tell real from fake, but not one
+            class from another. The class logits are normalised then, so that the fake logit is the
+            log-odds of being fake, and nothing adversarial reaches the classes: the fake detector
+            stands beside the classifier and shares its body.
         head_bias: Whether the head has a bias.
     """
 
@@ -33,10 +35,12 @@ class Classifier(nn.Module):
         num_logits: int,
         dropout: float,
         *,
+        differences: bool = False,
         appearance: nn.Module | None = None,
         head_bias: bool = True,
     ) -> None:
         super().__init__()
+        self.differences = differences
         self.appearance = appearance
         self.body = body
         self.dropout = nn.Dropout(dropout)
@@ -44,7 +48,7 @@ class Classifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """The penultimate features `[B, F]`."""
-        return self.body(x if self.appearance is None else frame_differences(x))
+        return self.body(frame_differences(x) if self.differences else x)
 
     def judge(self, features: Tensor, x: Tensor) -> Tensor:
         """The logits `[B, K+1]` of items whose features are known."""

@@ -104,7 +104,8 @@ def build_discriminator(config: Config, num_classes: int) -> Classifier:
             raise UserError(
                 f"discriminator.input=difference needs clips; allowed for {config.items}: rgb"
             )
-        appearance = _appearance(config)
+        if d.fake == "beside":
+            appearance = _appearance(config)
     # The notebook's last layer is a convolution without bias.
     bias = d.name != "notebook"
     network = Classifier(
@@ -112,6 +113,7 @@ def build_discriminator(config: Config, num_classes: int) -> Classifier:
         features,
         num_classes + 1,
         d.dropout,
+        differences=d.input == "difference",
         appearance=appearance,
         head_bias=bias,
     )
@@ -122,11 +124,13 @@ def build_discriminator(config: Config, num_classes: int) -> Classifier:
 
 def _body(config: Config) -> tuple[nn.Module, int]:
     d, size, dims = config.discriminator, config.clip.size, config.spatial_dims
-    if d.weights is not None and d.name in ("mlp", *_PUBLISHED_BODIES):
+    if d.weights is not None and d.name in ("mlp", "linear", *_PUBLISHED_BODIES):
         raise UserError(
             f"discriminator.weights={d.weights}: discriminator.name={d.name} takes none; allowed "
             f"for dcgan, torchvision's and timm's networks; set it to null"
         )
+    if d.name == "linear" and dims == 0:
+        return nn.Identity(), config.channels
     if d.name == "mlp" and dims == 0:
         return published.mlp_body(d.width, config.channels)
     if d.name == "dcgan" and dims != 0:
@@ -141,7 +145,7 @@ def _body(config: Config) -> tuple[nn.Module, int]:
         model = d.name.removeprefix(TIMM_PREFIX)
         return timm_body(model, size, dims, d.temporal, d.weights)
     known = {
-        0: ["mlp"],
+        0: ["mlp", "linear"],
         2: ["dcgan", *_PUBLISHED_BODIES, "timm:<model>"],
         3: ["dcgan", *VIDEO_BACKBONES, "timm:<model>"],
     }

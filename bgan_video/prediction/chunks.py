@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bgan_video.config import Config
-from bgan_video.data.frames import Frames
+from bgan_video.data.frames import ItemFrames
 from bgan_video.data.manifest import Item
 from bgan_video.data.transforms import CROPS, test_view
 from bgan_video.errors import UserError
@@ -32,7 +32,7 @@ class ClipChunk:
     clips_per_video: int
 
 
-def test_chunks(items: Sequence[Item], frames: Frames, config: Config) -> Iterator[ClipChunk]:
+def test_chunks(items: Sequence[Item], frames: ItemFrames, config: Config) -> Iterator[ClipChunk]:
     """The test clips of `items`, in order, as many videos at a time as memory is meant for."""
     per_video = config.clip.test_clips * config.clip.test_crops
     step = videos_a_chunk(config)
@@ -59,7 +59,7 @@ def videos_a_chunk(config: Config) -> int:
     return max(1, _CHUNK_BYTES // (c.test_clips * c.test_crops * pixels * 4))
 
 
-def video_views(item: Item, frames: Frames, config: Config) -> list[Tensor]:
+def video_views(item: Item, frames: ItemFrames, config: Config) -> list[Tensor]:
     """The views `[C, T, H, W]` of one video: test_clips × test_crops."""
     c = config.clip
     placed = clips.uniform_clips(

@@ -138,20 +138,23 @@ class Prediction:
         network_probabilities: `[S, V, K]`, each network's mean over clips, in the networks' order.
         p_fake: `[V]`, mean over networks and clips of the probability of index 0 of the K+1
             softmax.
+        together: `[V, K]`, what several bodies say together; None of one body, whose answer is the
+            mean over networks and clips.
     """
 
     clip_probabilities: Tensor
     network_probabilities: Tensor
     p_fake: Tensor
+    together: Tensor | None = None
 
     @property
     def video_probabilities(self) -> Tensor:
-        """`[V, K]`, mean over networks and clips."""
-        return self.network_probabilities.mean(dim=0)
+        """`[V, K]`, mean over networks and clips, or what several bodies say together."""
+        return self.network_probabilities.mean(dim=0) if self.together is None else self.together
 
     @property
     def total_entropy(self) -> Tensor:
-        """`H[mean p]`, `[V]`."""
+        """`H[p]` of the answer, `[V]`."""
         return entropy(self.video_probabilities)
 
     @property
@@ -163,9 +166,10 @@ class Prediction:
     def mutual_information(self) -> Tensor:
         """`H[mean p] - mean H[p]`, `[V]`: between label and weights (BALD, Houlsby et al. 2011).
 
-        Never negative (Jensen).
+        Means are over networks, of all bodies. Never negative (Jensen).
         """
-        return (self.total_entropy - self.expected_entropy).clamp_min(0)
+        mixture = entropy(self.network_probabilities.mean(dim=0))
+        return (mixture - self.expected_entropy).clamp_min(0)
 
     def part(self, start: int, stop: int) -> Prediction:
         """The same of the videos `start` to `stop - 1`."""
@@ -174,6 +178,7 @@ class Prediction:
             self.clip_probabilities[start * n : stop * n],
             self.network_probabilities[:, start:stop],
             self.p_fake[start:stop],
+            None if self.together is None else self.together[start:stop],
         )
 
 

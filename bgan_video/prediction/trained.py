@@ -18,17 +18,18 @@ from bgan_video.acquisition import suggestions
 from bgan_video.acquisition.suggestions import Suggestion
 from bgan_video.backend import resolve_backend
 from bgan_video.config import GANS, Config, model_of
-from bgan_video.data.frames import Frames
+from bgan_video.data.frames import Frames, ItemFrames
 from bgan_video.data.manifest import Item, Manifest, Split
 from bgan_video.data.streams import labelled_batches
 from bgan_video.errors import UserError
 from bgan_video.files import append_line, write_atomically
-from bgan_video.method.rounds import answering_rounds
+from bgan_video.method.rounds import answering_rounds, has_pool
 from bgan_video.method.schedule import rival_size
 from bgan_video.metrics.scores import Scores
 from bgan_video.models import build_discriminator
 from bgan_video.prediction import diagnosis, uncertainty
-from bgan_video.prediction.chunks import test_chunks
+from bgan_video.prediction.bodies import FIRST_KIND, Body, kinds, open_bodies, predict_models
+from bgan_video.prediction.chunks import ClipChunk, test_chunks
 from bgan_video.prediction.predict import (
     Networks,
     Prediction,
@@ -36,10 +37,8 @@ from bgan_video.prediction.predict import (
     Stored,
     WithDropout,
     figures,
-    predict,
-    predict_all,
 )
-from bgan_video.prediction.video_files import Unreadable, VideoPrediction, predict_files
+from bgan_video.prediction.video_files import Judge, Unreadable, VideoPrediction, predict_files
 from bgan_video.sampling import SampleBank
 
 # What may differ from the run's own settings when it is only looked at.
@@ -56,8 +55,8 @@ ADJUSTABLE = (
 _RENORMALISING_BATCHES = 10
 # Written last: before it, the bank may hold some chains of a step and not the others.
 FINISHED = Path("posterior") / "finished.json"
-# The Bayesian GAN's posterior, as metrics.json calls it, and its samples, as the bank does.
-_BAYESIAN, _SAMPLES = "bayesian", "discriminator"
+# The Bayesian GAN's posterior, as metrics.json calls it.
+_BAYESIAN = "bayesian"
 
 
 class TrainedRun:
@@ -94,7 +93,7 @@ class TrainedRun:
         return self.manifest.classes
 
     def networks(self, model: str, batches: Sequence[Tensor] = ()) -> Networks:
-        """The stored networks of one of `models`.
+        """The stored networks of one of `models`, of the posterior those of its first body.
 
         MC-dropout answers as often as the posterior has networks.
 
@@ -144,10 +143,48 @@ class TrainedRun:
 
     def predict_items(
         self, items: Sequence[Item], frames: Frames, batches: Sequence[Tensor] = ()
-    ) -> dict[str, Prediction]:
-        """Every model's prediction of some surveyed items; `batches` as in `networks`."""
-        networks = {model: self.networks(model, batches) for model in self.models}
-        return predict_all(networks, test_chunks(items, frames, self.config), self.backend)
+    ) -> tuple[dict[str, Prediction], dict[str, Prediction]]:
+        """What models say of surveyed items.
+
+        Args:
+            items: Surveyed.
+            frames: Theirs.
+            batches: As in `networks`.
+
+        Returns:
+            The prediction of every model, and that of each body of the posterior, by its name.
+        """
+        rivals = {m: self.networks(m, batches) for m in self.models if m != _BAYESIAN}
+        posteriors = {}
+        if _BAYESIAN in self.models:
+            posteriors[_BAYESIAN] = lambda body: self.of_body(body, batches)
+
+        def clips(items: Sequence[Item]) -> Iterator[ClipChunk]:
+            return test_chunks(items, frames, self.config)
+
+        bodies = self.bodies(frames)
+        predictions, parts = predict_models(items, clips, rivals, posteriors, bodies, self.backend)
+        return predictions, parts.get(_BAYESIAN, {})
+
+    def bodies(self, frames: ItemFrames) -> Sequence[Body]:
+        """The bodies of the posterior; those of features read what training stored."""
+        if _BAYESIAN not in self.models:
+            return ()
+        given = (self.config, self.manifest, frames, self.backend, self.folder)
+        return open_bodies(*given, _ignore, lambda items, *_: items)
+
+    def of_body(self, body: Body, batches: Sequence[Tensor] = ()) -> Networks:
+        """The stored networks of one of `bodies`.
+
+        Args:
+            body: Which.
+            batches: As in `networks`, of a body that sees clips.
+        """
+        module = body.network().to(self.backend.device)
+        stored = Stored(self.bank, body.kind, module, self._answering(_BAYESIAN))
+        if batches and not body.sees_features:
+            return Renormalised(stored, batches, self.backend)
+        return stored
 
     def evaluate(
         self, split: Literal["test", "validation"] | None = None, renormalise: bool = False
@@ -173,15 +210,19 @@ class TrainedRun:
         wanted: list[Split] = ["test", "validation", "open"] if split == "test" else [split]
         items: dict[Split, tuple[Item, ...]] = {part: self.manifest.part(part) for part in wanted}
         batches = self._labelled_clips() if renormalise else ()
-        predictions = self._predict_parts(items, batches)
+        predictions, of_bodies = self._predict_parts(items, batches)
         labels: dict[Split, Tensor] = {
             part: torch.tensor([i.label for i in found]) for part, found in items.items()
         }
         level = self.config.item_level
         models = {m: figures(p, labels[split], level) for m, p in predictions[split].items()}
         judged, more = self._how_judged(renormalise), dict[str, Any]()
+        if len(of_bodies) > 1:
+            more["bodies"] = {
+                name: figures(p[split], labels[split], level) for name, p in of_bodies.items()
+            }
         if split == "test":
-            more = uncertainty.figures(
+            more |= uncertainty.figures(
                 predictions, labels, self.manifest, level, answering, self.know_fakes
             )
         if is_final or split == "test":
@@ -193,18 +234,17 @@ class TrainedRun:
         record: dict[str, Any] = {
             "step": self.config.total_steps,
             "split": split,
-            "samples": len({r.step for r in self.bank.records("discriminator")}),
+            "samples": len({r.step for r in self.bank.records(FIRST_KIND)}),
             **judged,
             "models": models,
         }
         if "unfamiliar" in more:
             record["unfamiliar"] = more["unfamiliar"]
         if self.config.samples_posterior and _BAYESIAN in predictions[split]:
-            posterior = predictions[split][_BAYESIAN]
-            of_last = len(self.bank.records(_SAMPLES, {self.config.train.rounds}))
-            record["diagnostics"] = diagnosis.diagnose(
-                self.folder, self.config, posterior.network_probabilities[-of_last:], labels[split]
-            )
+            of_last = len(self.bank.records(FIRST_KIND, {self.config.train.rounds}))
+            first = next(iter(of_bodies.values()))[split].network_probabilities[-of_last:]
+            settings = self.bodies(self.frames(()))[0].config
+            record["diagnostics"] = diagnosis.diagnose(self.folder, settings, first, labels[split])
         append_line(self.folder / "evaluations.jsonl", record)
         return models
 
@@ -217,10 +257,13 @@ class TrainedRun:
             UserError: The run used no labels, or (on iterating) a folder holds nothing to predict.
         """
         self._check_knows_classes()
-        networks = self.networks(self.answering)
         knows_fakes = self.answering in self.know_fakes
         limit = self._most_entropy()
-        return predict_files(paths, networks, self.config, self.backend, limit, knows_fakes)
+        judges = [Judge(self.networks(self.answering), self.config)]
+        if self.answering == _BAYESIAN:
+            bodies = self.bodies(Frames(self.config.data.root or self.manifest.root, self.config))
+            judges = [Judge(self.of_body(body), body.config, body.vectors) for body in bodies]
+        return predict_files(paths, judges, self.config, self.backend, limit, knows_fakes)
 
     def suggest(self, budget: int, file: Path | None = None) -> list[Suggestion]:
         """The unlabelled training videos to label next, as `batchbald.suggest` chooses them.
@@ -239,8 +282,7 @@ class TrainedRun:
         if not items:
             raise UserError(f"{self.folder}: every training video is labelled already")
         frames = self.frames(items)
-        chunks = test_chunks(items, frames, self.config)
-        prediction = predict(self.networks(self.answering), chunks, self.backend)
+        prediction = self.predict_items(items, frames)[0][self.answering]
         random = rng.generator(self.config.run.seed, "suggest")
         chosen = suggestions.choose(
             items,
@@ -257,7 +299,16 @@ class TrainedRun:
         """The rounds whose networks answer for a model; None for all."""
         if model not in (_BAYESIAN, "cold_gan", "self_training"):
             return None
-        return answering_rounds(self.config.rounds, self.config.train.rounds)
+        labelled = len(self.manifest.labelled)
+        pool = len(self.manifest.part("train")) - labelled
+        believes = has_pool(self.config.rounds, labelled, pool)
+        return answering_rounds(self.config.rounds, self.config.train.rounds, believes)
+
+    def _count(self, model: str) -> int:
+        """How many networks a model is."""
+        if model != _BAYESIAN:
+            return len(self.networks(model))
+        return sum(len(self.bank.records(k, self._answering(model))) for k in kinds(self.config))
 
     def _check_knows_classes(self) -> None:
         if self.config.is_unsupervised:
@@ -293,17 +344,20 @@ class TrainedRun:
 
     def _predict_parts(
         self, parts: dict[Split, tuple[Item, ...]], batches: Sequence[Tensor]
-    ) -> dict[Split, dict[str, Prediction]]:
-        """Every model's prediction of some items, part by part, each video decoded once."""
+    ) -> tuple[dict[Split, dict[str, Prediction]], dict[str, dict[Split, Prediction]]]:
+        """What every model, and each body, says of some items, each video decoded once."""
         items = [item for part in parts.values() for item in part]
-        predictions = self.predict_items(items, self.frames(items), batches)
+        predictions, bodies = self.predict_items(items, self.frames(items), batches)
         found: dict[Split, dict[str, Prediction]] = {}
+        of_bodies: dict[str, dict[Split, Prediction]] = {name: {} for name in bodies}
         start = 0
-        for name, part in parts.items():
+        for split, part in parts.items():
             stop = start + len(part)
-            found[name] = {m: p.part(start, stop) for m, p in predictions.items()}
+            found[split] = {m: p.part(start, stop) for m, p in predictions.items()}
+            for name, p in bodies.items():
+                of_bodies[name][split] = p.part(start, stop)
             start = stop
-        return found
+        return found, of_bodies
 
     def frames(self, items: Sequence[Item]) -> Frames:
         """The frames of items whose files are still those of the run."""
@@ -329,10 +383,14 @@ class TrainedRun:
                 "fold": manifest.fold,
             },
             "models": models,
-            "networks": {model: len(self.networks(model)) for model in models},
+            "networks": {model: self._count(model) for model in models},
             **more,
         }
         write_atomically(self.folder / "metrics.json", json.dumps(content, indent=2) + "\n")
+
+
+def _ignore(_: str) -> None:
+    """Says nothing."""
 
 
 def load(folder: Path | str, overrides: Sequence[str] = ()) -> TrainedRun:
@@ -342,7 +400,7 @@ def load(folder: Path | str, overrides: Sequence[str] = ()) -> TrainedRun:
 
 def kind_of(model: str) -> str:
     """The bank's word for the networks of a model of `metrics.json`."""
-    return _SAMPLES if model == _BAYESIAN else model
+    return FIRST_KIND if model == _BAYESIAN else model
 
 
 def empty_discriminator(config: Config, manifest: Manifest) -> nn.Module:

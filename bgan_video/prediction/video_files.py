@@ -17,7 +17,7 @@ from bgan_video.data.frames import too_short
 from bgan_video.data.images import SUFFIXES, Array, ImageError, decode
 from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item
 from bgan_video.errors import UserError
-from bgan_video.metrics.entropy import entropy
+from bgan_video.prediction.bodies import FileVectors, combine
 from bgan_video.prediction.chunks import ClipChunk, clip_views, stacked, videos_a_chunk
 from bgan_video.prediction.predict import Networks, Prediction, predict
 from bgan_video.video import clips
@@ -70,9 +70,24 @@ class Unreadable:
     error: str
 
 
+@dataclass(frozen=True)
+class Judge:
+    """Networks, and what they see of a file.
+
+    Attributes:
+        networks: Of one body.
+        config: Clips and decoding, of that body.
+        vectors: Of a body of features; None where it sees clips.
+    """
+
+    networks: Networks
+    config: Config
+    vectors: FileVectors | None = None
+
+
 def predict_files(
     paths: Sequence[Path | str],
-    networks: Networks,
+    judges: Sequence[Judge],
     config: Config,
     backend: Backend,
     most_entropy: float | None = None,
@@ -84,8 +99,8 @@ def predict_files(
 
     Args:
         paths: Files and folders.
-        networks: Of the posterior.
-        config: Clips and decoding.
+        judges: The bodies of the model that answers, at least one.
+        config: The run's clips and decoding.
         backend: Device and precision.
         most_entropy: Total entropy in nats above which a video is unfamiliar.
         knows_fakes: Whether the networks learned what is fake.
@@ -97,7 +112,7 @@ def predict_files(
         raise UserError("the networks of this run see points, which no file holds")
     for path in _expand(paths, config):
         try:
-            said = _predict_file(path, networks, config, backend, most_entropy)
+            said = _predict_file(path, judges, config, backend, most_entropy)
             yield said if knows_fakes else _without_fakes(said)
         except BrokenVideo as error:
             yield Unreadable(str(path), error.reason)
@@ -120,7 +135,7 @@ def windows(num_frames: int, config: Config) -> list[tuple[int, int]]:
 
 def _predict_file(
     path: Path,
-    networks: Networks,
+    judges: Sequence[Judge],
     config: Config,
     backend: Backend,
     most_entropy: float | None,
@@ -131,20 +146,46 @@ def _predict_file(
         if reason := too_short(item, config):
             return Unreadable(str(path), reason)
         places = windows(num_frames, config)
-        p = predict(networks, _window_chunks(reader, places, config), backend)
-    of_file = p.network_probabilities.mean(dim=1)  # [S, K]
-    mean = of_file.mean(dim=0)
-    total, expected = entropy(mean).item(), entropy(of_file).mean().item()
+        found = [
+            predict(judge.networks, _window_chunks(reader, places, judge.config), backend)
+            for judge in judges
+            if judge.vectors is None
+        ]
+    for judge in judges:
+        if judge.vectors is not None:
+            found.append(predict(judge.networks, _vector_chunks(path, places, judge), backend))
+    how = config.discriminator.combine
+    of_windows = combine(found, how)
+    of_file = combine([_whole(p) for p in found], how)
+    total = of_file.total_entropy.item()
     return VideoPrediction(
         str(path),
         num_frames,
-        mean.tolist(),
-        p.p_fake.mean().item(),
+        of_file.video_probabilities[0].tolist(),
+        of_file.p_fake.item(),
         total,
-        max(0.0, total - expected),
+        of_file.mutual_information.item(),
         None if most_entropy is None else total > most_entropy,
-        [_window(place, i, p) for i, place in enumerate(places)],
+        [_window(place, i, of_windows) for i, place in enumerate(places)],
     )
+
+
+def _whole(p: Prediction) -> Prediction:
+    """What networks say of all windows of a file together."""
+    networks = p.network_probabilities.mean(dim=1, keepdim=True)
+    return Prediction(p.clip_probabilities, networks, p.p_fake.mean(dim=0, keepdim=True))
+
+
+def _vector_chunks(
+    path: Path, places: Sequence[tuple[int, int]], judge: Judge
+) -> Iterator[ClipChunk]:
+    """The vectors of every window's clips."""
+    vectors = judge.vectors
+    assert vectors is not None, "this judge sees clips"
+    with open_video(path, judge.config.data.decoder, vectors.frozen.size) as reader:
+        for start, end in places:
+            seen = vectors(reader, start, end)
+            yield ClipChunk(seen, torch.full((1,), UNKNOWN), len(seen))
 
 
 def _without_fakes(said: VideoPrediction | Unreadable) -> VideoPrediction | Unreadable:

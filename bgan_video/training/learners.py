@@ -37,7 +37,7 @@ class Learner(ABC):
             learn through all rounds as if they were one.
     """
 
-    model: Method
+    model: str
     answers_alone: bool
     is_sampled: bool = False
     restarts: bool = False

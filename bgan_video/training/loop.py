@@ -2,64 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from bgan_video.backend import Backend, resolve_backend
-from bgan_video.config import Config, model_of
-from bgan_video.data.frames import Frames
+from bgan_video.backend import resolve_backend
+from bgan_video.config import Config
 from bgan_video.data.manifest import Manifest
-from bgan_video.data.streams import labelled_batches, unlabelled_batches
 from bgan_video.errors import UserError
 from bgan_video.files import append_line, truncate_after, write_atomically
-from bgan_video.method.rounds import answering_rounds
 from bgan_video.method.schedule import step_sizes
-from bgan_video.prediction import diagnosis
-from bgan_video.prediction.chunks import test_chunks
-from bgan_video.prediction.predict import Current, Networks, Stored, figures, predict_all
-from bgan_video.prediction.trained import FINISHED, empty_discriminator, kind_of
-from bgan_video.sampling import SampleBank
+from bgan_video.prediction.bodies import FIRST_KIND, Body, open_bodies
+from bgan_video.prediction.trained import FINISHED
+from bgan_video.sampling import SampleBank, StepSize
 from bgan_video.training import checkpoints, console, rounds, run_folder, samples
 from bgan_video.training.chains import Chain
 from bgan_video.training.clock import Clock
-from bgan_video.training.models import Models, build
+from bgan_video.training.models import BodyChains, ColdGAN, Models, build
 from bgan_video.training.plan import network_sizes
 from bgan_video.training.scalars import Scalars
+from bgan_video.training.session import Session
 from bgan_video.training.trainer import DataSize, Terms, Trainer
-
-
-@dataclass(frozen=True)
-class _Session:
-    """What all rounds of a run share."""
-
-    config: Config
-    backend: Backend
-    folder: Path
-    manifest: Manifest
-    frames: Frames
-    bank: SampleBank
-    bar: console.Console
-    scalars: Scalars
-    clock: Clock
-
-    @property
-    def pool(self) -> rounds.Pool:
-        """The unlabelled training items."""
-        return rounds.Pool(self.manifest, self.frames, self.config)
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """Of unlabelled items."""
-        return math.ceil(len(self.manifest.part("train")) / self.config.train.batch_size)
 
 
 def train(config: Config, resume: Path | None = None) -> Path:
@@ -96,19 +66,25 @@ def train(config: Config, resume: Path | None = None) -> Path:
     state = _restore(folder, config, bank) if resume else None
     done = state.pop("step") if state else 0
     bar, scalars = console.Console(done, total), Scalars(folder)
-    session = _Session(
-        config, backend, folder, manifest, frames, bank, bar, scalars, Clock(backend)
-    )
+    bodies: Sequence[Body] = ()
+    if models.chains is not None:
+        given = (config, manifest, frames, backend, folder)
+        bodies = open_bodies(*given, console.say, console.progress)
+        models = build(config, size, backend, bodies=bodies)
+    session = Session(config, backend, folder, manifest, frames, bank, bodies)
+    clock = Clock(backend)
     console.say(_describe(config, manifest, models))
 
     for number in range(min(done // t.steps, t.rounds), 1 + t.rounds):
-        believed = _believe(session, number)
+        believed = session.believe(number)
         if number > 0:
-            models = build(config, size, backend, number, models.learners)
+            more = len(believed.get("bayesian_gan", ()))
+            now = dataclasses.replace(size, num_labelled=size.num_labelled + more)
+            models = build(config, now, backend, number, models.learners, bodies)
         if state:
             models.load_state_dict(state)
             state = None
-        _learn(session, models, believed, done)
+        _learn(session, models, believed, done, bar, scalars, clock)
         done = max(done, (number + 1) * t.steps)
 
     bar.close()
@@ -120,33 +96,21 @@ def train(config: Config, resume: Path | None = None) -> Path:
     return folder
 
 
-def _believe(session: _Session, number: int) -> rounds.Believed:
-    """What a round learns from beside the labels: judged by the networks of the round before."""
-    if number == 0 or not rounds.believers(session.config):
-        return {}
-    if not rounds.path(session.folder, number).is_file():
-        module = empty_discriminator(session.config, session.manifest).to(session.backend.device)
-        teachers: dict[str, Networks] = {
-            method: Stored(session.bank, kind_of(model_of(method)), module, {number - 1})
-            for method in rounds.believers(session.config)
-        }
-        rounds.judge(number, teachers, session.pool, session.backend, session.folder)
-    rounds.say(session.folder, number, session.pool)
-    return rounds.believed(session.folder, number, session.pool)
-
-
-def _learn(session: _Session, models: Models, believed: rounds.Believed, done: int) -> None:
+def _learn(
+    session: Session,
+    models: Models,
+    believed: rounds.Believed,
+    done: int,
+    bar: console.Console,
+    scalars: Scalars,
+    clock: Clock,
+) -> None:
     """The steps of a round, or what is left of them after `done` steps of the run."""
     config, folder, bank = session.config, session.folder, session.bank
-    t, clock, per_epoch = config.train, session.clock, session.batches_per_epoch
-    data = (session.frames, config, done)
-    labelled = labelled_batches(session.manifest.labelled, *data)
-    unlabelled = unlabelled_batches(session.manifest.part("train"), *data)
-    of_believers = {
-        method: labelled_batches(session.manifest.labelled, *data, items)
-        for method, items in believed.items()
-    }
-    schedule = step_sizes(config) if models.samples_posterior else None
+    t, per_epoch = config.train, session.batches_per_epoch
+    labelled, own = session.labelled_streams(models, believed, done)
+    unlabelled = session.unlabelled_stream(done)
+    samplers = _samplers(models)
     last, epochs = models.first_step + t.steps, math.ceil(config.total_steps / per_epoch)
     probe = session.manifest.part(t.evaluate_on)
 
@@ -154,24 +118,24 @@ def _learn(session: _Session, models: Models, believed: rounds.Believed, done: i
         epoch = (step - 1) // per_epoch
         with clock.waiting():
             batch_lb, batch_ulb = next(labelled), next(unlabelled)
-            batches = {method: next(found) for method, found in of_believers.items()}
+            batches = {method: next(stream) for method, stream in own.items()}
         if step == 1:
             samples.write_real(folder / "samples", batch_ulb.weak, config)
 
         with clock.computing():
             terms = models.step(step - 1, batch_lb, batch_ulb, batches)
         learned = len(batch_ulb.weak) if config.needs_unlabelled else 0
-        clock.count(learned + (len(batch_lb.y) if batch_lb else 0))
+        clock.count(learned + (0 if config.is_unsupervised else t.labelled_batch_size))
 
-        if schedule is not None and schedule.takes_sample(step - 1 - models.first_step):
-            _store_samples(step, models, bank, schedule.cycle(step - 1 - models.first_step))
+        for sampler in samplers:
+            sampler.store(step, step - 1 - models.first_step, bank)
         if step == last:
             _store_restarting(step, models, bank)
         if step % t.log_every == 0 or step == last:
             record = _record(step, epoch, terms, models, clock)
             _check_finite(record)
             append_line(folder / "log.jsonl", record)
-            session.scalars.logged(record)
+            scalars.logged(record)
             console.say(console.console_line(record, epochs, per_epoch))
         if step % t.sample_every == 0 or step == config.total_steps:
             samples.write_fake(
@@ -179,14 +143,14 @@ def _learn(session: _Session, models: Models, believed: rounds.Believed, done: i
             )
         ends_round = t.rounds > 0 and step == last
         if (step % t.evaluate_every == 0 or ends_round) and probe and models.classify_alone:
-            evaluation = _evaluate(step, models, session)
+            evaluation = session.evaluate(step, models)
             append_line(folder / "evaluations.jsonl", evaluation)
-            session.scalars.evaluated(evaluation, config.item_level)
+            scalars.evaluated(evaluation, config.item_level)
             console.say(console.evaluation_line(evaluation, config.item_level))
         if step % t.checkpoint_every == 0 or step == last:
             checkpoints.save(folder / "checkpoints", step, models.state_dict())
             bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
-        session.bar.advance()
+        bar.advance()
 
 
 def _restore(folder: Path, config: Config, bank: SampleBank) -> dict[str, Any] | None:
@@ -256,57 +220,33 @@ def _check_finite(record: dict[str, Any]) -> None:
         )
 
 
-def _evaluate(step: int, models: Models, session: _Session) -> dict[str, Any]:
-    """The posterior so far, and every network that answers alone, on the probe items."""
-    started = time.perf_counter()
-    config, bank, manifest = session.config, session.bank, session.manifest
-    split, level = config.train.evaluate_on, config.item_level
-    items = manifest.part(split)
-    labels = torch.tensor([item.label for item in items])
-    module = empty_discriminator(config, manifest).to(session.backend.device)
-    so_far, now = answering_rounds(config.rounds, models.round), {models.round}
-    networks: dict[str, Networks] = {}
-    of_round: dict[str, Networks] = {}
-    steps = {record.step for record in bank.records("discriminator", so_far)}
-    if steps:
-        networks["bayesian"] = Stored(bank, "discriminator", module, so_far)
-        of_round["bayesian"] = Stored(bank, "discriminator", module, now)
-    elif models.chains is not None:
-        networks["bayesian"] = Current(models.discriminators)
+@dataclass(frozen=True)
+class _Sampler:
+    """Networks that are stored as the schedule of their chains has it."""
+
+    kind: str
+    temperature: float
+    networks: Sequence[nn.Module]
+    schedule: StepSize
+
+    def store(self, step: int, in_round: int, bank: SampleBank) -> None:
+        """One posterior sample of every chain after update `step`, if it is time for one."""
+        if self.schedule.takes_sample(in_round):
+            given = {"temperature": self.temperature, "cycle": self.schedule.cycle(in_round)}
+            for j, network in enumerate(self.networks):
+                bank.add(self.kind, step, j, network.state_dict(), **given)
+
+
+def _samplers(models: Models) -> list[_Sampler]:
+    """The chains, and what is stored as they are: other bodies' chains, the cold GAN's."""
+    if models.chains is None or not models.samples_posterior:
+        return []
+    of_chains = models.chains.config
+    found = [(FIRST_KIND, of_chains, models.discriminators)]
     for learner in models.learners:
-        if learner.answers_alone:
-            networks[learner.model] = Current(learner.networks)
-        if learner.model == "self_training" and bank.records("self_training", now):
-            of_round["self_training"] = networks["self_training"]
-            networks["self_training"] = Stored(bank, "self_training", module, so_far)
-    of_round = {model: found for model, found in of_round.items() if len(found)}
-    asked = {**networks, **{f"{model} of this round": of_round[model] for model in of_round}}
-    predictions = predict_all(asked, test_chunks(items, session.frames, config), session.backend)
-    found = {name: figures(p, labels, level) for name, p in predictions.items()}
-    record: dict[str, Any] = {
-        "step": step,
-        "split": split,
-        "samples": len(steps),
-        "models": {name: found[name] for name in networks},
-    }
-    if config.train.rounds:
-        record["round"] = models.round
-        record["of_round"] = {name: found[f"{name} of this round"] for name in of_round}
-    if "bayesian" in of_round:
-        said = predictions["bayesian of this round"].network_probabilities
-        record["diagnostics"] = diagnosis.diagnose(session.folder, config, said, labels)
-    return record | {"seconds": time.perf_counter() - started}
-
-
-def _store_samples(step: int, models: Models, bank: SampleBank, cycle: int) -> None:
-    """One posterior sample of every chain, and the cold GAN's weights of the same step."""
-    warm = models.config.posterior.temperature
-    kinds = [("discriminator", warm, models.discriminators)]
-    kinds += [(m.model, 0.0, m.networks) for m in models.learners if m.is_sampled]
-    for kind, temperature, networks in kinds:
-        for j, network in enumerate(networks):
-            state = network.state_dict()
-            bank.add(kind, step, j, state, temperature=temperature, cycle=cycle)
+        if isinstance(learner, BodyChains | ColdGAN):
+            found.append((learner.model, learner.config, learner.networks))
+    return [_Sampler(k, c.posterior.temperature, n, step_sizes(c)) for k, c, n in found]
 
 
 def _store_restarting(step: int, models: Models, bank: SampleBank) -> None:
@@ -315,7 +255,7 @@ def _store_restarting(step: int, models: Models, bank: SampleBank) -> None:
         m.model: m.networks for m in models.learners if m.restarts and not m.is_sampled
     }
     if not models.samples_posterior:
-        last["discriminator"] = models.discriminators
+        last[FIRST_KIND] = models.discriminators
     for kind, networks in last.items():
         for j, network in enumerate(networks):
             bank.add(kind, step, j, network.state_dict())

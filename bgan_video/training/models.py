@@ -18,6 +18,7 @@ from bgan_video.config import LABELS_ONLY, Config, Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.method.schedule import ensemble_in_round
 from bgan_video.models import Classifier
+from bgan_video.prediction.bodies import FIRST_KIND, Body
 from bgan_video.training.learners import LabelsOnly, Learner, SemiSupervised, own_randomness
 from bgan_video.training.replay import StepInputs
 from bgan_video.training.trainer import DataSize, Terms, Trainer
@@ -30,6 +31,7 @@ class RivalGAN(Learner):
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
+        self.config = trainer.config
 
     @property
     def networks(self) -> Sequence[Classifier]:
@@ -57,7 +59,7 @@ class MaximumLikelihoodGAN(RivalGAN):
         backend: Device and precision.
     """
 
-    model: Method = "ml_gan"
+    model = "ml_gan"
     answers_alone = True
 
     def __init__(self, config: Config, size: DataSize, backend: Backend) -> None:
@@ -124,6 +126,33 @@ class ColdGAN(RivalGAN):
         return {}
 
 
+class BodyChains(RivalGAN):
+    """The chains of a further body of the Bayesian GAN; generators play against the first one.
+
+    Args:
+        body: Its settings and its name in the bank.
+        config: Its settings in this round.
+        size: Classes, and the N of its potential.
+        backend: Device and precision.
+    """
+
+    answers_alone = False
+    is_sampled = True
+    restarts = True
+
+    def __init__(self, body: Body, config: Config, size: DataSize, backend: Backend) -> None:
+        self.model = body.kind
+        super().__init__(Trainer(config, size, backend.with_own_scaler()))
+
+    def step(
+        self, index: int, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
+    ) -> Terms:
+        """One step of its chains on what it sees of the labelled and believed items."""
+        with own_randomness(self._trainer.backend, self.config.run.seed, self.model, index):
+            terms = self._trainer.step(index, labelled, unlabelled)
+        return {f"{name}_{self.model}": terms[name] for name in ("loss_d", "train_top1")}
+
+
 @dataclass(frozen=True)
 class Models:
     """The models of a run, in one of its rounds.
@@ -146,6 +175,11 @@ class Models:
     def discriminators(self) -> Sequence[Classifier]:
         """Of the Bayesian GAN."""
         return [chain.network for chain in self.chains.discriminators] if self.chains else []
+
+    def of_body(self, body: Body) -> Sequence[Classifier]:
+        """Of the chains of one body of the Bayesian GAN."""
+        others = (m.networks for m in self.learners if m.model == body.kind)
+        return self.discriminators if body.kind == FIRST_KIND else next(others)
 
     @property
     def generators(self) -> Sequence[nn.Module]:
@@ -240,6 +274,7 @@ def build(
     backend: Backend,
     number: int = 0,
     lasting: Sequence[Learner] = (),
+    bodies: Sequence[Body] = (),
 ) -> Models:
     """The networks of a round: fresh ones, but for those that learn through all rounds.
 
@@ -249,6 +284,7 @@ def build(
         backend: Device and precision.
         number: Of the round, from 0.
         lasting: The learners of the round before; where there was none, all are fresh.
+        bodies: Of the Bayesian GAN; none where it has one, the settings' own.
     """
     methods, k, steps = config.baseline.methods, size.num_classes, config.train.steps
     of_round = settings_of_round(config, number)
@@ -271,10 +307,23 @@ def build(
             learners.append(MaximumLikelihoodGAN(config, size, backend))
         else:
             learners.append(SemiSupervised(method, own, k, backend, config.total_steps))
-    chains = Trainer(of_round, size, backend) if "bayesian_gan" in methods else None
+    for body in bodies[1:]:
+        own = settings_of_round(body.config, number)
+        learners.append(BodyChains(body, own, size_for(body, size), backend))
+    chains = None
+    if "bayesian_gan" in methods:
+        own = settings_of_round(bodies[0].config, number) if bodies else of_round
+        chains = Trainer(own, size_for(bodies[0], size) if bodies else size, backend)
     if chains is not None and "cold_gan" in methods:
         learners.append(ColdGAN(of_round, size, backend, chains))
     return Models(config, backend, number, chains, learners)
+
+
+def size_for(body: Body, size: DataSize) -> DataSize:
+    """N of a features body's potential is that of its likelihood: the items that bear a label."""
+    if not body.sees_features:
+        return size
+    return dataclasses.replace(size, num_unlabelled=size.num_labelled)
 
 
 def settings_of_round(config: Config, number: int) -> Config:

@@ -62,7 +62,7 @@ class Replay:
             inputs: On the backend's device, of `StepInputs`: elsewhere they are another key.
         """
         if not self._backend.records:
-            return self._compute(*inputs)
+            return self._computed(inputs)
         key = (key, *(None if x is None else (x.data_ptr(), x.shape, x.dtype) for x in inputs))
         if key != self._key:
             self.forget()
@@ -76,12 +76,24 @@ class Replay:
         self._graph.replay()
         return self._terms
 
+    def _computed(self, inputs: Sequence[Tensor | None]) -> Terms:
+        try:
+            return self._compute(*inputs)
+        except RuntimeError as error:
+            operation, found, _ = str(error).partition(" does not have a deterministic impl")
+            if not found:
+                raise
+            raise UserError(
+                f"run.deterministic=true: {operation} has no deterministic kernel on this device; "
+                f"set run.deterministic=false"
+            ) from error
+
     def _aside(self, inputs: Sequence[Tensor | None]) -> Terms:
         """On a stream of its own, as recording will be: what autograd keeps belongs to a stream."""
         here, stream = torch.cuda.current_stream(), self._stream()
         stream.wait_stream(here)
         with torch.cuda.stream(stream):
-            terms = self._compute(*inputs)
+            terms = self._computed(inputs)
         here.wait_stream(stream)
         return terms
 

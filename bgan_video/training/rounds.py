@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bgan_video.backend import Backend
 from bgan_video.config import BELIEVERS, Config
-from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.files import write_atomically
 from bgan_video.method import rounds
-from bgan_video.prediction.chunks import test_chunks
-from bgan_video.prediction.predict import Networks, Prediction, predict_all
+from bgan_video.prediction.predict import Prediction
 from bgan_video.training import console
 
 FOLDER = "pseudo_labels"
@@ -29,10 +26,9 @@ Believed = Mapping[str, Sequence[Item]]
 
 @dataclass(frozen=True)
 class Pool:
-    """The unlabelled training items, in the manifest's order, and how their files are read."""
+    """The unlabelled training items, in the manifest's order."""
 
     manifest: Manifest
-    frames: Frames
     config: Config
 
     @property
@@ -58,23 +54,24 @@ def path(folder: Path, number: int) -> Path:
 
 
 def judge(
-    number: int, teachers: Mapping[str, Networks], pool: Pool, backend: Backend, folder: Path
+    number: int,
+    teach: Callable[[Sequence[Item]], Mapping[str, Prediction]],
+    pool: Pool,
+    folder: Path,
 ) -> None:
     """Write what round `number` believes, with the networks of the round before as teachers.
 
     Args:
         number: From 1.
-        teachers: Of each method that believes.
+        teach: What the teacher of each method that believes says of items.
         pool: What is judged.
-        backend: Device and precision.
         folder: The run's.
     """
     lines: list[dict[str, Any]] = []
     items = pool.items
     if items and pool.is_large_enough:
         before = {(line["model"], line["path"]): line["label"] for line in read(folder, number - 1)}
-        said = predict_all(teachers, test_chunks(items, pool.frames, pool.config), backend)
-        for method, prediction in said.items():
+        for method, prediction in teach(items).items():
             for belief in _believe(number, prediction, pool):
                 item = items[belief.index]
                 label = before.get((method, item.path))

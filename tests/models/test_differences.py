@@ -115,3 +115,19 @@ def test_images_have_no_differences(name: str) -> None:
     message = refusal(lambda: build_discriminator(settings(*names, size=32, dims=2), K))
     assert "discriminator.input=difference" in message
     assert "allowed for images: rgb" in message
+
+
+@pytest.mark.parametrize(("fake", "reaches"), [("beside", False), ("coupled", True)])
+def test_what_tells_real_from_fake_reaches_the_classes_where_they_are_coupled(
+    fake: str, reaches: bool
+) -> None:
+    """The gradient of `E_real` on the head's rows of the classes."""
+    chosen = settings("discriminator.input=difference", f"discriminator.fake={fake}", size=32)
+    network = build_discriminator(chosen, K)
+    losses.real(network(items(32, 4))).backward()
+    gradient = network.head.weight.grad
+    assert gradient is not None
+    of_classes, of_fake = gradient[1:].abs().max(), gradient[0].abs().max()
+    assert of_fake > 1e-4
+    assert (of_classes > 1e-2 * of_fake) == reaches
+    assert reaches or of_classes < 1e-6

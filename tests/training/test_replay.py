@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bgan_video.backend import Backend
+from bgan_video.errors import UserError
 from bgan_video.training import replay
 from bgan_video.training.replay import Replay, StepInputs
 
@@ -91,3 +92,21 @@ def test_what_changes_with_every_step_is_never_recorded(monkeypatch: pytest.Monk
     for step in range(9):
         of.of(("exponential", step), x)
     assert set(of.calls) == {"launched"}
+
+
+def test_an_operation_without_a_deterministic_kernel_is_named() -> None:
+    def pool(x: Tensor) -> dict[str, Tensor]:
+        raise RuntimeError(
+            "adaptive_avg_pool3d_backward_cuda does not have a deterministic implementation, but "
+            "you set 'torch.use_deterministic_algorithms(True)'.\nYou can turn it off"
+        )
+
+    with pytest.raises(UserError) as caught:
+        Replay(pool, CPU)("any", torch.ones(1))
+    assert str(caught.value).startswith("run.deterministic=true: adaptive_avg_pool3d_backward_cuda")
+    assert "\n" not in str(caught.value)
+
+
+def test_other_errors_are_raised_as_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shape"):
+        Replay(lambda x: {"product": x @ torch.ones(3, 3)}, CPU)("any", torch.ones(2, 2))

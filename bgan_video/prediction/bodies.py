@@ -1,0 +1,319 @@
+"""The bodies of a run: what each one sees of an item, and how they answer together."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import string
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bgan_video import rng
+from bgan_video.backend import Backend
+from bgan_video.config import Config
+from bgan_video.data.feature_store import FeatureStore
+from bgan_video.data.frames import ItemFrames
+from bgan_video.data.manifest import Item, Manifest
+from bgan_video.errors import UserError
+from bgan_video.features import FrozenBody, Scale, clip_vectors, fill, frozen_body
+from bgan_video.models import build_discriminator
+from bgan_video.prediction.chunks import ClipChunk, test_chunks
+from bgan_video.prediction.predict import Networks, Prediction, predict_all
+from bgan_video.video.reader import OpenVideo
+
+FEATURES = "features:"
+# A linear layer is there after a few hundred steps of Adam or fewer; the rest of a round samples.
+_BURN_IN_PART = 3
+FIRST_KIND = "discriminator"
+"""The bank's word for the first body's networks; others have a letter behind it."""
+
+
+@dataclass(frozen=True)
+class FileVectors:
+    """The vectors of files that are in no store, centred and scaled as those of training are.
+
+    Attributes:
+        frozen: The body that makes features.
+        config: Which frames make clips.
+        scale: Of the training videos.
+    """
+
+    frozen: FrozenBody
+    config: Config
+    scale: Scale
+
+    def __call__(self, reader: OpenVideo, start: int, end: int) -> Tensor:
+        """`[clips, L]` of the frames `start` to `end - 1` of a file decoded at `frozen.size`."""
+        found = clip_vectors(reader, end - start, self.config, self.frozen, start)
+        return self.scale(torch.from_numpy(found))
+
+
+@dataclass(frozen=True)
+class Body:
+    """One body of the Bayesian GAN's discriminators.
+
+    Attributes:
+        name: As in `discriminator.bodies`.
+        kind: The bank's word for its networks.
+        config: The settings of its networks and of what they see.
+        frames: Where what they see is read.
+        num_classes: K.
+        vectors: What its networks see of an open file; None where they see clips.
+    """
+
+    name: str
+    kind: str
+    config: Config
+    frames: ItemFrames
+    num_classes: int
+    vectors: FileVectors | None = None
+
+    @property
+    def sees_features(self) -> bool:
+        """Whether its networks see vectors in place of clips."""
+        return self.config.features.length is not None
+
+    def items(self, items: Sequence[Item]) -> Sequence[Item]:
+        """The items as this body counts their frames: each vector of an item is a frame of it."""
+        if not self.sees_features:
+            return items
+        clips = self.config.features.clips
+        return [dataclasses.replace(item, num_frames=clips) for item in items]
+
+    def chunks(self, items: Sequence[Item]) -> Iterator[ClipChunk]:
+        """What its networks see of some items."""
+        return test_chunks(self.items(items), self.frames, self.config)
+
+    def network(self) -> nn.Module:
+        """An empty network to load stored weights into; draws no random number anyone else uses."""
+        with torch.random.fork_rng(devices=[]):
+            return build_discriminator(self.config.without_weights(), self.num_classes)
+
+
+class FeatureVectors:
+    """The vectors of a feature store as frames, centred and scaled.
+
+    Args:
+        store: Filled with every item that will be asked for.
+        scale: Of the training videos.
+    """
+
+    def __init__(self, store: FeatureStore, scale: Scale) -> None:
+        self._store, self._scale = store, scale
+        self._kept: dict[str, NDArray[np.float32]] = {}
+
+    def read(self, item: Item, indices: Sequence[int]) -> NDArray[Any]:
+        """Vectors `[T, L]` of an item's clips at `indices`."""
+        if item.path not in self._kept:
+            vectors = torch.from_numpy(self._store.read(item))
+            self._kept[item.path] = self._scale(vectors).numpy()
+        return self._kept[item.path][list(indices)]
+
+
+def names(config: Config) -> tuple[str, ...]:
+    """The bodies of the Bayesian GAN, at least one."""
+    return config.discriminator.bodies or (config.discriminator.name,)
+
+
+def kinds(config: Config) -> list[str]:
+    """The bank's words for their networks, in the same order."""
+    letters = string.ascii_lowercase[1 : len(names(config))]
+    return [FIRST_KIND, *(f"{FIRST_KIND}_{letter}" for letter in letters)]
+
+
+def open_bodies(
+    config: Config,
+    manifest: Manifest,
+    frames: ItemFrames,
+    backend: Backend,
+    folder: Path,
+    say: Callable[[str], None],
+    progress: Callable[..., Any],
+) -> tuple[Body, ...]:
+    """The bodies of a run, with the features that they see, which are computed where missing.
+
+    Args:
+        config: The run's settings.
+        manifest: Its items.
+        frames: Of the clips.
+        backend: Device and precision.
+        folder: The run's, which keeps the scale of its training videos' features.
+        say: Gets the lines for the user.
+        progress: Wraps the videos whose features are computed.
+
+    Raises:
+        UserError: No such body, or a video's features cannot be had.
+    """
+    found: list[Body] = []
+    num_classes = config.num_classes(manifest.num_classes)
+    for index, (name, kind) in enumerate(zip(names(config), kinds(config), strict=True)):
+        own, source, vectors = _seeded(config, name, index), frames, None
+        if name.startswith(FEATURES):
+            features = dataclasses.replace(config.features, body=name.removeprefix(FEATURES))
+            own = dataclasses.replace(own, features=features)
+            frozen = frozen_body(features, backend)
+            store = fill(manifest.items, manifest.root, own, frozen, say, progress)
+            scale = _scale(folder, kind, store, manifest)
+            source, vectors = FeatureVectors(store, scale), FileVectors(frozen, own, scale)
+            own = of_features(own, store.length)
+        elif config.discriminator.bodies:
+            own = _of_clips(own, name, index)
+        found.append(Body(name, kind, own, source, num_classes, vectors))
+    return tuple(found)
+
+
+def of_features(config: Config, length: int) -> Config:
+    """The settings of a linear layer on vectors of that length.
+
+    The prior's scale goes with one over the square root of the length; the potential's N is that of
+    the items that bear a label, so that at temperature 1 the chains sample the stated posterior.
+    """
+    f, steps = config.features, config.train.steps
+    burn_in = steps // _BURN_IN_PART
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, store=None),
+        clip=dataclasses.replace(
+            config.clip, num_frames=1, stride=1, test_clips=f.clips, test_crops=1
+        ),
+        features=dataclasses.replace(f, length=length),
+        discriminator=dataclasses.replace(
+            config.discriminator, name="linear", input="rgb", bodies=(), weights=None
+        ),
+        objective=_without_game(config),
+        posterior=dataclasses.replace(
+            config.posterior,
+            prior="gaussian",
+            prior_std=f.prior_scale / math.sqrt(length),
+            lr=f.lr,
+            burn_in_lr=f.lr,
+            burn_in=burn_in,
+            schedule="constant",
+            thinning=max(1, (steps - burn_in) // config.posterior.max_samples),
+            temperature=f.temperature,
+        ),
+        baseline=dataclasses.replace(config.baseline, methods=("bayesian_gan",)),
+    )
+
+
+def combine(found: Sequence[Prediction], how: str) -> Prediction:
+    """What several bodies say together of some videos.
+
+    `product`: with bodies that err independently of each other given the class, and classes alike
+    often, `p(y|x) ∝ Π_b p_b(y|x)`. `mean`: the mixture. The networks of all bodies stand side by
+    side, so that the mutual information is that within bodies and between them.
+
+    Args:
+        found: Of each body, at least one.
+        how: `product` or `mean`.
+    """
+    if len(found) == 1:
+        return found[0]
+    answers = torch.stack([p.video_probabilities for p in found])
+    if how == "product":
+        log_p = answers.clamp_min(torch.finfo(answers.dtype).tiny).log().sum(dim=0)
+        together = log_p.softmax(dim=1)
+    else:
+        together = answers.mean(dim=0)
+    networks = _alike_often([p.network_probabilities for p in found])
+    p_fake = torch.stack([p.p_fake for p in found]).mean(dim=0)
+    return Prediction(together, networks, p_fake, together)
+
+
+def predict_models(
+    items: Sequence[Item],
+    clips: Callable[[Sequence[Item]], Iterator[ClipChunk]],
+    rivals: Mapping[str, Networks],
+    posteriors: Mapping[str, Callable[[Body], Networks]],
+    bodies: Sequence[Body],
+    backend: Backend,
+) -> tuple[dict[str, Prediction], dict[str, dict[str, Prediction]]]:
+    """What models say of items; every chunk is read once for all that see the same.
+
+    Args:
+        items: Surveyed.
+        clips: What rivals see of items.
+        rivals: Models of one body, which sees clips.
+        posteriors: Models of all bodies: the networks of a body.
+        bodies: Of the run.
+        backend: Device and precision.
+
+    Returns:
+        The predictions of all models, and of the posteriors those of each body by its name.
+    """
+    of_clips: dict[str, Networks] = dict(rivals)
+    parts: dict[str, dict[str, Prediction]] = {model: {} for model in posteriors}
+    found: dict[str, Prediction] = {}
+    for body in bodies:
+        of_body = {f"{body.kind}/{model}": of(body) for model, of in posteriors.items()}
+        if body.sees_features:
+            found |= predict_all(of_body, body.chunks(items), backend)
+        else:
+            of_clips |= of_body
+    if of_clips:
+        found |= predict_all(of_clips, clips(items), backend)
+    for model in posteriors:
+        for body in bodies:
+            parts[model][body.name] = found.pop(f"{body.kind}/{model}")
+    together = {
+        model: combine(list(of.values()), bodies[0].config.discriminator.combine)
+        for model, of in parts.items()
+    }
+    return together | found, parts
+
+
+def _seeded(config: Config, name: str, index: int) -> Config:
+    """Other bodies begin elsewhere than the first."""
+    if index == 0:
+        return config
+    seed = rng.derive_seed(config.run.seed, "body", name)
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
+
+
+def _of_clips(config: Config, name: str, index: int) -> Config:
+    """The settings of a body that sees clips; generators play against the first one."""
+    network, _, seen = name.partition("@")
+    d = dataclasses.replace(
+        config.discriminator, name=network, input=_input(config, name, seen), bodies=()
+    )
+    objective = config.objective if index == 0 else _without_game(config)
+    return dataclasses.replace(config, discriminator=d, objective=objective)
+
+
+def _input(config: Config, name: str, seen: str) -> Any:
+    if seen not in ("", "rgb", "difference"):
+        raise UserError(f"discriminator.bodies: {name}; allowed behind @: rgb, difference")
+    return seen or config.discriminator.input
+
+
+def _without_game(config: Config) -> Any:
+    return dataclasses.replace(
+        config.objective,
+        adversarial_weight=0.0,
+        consistency_weight=0.0,
+        pretext_weight=0.0,
+        balance_weight=0.0,
+    )
+
+
+def _scale(folder: Path, kind: str, store: FeatureStore, manifest: Manifest) -> Scale:
+    """The scale of the training videos' features, kept with the run."""
+    path = folder / "features" / f"{kind}.safetensors"
+    if not path.is_file():
+        path.parent.mkdir(exist_ok=True)
+        vectors = torch.from_numpy(store.read_all(manifest.part("train")))
+        Scale.of(vectors, store.num_summaries).write(path)
+    return Scale.read(path)
+
+
+def _alike_often(networks: Sequence[Tensor]) -> Tensor:
+    """All bodies' networks `[S, V, K]`, those of a body with fewer of them several times."""
+    most = math.lcm(*map(len, networks))
+    return torch.cat([p.repeat(most // len(p), 1, 1) for p in networks])

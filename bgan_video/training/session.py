@@ -1,0 +1,180 @@
+"""What all rounds of a run share: its data, its bodies, its bank, and what they are asked."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bgan_video.backend import Backend
+from bgan_video.config import Config
+from bgan_video.data.frames import Frames
+from bgan_video.data.manifest import Item, Manifest
+from bgan_video.data.streams import (
+    LabelledBatch,
+    UnlabelledBatch,
+    labelled_batches,
+    unlabelled_batches,
+)
+from bgan_video.method.rounds import answering_rounds
+from bgan_video.prediction import diagnosis
+from bgan_video.prediction.bodies import FIRST_KIND, Body, predict_models
+from bgan_video.prediction.chunks import ClipChunk, test_chunks
+from bgan_video.prediction.predict import Current, Networks, Prediction, Stored, figures
+from bgan_video.prediction.trained import empty_discriminator
+from bgan_video.sampling import SampleBank
+from bgan_video.training import rounds
+from bgan_video.training.models import ColdGAN, Models
+
+LabelledStream = Iterator[LabelledBatch | None]
+_SELF = "self_training"
+
+
+@dataclass(frozen=True)
+class Session:
+    """A run while it trains.
+
+    Attributes:
+        config: The run's settings.
+        backend: Device and precision.
+        folder: The run's.
+        manifest: Its items.
+        frames: Theirs.
+        bank: Where networks are stored.
+        bodies: Of the Bayesian GAN; none where it is not trained.
+    """
+
+    config: Config
+    backend: Backend
+    folder: Path
+    manifest: Manifest
+    frames: Frames
+    bank: SampleBank
+    bodies: Sequence[Body]
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Of unlabelled items."""
+        return math.ceil(len(self.manifest.part("train")) / self.config.train.batch_size)
+
+    def unlabelled_stream(self, done: int) -> Iterator[UnlabelledBatch]:
+        """Batches of clips of all training items, after `done` steps."""
+        return unlabelled_batches(self.manifest.part("train"), self.frames, self.config, done)
+
+    def labelled_streams(
+        self, models: Models, believed: rounds.Believed, done: int
+    ) -> tuple[LabelledStream, dict[str, LabelledStream]]:
+        """Batches of the true labels, and those of whoever believes more or sees something else.
+
+        Nothing is read that nobody learns from.
+
+        Args:
+            models: Who learns.
+            believed: The pseudo-labels of this round, by method.
+            done: Steps of the run so far.
+        """
+        items = self.manifest.labelled
+
+        def clips(method: str) -> LabelledStream:
+            return labelled_batches(items, self.frames, self.config, done, believed.get(method, ()))
+
+        own = {method: clips(method) for method in believed if method == _SELF}
+        of_chains = believed.get("bayesian_gan", ())
+        for body in self.bodies:
+            if of_chains or body.config is not self.config:
+                key = "bayesian_gan" if body.kind == FIRST_KIND else body.kind
+                seen, more = body.items(items), body.items(of_chains)
+                own[key] = labelled_batches(seen, body.frames, body.config, done, more)
+        learning = {m.model for m in models.learners if not isinstance(m, ColdGAN)}
+        if models.chains is not None:
+            learning.add("bayesian_gan")
+        return repeat(None) if learning <= set(own) else clips("labels"), own
+
+    def believe(self, number: int) -> rounds.Believed:
+        """What a round learns from beside the labels: judged by the networks of the one before."""
+        believers = rounds.believers(self.config)
+        if number == 0 or not believers:
+            return {}
+        pool = rounds.Pool(self.manifest, self.config)
+        if not rounds.path(self.folder, number).is_file():
+            before = {number - 1}
+            teachers = {_SELF: self._stored(_SELF, before)} if _SELF in believers else {}
+            posteriors = {"bayesian_gan": self._of_body(before)} if self.bodies else {}
+
+            def judge(items: Sequence[Item]) -> dict[str, Prediction]:
+                return self._predict(items, teachers, posteriors)[0]
+
+            rounds.judge(number, judge, pool, self.folder)
+        rounds.say(self.folder, number, pool)
+        return rounds.believed(self.folder, number, pool)
+
+    def evaluate(self, step: int, models: Models) -> dict[str, Any]:
+        """A line of evaluations.jsonl: the posterior so far, and whoever answers alone."""
+        started = time.perf_counter()
+        config, split, level = self.config, self.config.train.evaluate_on, self.config.item_level
+        items = self.manifest.part(split)
+        labels = torch.tensor([item.label for item in items])
+        pool = rounds.Pool(self.manifest, config)
+        so_far = answering_rounds(config.rounds, models.round, pool.is_large_enough)
+        now = {models.round}
+        rivals: dict[str, Networks] = {}
+        posteriors: dict[str, Callable[[Body], Networks]] = {}
+        of_round: dict[str, str] = {}
+        steps = {record.step for record in self.bank.records(FIRST_KIND, so_far)}
+        if steps:
+            posteriors["bayesian"] = self._of_body(so_far)
+        elif models.chains is not None:
+            posteriors["bayesian"] = lambda body: Current(models.of_body(body))
+        if self.bank.records(FIRST_KIND, now):
+            of_round["bayesian"] = "the round's bayesian"
+            posteriors[of_round["bayesian"]] = self._of_body(now)
+        for learner in models.learners:
+            if learner.answers_alone:
+                rivals[learner.model] = Current(learner.networks)
+        if self.bank.records(_SELF, now):
+            of_round[_SELF] = f"the round's {_SELF}"
+            rivals[of_round[_SELF]] = rivals[_SELF]
+            rivals[_SELF] = self._stored(_SELF, so_far)
+        predictions, parts = self._predict(items, rivals, posteriors)
+        found = {name: figures(p, labels, level) for name, p in predictions.items()}
+        record: dict[str, Any] = {
+            "step": step,
+            "split": split,
+            "samples": len(steps),
+            "models": {n: of for n, of in found.items() if n not in of_round.values()},
+        }
+        if config.train.rounds:
+            record["round"] = models.round
+            record["of_round"] = {model: found[name] for model, name in of_round.items()}
+        if "bayesian" in of_round and models.samples_posterior:
+            first = self.bodies[0]
+            said = parts[of_round["bayesian"]][first.name].network_probabilities
+            record["diagnostics"] = diagnosis.diagnose(self.folder, first.config, said, labels)
+        return record | {"seconds": time.perf_counter() - started}
+
+    def _stored(self, kind: str, among: Collection[int]) -> Stored:
+        """Networks of the settings' own body in the bank, of some rounds."""
+        module = empty_discriminator(self.config, self.manifest).to(self.backend.device)
+        return Stored(self.bank, kind, module, among)
+
+    def _of_body(self, among: Collection[int]) -> Callable[[Body], Networks]:
+        """From a body to its networks in the bank, of some rounds."""
+        device = self.backend.device
+        return lambda body: Stored(self.bank, body.kind, body.network().to(device), among)
+
+    def _predict(
+        self,
+        items: Sequence[Item],
+        rivals: Mapping[str, Networks],
+        posteriors: Mapping[str, Callable[[Body], Networks]],
+    ) -> tuple[dict[str, Prediction], dict[str, dict[str, Prediction]]]:
+        def clips(items: Sequence[Item]) -> Iterator[ClipChunk]:
+            return test_chunks(items, self.frames, self.config)
+
+        return predict_models(items, clips, rivals, posteriors, self.bodies, self.backend)
