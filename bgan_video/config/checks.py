@@ -29,6 +29,11 @@ def _labels(config: Config) -> None:
         raise UserError(
             f"data.{chosen[0]} and data.{chosen[1]} both choose the labels; set one to null"
         )
+    if config.data.held_out_in_pool and config.data.held_out is None:
+        raise UserError(
+            "data.held_out_in_pool leaves the classes of data.held_out in the pool, and that names "
+            "none; name some, or set it to false"
+        )
     if config.data.train_on_unused and config.data.layout != "hmdb51":
         raise UserError(
             f"data.train_on_unused is for data.layout=hmdb51, whose lists leave videos unused; "

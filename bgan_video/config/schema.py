@@ -92,6 +92,9 @@ class Data:
     """Part of the training groups kept for validation."""
     held_out: str | None = None
     """Classes kept out of training, separated by commas: their test videos are the open set."""
+    held_out_in_pool: bool = False
+    """Leave the training videos of `held_out` classes in the unlabelled pool, as strangers of no
+    known class."""
     groups: str | None = None
     """`video_folder`: a CSV `path,group`, or a pattern whose first parenthesis is the group."""
     groups_span_classes: bool = False

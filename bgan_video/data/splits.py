@@ -26,13 +26,16 @@ def split(manifest: Manifest, data: Data, *, first_labels: bool = False) -> Mani
         UserError: An unknown class is held out, more labels are asked for than there are, or a
             label list names a video that is not in the training fold.
     """
-    manifest = _hold_out(manifest, data)
+    whole, manifest = manifest, _hold_out(manifest, data)
     if manifest.num_classes < 2:
         raise UserError(
             f"{manifest.root} has one class only, {manifest.classes[0]!r}; "
             f"is data.root one level too high?"
         )
-    return choice.label(_carve_validation(manifest, data), data, first=first_labels)
+    carved = _carve_validation(manifest, data)
+    if data.held_out_in_pool:
+        carved = _with_strangers(carved, whole)
+    return choice.label(carved, data, first=first_labels)
 
 
 def group_folds(groups_and_labels: Sequence[tuple[str, int]], num_folds: int) -> dict[str, int]:
@@ -82,6 +85,18 @@ def _hold_out(manifest: Manifest, data: Data) -> Manifest:
 
     items = tuple(new for item in manifest.items if (new := renumbered(item)) is not None)
     return dataclasses.replace(manifest, classes=tuple(kept), open_classes=tuple(held), items=items)
+
+
+def _with_strangers(carved: Manifest, whole: Manifest) -> Manifest:
+    """Put the training videos of classes held out back, as videos of no known class."""
+    held = {whole.classes.index(name) for name in carved.open_classes}
+    judged = {item.group for item in carved.part("validation")}
+    strangers = (
+        dataclasses.replace(item, label=UNKNOWN)
+        for item in whole.part("train")
+        if item.label in held and item.group not in judged
+    )
+    return carved.replace((*carved.items, *strangers))
 
 
 def _carve_validation(manifest: Manifest, data: Data) -> Manifest:

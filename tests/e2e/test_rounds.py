@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from bgan_video.prediction.clips import test_chunks as chunks_of
 from safetensors.torch import load_file
 
 from bgan_video import api, cli
 from bgan_video.data import splits
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.prediction import bodies, trained
+from bgan_video.prediction.chunks import test_chunks as chunks_of
 from bgan_video.prediction.predict import Stored, predict
 from bgan_video.prediction.trained import empty_discriminator
 from bgan_video.reports import plots
