@@ -50,6 +50,8 @@ class UnlabelledBatch(NamedTuple):
     strong: Tensor
 
 
+_GPU = torch.device("cuda")
+
 Batch = TypeVar("Batch")
 # A view, or the window that a GPU makes it of.
 See = Callable[[NDArray[Any], np.random.Generator], Tensor | Window]
@@ -215,7 +217,7 @@ def _finished(batch: Tensor | Window, view: View) -> Tensor:
     """The views of a batch, of windows on the GPU."""
     if isinstance(batch, Tensor):
         return batch
-    return view.finish(Window(*(part.to("cuda", non_blocking=True) for part in batch)))
+    return view.finish(Window(*(part.to(_GPU, non_blocking=True) for part in batch)))
 
 
 def _batches(

@@ -22,6 +22,7 @@ from bgan_video.data import streams
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item
 from bgan_video.data.streams import ClipStream, labelled_batches, unlabelled_batches
+from bgan_video.data.transforms import View
 from bgan_video.errors import UserError
 from bgan_video.video.reader import BrokenVideo
 
@@ -123,6 +124,23 @@ def test_a_batch_is_its_samples_whatever_came_before() -> None:
     for b, batch in enumerate(unlabelled(4)):
         alone = torch.stack([data[3 * b + i][0] for i in range(3)])
         assert torch.equal(batch.weak, alone)
+
+
+@pytest.mark.filterwarnings("ignore:.*pin_memory")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_gpu_is_given_the_same_views(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of loading processes, put together and finished where the GPU would be."""
+    overrides = (f"data.num_workers={workers}", "objective.consistency_weight=1")
+    expected = unlabelled(3, 0, *overrides), labelled(3, 0, *overrides)
+    monkeypatch.setattr(streams, "on_cuda", lambda run: True)
+    monkeypatch.setattr(streams, "_GPU", torch.device("cpu"))
+    windows: list[Any] = []
+    finish = View.finish
+    monkeypatch.setattr(View, "finish", lambda v, w: windows.append(w) or finish(v, w))
+    assert_same(unlabelled(3, 0, *overrides), expected[0])
+    assert_same(labelled(3, 0, *overrides), expected[1])
+    assert len(windows) == 3 * 3  # weak, strong and labelled
+    assert all(window.pixels.dtype == torch.uint8 for window in windows)
 
 
 def _weak(of: Config) -> Any:
