@@ -16,12 +16,12 @@ from bgan_video.config.kinds import (
     model_of,
     spatial_dims_of,
 )
-from bgan_video.config.schema import (
+from bgan_video.config.schema import Config
+from bgan_video.config.sections import (
     Augment,
     Baseline,
     Clip,
     Compat,
-    Config,
     Data,
     Discriminator,
     Features,

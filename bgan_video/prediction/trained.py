@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from bgan_video import config as config_module
@@ -39,6 +38,7 @@ from bgan_video.prediction.predict import (
     figures,
 )
 from bgan_video.prediction.video_files import Judge, Unreadable, VideoPrediction, predict_files
+from bgan_video.prediction.written import write_predictions
 from bgan_video.sampling import SampleBank
 
 # What may differ from the run's own settings when it is only looked at.
@@ -227,7 +227,7 @@ class TrainedRun:
             )
         if is_final or split == "test":
             path = self.folder / "predictions" / f"{split}.safetensors"
-            _write_predictions(path, predictions[split], labels[split], level, self.know_fakes)
+            write_predictions(path, predictions[split], labels[split], level, self.know_fakes)
         if is_final:
             # Last: whoever finds figures finds what they were made of.
             self._write_metrics(models, {"split": split} | judged | more)
@@ -424,27 +424,3 @@ def _adjusted(folder: Path, overrides: Sequence[str]) -> Config:
 def _training_seconds(log: Path) -> float:
     lines = log.read_text(encoding="utf-8").splitlines()
     return sum(json.loads(line)["seconds"] for line in lines)
-
-
-def _write_predictions(
-    path: Path,
-    predictions: dict[str, Prediction],
-    labels: Tensor,
-    level: str,
-    know_fakes: Collection[str],
-) -> None:
-    some = next(iter(predictions.values()))
-    tensors = {f"{level}_labels": labels}
-    if level == "video":
-        per_video = len(some.clip_probabilities) // len(labels)
-        tensors["clip_labels"] = labels.repeat_interleave(per_video)
-    for model, p in predictions.items():
-        if level == "video":
-            tensors[f"{model}/clip_probs"] = p.clip_probabilities.float()
-        tensors[f"{model}/{level}_probs"] = p.video_probabilities.float()
-        if model in know_fakes:
-            tensors[f"{model}/p_fake"] = p.p_fake.float()
-        tensors[f"{model}/total_entropy"] = p.total_entropy.float()
-        tensors[f"{model}/expected_entropy"] = p.expected_entropy.float()
-        tensors[f"{model}/mutual_information"] = p.mutual_information.float()
-    write_atomically(path, save(tensors))

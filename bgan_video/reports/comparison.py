@@ -82,9 +82,10 @@ class LevelTable:
 
 
 def tables(metrics: Mapping[str, Any]) -> list[LevelTable]:
-    """A table for each level `metrics.json` has."""
-    models = section(metrics, "models")
-    names = model_order(models)
+    """A table for each level `metrics.json` has; the bodies of the posterior behind all models."""
+    models, bodies = section(metrics, "models"), section(metrics, "bodies")
+    names = [*model_order(models), *(f"body {name}" for name in bodies)]
+    models = models | {f"body {name}": figures for name, figures in bodies.items()}
     made = []
     for level in LEVELS:
         figures = {name: section(section(models, name), level) for name in names}

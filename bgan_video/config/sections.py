@@ -1,0 +1,402 @@
+"""The sections of the settings: names, what is allowed, defaults and their reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from bgan_video.config.kinds import Method, Summary
+from bgan_video.parsing import Range
+
+Count = Annotated[int, Range(1)]
+CountOrZero = Annotated[int, Range(0)]
+Positive = Annotated[float, Range(0, exclusive=True)]
+NonNegative = Annotated[float, Range(0)]
+Fraction = Annotated[float, Range(0, 1)]
+Norm = Literal["batch", "group", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Where a run lives and what it runs on."""
+
+    name: str | None = None
+    """By default the config file's name, numbered where a run of that name exists."""
+    dir: str = "runs"
+    seed: CountOrZero = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """`auto` is bf16 on a GPU that has it, fp16 on others, fp32 on a CPU. fp32 has no TF32."""
+    deterministic: bool = False
+    """On CUDA: deterministic kernels alone, slower, and refused where an operation has none. On a
+    CPU a run is always reproducible bit for bit."""
+    compile: bool = True
+    """On CUDA, in bf16 and fp32: record the kernels of a training step once, and replay them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which videos or images, which split, and how many labels are used."""
+
+    layout: Literal[
+        "motion_shapes",
+        "ucf101",
+        "hmdb51",
+        "video_folder",
+        "mnist",
+        "cifar10",
+        "svhn",
+        "celeba",
+        "image_folder",
+        "synthetic",
+    ] = "motion_shapes"
+    root: str | None = None
+    """`motion_shapes` renders itself into a cache folder where no root is given."""
+    download: bool = False
+    """Let torchvision fetch `mnist`, `cifar10`, `svhn` or `celeba` into the root."""
+    lists: str | None = None
+    """Folder of the split lists; by default where the layout keeps them."""
+    fold: Count = 1
+    labels_per_class: Count | None = None
+    num_labelled: CountOrZero | None = None
+    """0 trains without any label: the discriminators then know real and fake only."""
+    label_fraction: Annotated[float, Range(0, 1, exclusive=True)] | None = None
+    """Part of the training fold (validation included) that is labelled, balanced over classes and
+    at least one a class; 0.05 of UCF101's fold 1 is 476 of 9,537."""
+    label_list: str | None = None
+    """The labelled training videos: a CSV `path,label,…` as `bgan-video suggest` writes it (a row
+    without a label is passed over), or a published list, one path a line."""
+    label_seed: CountOrZero = 0
+    separate_recordings: bool = False
+    """Leave out of training the unlabelled videos that share a recording with a labelled one. A
+    recording is a group, or where each class numbers its own (`ucf101`) a class's group."""
+    train_on_unused: bool = False
+    """`hmdb51`: train on the videos the official lists do not use (tag 0) too, as published
+    semi-supervised lists do."""
+    validation_fraction: Annotated[float, Range(0, 0.9)] = 0.15
+    """Part of the training groups kept for validation."""
+    held_out: str | None = None
+    """Classes kept out of training, separated by commas: their test videos are the open set."""
+    held_out_in_pool: bool = False
+    """Leave the training videos of `held_out` classes in the unlabelled pool, as strangers of no
+    known class."""
+    groups: str | None = None
+    """`video_folder`: a CSV `path,group`, or a pattern whose first parenthesis is the group."""
+    groups_span_classes: bool = False
+    """`ucf101`: g01 is the same recording or person in every class. Off, g01 of another class is
+    another recording, as in UCF101; a split divides neither."""
+    store: str | None = None
+    """A clip store that `bgan-video prepare` fills: clips are read from it, not decoded."""
+    num_workers: CountOrZero = 0
+    worker_timeout: Positive = 120.0
+    """Seconds to wait for one batch of a loading process before the run stops."""
+    cache_mib: CountOrZero = 1024
+    """Memory for decoded videos, per loading process; 0 decodes every clip anew."""
+    decoder: Literal["auto", "decord", "pyav", "torchcodec"] = "auto"
+    """`auto` is PyAV; torchcodec comes with `pip install 'bgan_video[torchcodec]'`."""
+    max_broken: CountOrZero = 0
+    """Broken or missing videos a run may leave out before it stops."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """How a clip is cut out of a video."""
+
+    num_frames: Count = 16
+    stride: Count = 2
+    size: Annotated[int, Range(8)] = 64
+    load_size: Annotated[int, Range(8)] | None = None
+    """Short side after decoding; by default 8/7 of `size`, as 128 is to 112, and all of an
+    image."""
+    short_clip: Literal["loop", "repeat_last", "error"] = "loop"
+    test_clips: Count = 5
+    test_crops: Literal[1, 3] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """Views of a training clip. The weak view is what every network trains on."""
+
+    flip: bool = True
+    """Mirror left and right; off where direction tells the classes apart."""
+    min_scale: Annotated[float, Range(0.2, 1)] = 0.8
+    """Smallest side of the random crop, as a part of the loaded frame's short side."""
+    color: Fraction = 0.2
+    """Largest relative change of brightness, contrast and saturation."""
+    strong_min_scale: Annotated[float, Range(0.2, 1)] = 0.6
+    strong_color: Fraction = 0.5
+    strong_erase: Fraction = 0.4
+    """Side of the square cut out of the strong view, as a part of its size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Features of a frozen pretrained body, computed once a video and kept.
+
+    The body sees the frames of evenly spread clips of `clip.num_frames` at `clip.stride`.
+    """
+
+    body: str = "efficientnet-lite0"
+    """`efficientnet-lite0` (with its ImageNet weights), or `timm:<model>`."""
+    weights: str | None = None
+    """A file with pretrained weights, for a body that brings none."""
+    size: Annotated[int, Range(8)] = 160
+    """Pixels a side of the middle square of each frame that the body sees."""
+    clips: Count = 5
+    """Clips of each video."""
+    summary: Summary = "difference"
+    """What a clip's vector is: the `mean` of its frames' features, the mean absolute `difference`
+    of neighbouring frames' features, which sees motion and not what stands still, or `both`."""
+    store: str | None = None
+    """Folder of the feature stores; by default in the cache folder, as `motion_shapes` is."""
+    length: Count | None = None
+    """Of the vectors that the networks of a features body see in place of items; set where such a
+    body's settings are made, never by hand."""
+    noise: NonNegative = 0.0
+    """Standard deviation of the noise that training adds to a vector, in units of the features'
+    spread."""
+    prior_scale: Positive = 16.0
+    """The standard deviation of a weight's prior is this over the square root of the vector's
+    length, so that logits have about this spread under the prior whatever the length."""
+    temperature: NonNegative = 1e-3
+    """Of the chains: 1 samples the stated posterior, whose N are the items that bear a label. With
+    two labels a class that is broad: its mean needs thousands of samples."""
+    lr: Positive = 3e-3
+    """Step size of Adam in burn-in, and of the sampler after it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generator:
+    """A generator's architecture."""
+
+    name: str = "two_stream"
+    """`two_stream` (clips), `dcgan`, `notebook` or `tensorflow` (images, the published codes' own),
+    or `mlp` (vectors)."""
+    width: Count = 64
+    latent_dim: Count = 100
+    latent: Literal["normal", "uniform"] = "normal"
+    """Distribution of a latent's entries: standard normal, or uniform on (-1, 1)."""
+    norm: Norm = "batch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discriminator:
+    """A discriminator's architecture; the supervised network has the same body."""
+
+    input: Literal["rgb", "difference"] = "rgb"
+    """`difference`: the classes see every frame minus the one before it, which leaves what moves;
+    the fake logit sees the frames as well where it stands `beside` them."""
+    fake: Literal["beside", "coupled"] = "beside"
+    """`input=difference`: whether the fake logit stands beside normalised class logits, which then
+    nothing adversarial reaches, or is coupled to them in one softmax over K+1 (Salimans et al.
+    2016), and sees the differences alone."""
+    name: str = "dcgan"
+    """`dcgan`, a video network of torchvision (`r3d_18`, `mvit_v2_s`, …), `timm:<model>`,
+    `notebook` or `tensorflow` (images, the published codes' own), `mlp` (vectors), or one's own:
+    `python:package.module:function` (docs/pretrained.md)."""
+    width: Count = 64
+    norm: Norm = "batch"
+    """`dcgan`. With batch norm and an average pool a body tells fakes hardly at all: they are
+    normalised apart from real items. The classes do not mind."""
+    dropout: Annotated[float, Range(0, 0.95)] = 0.0
+    head: Literal["pool", "flatten"] = "pool"
+    """`dcgan`: average the last feature map, or read all of it as the original does."""
+    temporal: Literal["pool", "inflate"] = "pool"
+    """`timm:`: run on frames and average, or turn its 2-D kernels into 3-D ones."""
+    weights: str | None = None
+    """Pretrained weights of the body: a file (safetensors, or one that `torch.save` wrote), or
+    `efficientnet-lite0` for `timm:tf_efficientnet_lite0`."""
+    body_lr: Annotated[float, Range(0, 1, exclusive=True)] = 1.0
+    """Step size of the body as a part of the head's, in burn-in and in sampling: small ones keep
+    pretrained weights near where they were."""
+    freeze: int | tuple[str, ...] = 0
+    """What of the body never moves: its first so many layers with kernels, in the order in which it
+    defines them, with all that it defines before the next; or names of its modules
+    (`[conv1, layer1]`). Batch norms among them keep their statistics."""
+    freeze_norm: bool = False
+    """All batch norms of the body keep statistics, scales and shifts."""
+    bodies: tuple[str, ...] = ()
+    """Bodies that the chains of the Bayesian GAN have, each with chains of its own: names as in
+    `name`, `name@rgb` or `name@difference`, or `features:<features.body>`, a linear layer on frozen
+    features. They teach each other in rounds and answer together. Empty: one body, `name`."""
+    combine: Literal["product", "mean"] = "product"
+    """How bodies answer together: the product of their probabilities, normalised, which is right
+    where they err independently of each other, or the mean."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """Weights of the terms; in the original the first two are 1 and all others 0."""
+
+    labelled_weight: NonNegative = 1.0
+    """1 is what the published codes do; num_labelled / num_unlabelled is the literal posterior."""
+    adversarial_weight: NonNegative = 1.0
+    """Weight of all that tells real from fake: the real and the fake term of a discriminator, and
+    within the labelled term that labelled items are real."""
+    consistency_weight: NonNegative = 0.0
+    """FixMatch between the weak and the strong view of unlabelled clips (Sohn et al. 2020)."""
+    consistency_threshold: Fraction = 0.9
+    consistency_warmup: CountOrZero = 0
+    """Steps over which the consistency weight grows from 0 to its value."""
+    balance_weight: NonNegative = 0.0
+    """Keeps the mean prediction of unlabelled clips near uniform; only for balanced data."""
+    pretext_weight: NonNegative = 0.0
+    """Telling which quarter turn, and of clips which direction of time, lies between an unlabelled
+    item and its transform: AET's task (Zhang et al. 2019) as a classification. At first it counts
+    as much as this many labelled items of each class; linearly less and less while Adam runs, then
+    nothing, so that what is sampled is free of the task."""
+    feature_matching_weight: NonNegative = 0.0
+    mask_weight: NonNegative = 0.1
+    """L1 of the two-stream generator's foreground mask (Vondrick et al. 2016)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posterior:
+    """What is sampled, and how."""
+
+    bayes: bool = True
+    """False turns prior, noise and bank off: the maximum-likelihood GAN of the original."""
+    num_z: Count = 2
+    num_discriminators: Count = 2
+    num_mcmc: Count = 1
+    independent: bool = False
+    """Generator j and discriminator j see each other only: with `bayes=false` the original's
+    ensemble of maximum-likelihood GANs."""
+    prior: Literal["gaussian", "laplace", "student_t", "hierarchical"] = "gaussian"
+    """`hierarchical`: a Gaussian whose scale, one for each tensor, has a prior of its own."""
+    prior_std: Positive = 1.0
+    """Scale of the prior."""
+    prior_mean: Literal["zero", "pretrained"] = "zero"
+    """Where the prior of a discriminator's body is centred: `pretrained` is at the weights that
+    `discriminator.weights` (or a body of one's own) brings. All else is centred at zero."""
+    prior_df: Positive = 3.0
+    """Degrees of freedom of `student_t` and `hierarchical`."""
+    prior_exempt: bool = False
+    """Leave biases and norm scales without a prior."""
+    sampler: Literal["sghmc", "sgld", "adaptive_sghmc"] = "sghmc"
+    """`adaptive_sghmc` learns a step size for each weight in burn-in and then holds it; its `lr` is
+    in units of the gradient's size."""
+    integrator: Literal["symplectic", "euler", "baoa"] = "symplectic"
+    lr: Positive = 1e-3
+    friction: Annotated[float, Range(0, 1, exclusive=True)] = 0.1
+    gradient_noise: Annotated[float, Range(0, 1)] = 0.0
+    """The part of the friction that minibatch noise already supplies (`sghmc`, beta-hat of Chen et
+    al.)."""
+    temperature: NonNegative = 1.0
+    num_data_generator: Count | None = None
+    """N of the generators' posterior; by default the number of unlabelled items."""
+    burn_in: CountOrZero = 300
+    """Steps of Adam before sampling starts."""
+    burn_in_lr: Positive = 1e-3
+    generator_burn_in_lr: Positive = 2e-4
+    schedule: Literal["constant", "exponential", "cyclical"] = "constant"
+    num_cycles: Count = 4
+    lr_decay: NonNegative = 3.0
+    """`exponential`: the step size falls by exp(-lr_decay) over the sampling phase."""
+    thinning: Count = 20
+    max_samples: Count = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """The loop."""
+
+    steps: Count = 1000
+    """Of a round; a run takes `1 + rounds` times as many."""
+    batch_size: Count = 16
+    """Unlabelled clips a step."""
+    labelled_batch_size: Count = 16
+    fake_batch_size: Count | None = None
+    """Fakes of each generator a step; by default all generators together make `batch_size`."""
+    rounds: CountOrZero = 0
+    """Rounds of self-training after the first, which learns from the labels: each begins with
+    fresh weights and learns from what the round before believes as well (section `rounds`)."""
+    adam_schedule: Literal["constant", "cosine"] = "constant"
+    """`cosine`: Adam's step size falls to 0 along half a cosine, over a chain's burn-in or, without
+    sampling, over all steps."""
+    max_grad_norm: Positive | None = None
+    log_every: Count = 10
+    evaluate_every: Count = 200
+    evaluate_on: Literal["validation", "test"] = "validation"
+    """`test` draws the original's accuracy curves; nothing is ever chosen by them."""
+    checkpoint_every: Count = 200
+    sample_every: Count = 200
+    final_split: Literal["test", "validation"] = "test"
+    """What a finished run is judged on; `validation` leaves test unseen while one develops."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """What the rounds of `train.rounds` believe, and whom they ask (method/rounds.py)."""
+
+    believed: Annotated[float, Range(0, 1, exclusive=True)] = 0.8
+    """Part of the unlabelled pool that the last round believes; round r of R believes r/R of that:
+    few at first, when the teacher knows least (Cascante-Bonilla et al. 2021)."""
+    balance: Literal["equal", "estimated", "given"] = "equal"
+    """How many of each class are believed: equal numbers, or numbers in proportion to a prior that
+    is estimated from the pool (Saerens et al. 2002) or given, for classes of unlike size."""
+    class_prior: tuple[float, ...] | None = None
+    """`balance=given`: the classes' parts of the pool, in the order of their names."""
+    certainty: Literal["probability", "discounted"] = "probability"
+    """The most certain are believed: by the probability of their class, or by that times
+    exp(-mutual information), so that what the chains disagree on is taught later."""
+    share: Annotated[float, Range(0, 0.5)] = 0.5
+    """The most that pseudo-labels may be of a labelled batch. Where they are fewer than the labels
+    they are as many of it as of all labels, so that none weighs more than a true one."""
+    min_pool: NonNegative = 5.0
+    """Unlabelled videos for each labelled one below which nothing is believed, and the rounds are
+    further starts from the labels alone: on small pools pseudo-labels did harm
+    (docs/experiments.md)."""
+    strangers: Fraction = 0.0
+    """Part of the pool that is never believed: the videos least like the known classes, by total
+    entropy. For pools that hold videos of no known class."""
+    answer: Literal["auto", "all", "later", "last"] = "auto"
+    """Whose samples answer: those of all rounds, of the second round and later ones, or the last's.
+    `auto` is `later` where pseudo-labels are believed and `all` where the pool is too small."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What is trained, on the same batches with the same body, and how the rivals are set."""
+
+    methods: tuple[Method, ...] = ("bayesian_gan", "supervised")
+    """Labels alone: `supervised`, `deep_ensemble`, `mc_dropout`. One network on unlabelled clips
+    too: `self_training` (the rounds of `train.rounds`), `pseudo_label`, `mean_teacher`, `fixmatch`.
+    Methods without rounds take as many steps in all, the ensemble in fresh networks. GANs:
+    `bayesian_gan`, `ml_gan` (one generator and one discriminator, no prior, no noise), `cold_gan`
+    (the Bayesian GAN branched off at the end of burn-in and continued at temperature 0)."""
+    lr: Positive | None = None
+    """By default `posterior.burn_in_lr`: the same optimiser as the discriminators' burn-in."""
+    num_networks: Count | None = None
+    """Networks of `deep_ensemble` and answers of `mc_dropout`; by default the posterior's, and with
+    rounds as many networks as its rounds train."""
+    dropout: Annotated[float, Range(0, 0.95, exclusive=True)] = 0.3
+    """Of `mc_dropout`, kept on in prediction."""
+    unlabelled_weight: NonNegative | None = None
+    """Of the unlabelled term of `pseudo_label`, `mean_teacher` and `fixmatch`; by default
+    `objective.consistency_weight`, or 1 where that is 0. `objective.consistency_threshold` and
+    `objective.consistency_warmup` hold for them as well."""
+    ema_decay: Fraction = 0.99
+    """Of the averaged weights that answer for `mean_teacher` and `fixmatch`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compat:
+    """What the published codes do otherwise, one by one; off where a result should be right.
+
+    `notebook` is the PyTorch code, `tensorflow` the first one; docs/image_mode.md has the formulas.
+    """
+
+    adam: bool = False
+    """Adam to the end, as both codes run: no sampler, the last weights are the only sample."""
+    noise_scale: Literal["posterior", "notebook", "tensorflow"] = "posterior"
+    """How hot the chains are: the notebook's generators are N times too cold, its discriminators
+    and the TensorFlow code about 10^12 times."""
+    complement_clamp: NonNegative = 0.0
+    """Added inside `-log(1 - p_0 + c)`: 1e-4 in the notebook, 1e-8 in the first TensorFlow commit;
+    0 is the stable form, which has no bound."""
+    feature_matching: Literal["mean", "huber"] = "mean"
+    """What `objective.feature_matching_weight` weighs: distance of mean features, or the later
+    TensorFlow code's Huber loss of features, sample by sample."""
+    first_labels: bool = False
+    """Label the first `data.num_labelled` training images, whatever their classes."""
