@@ -83,6 +83,11 @@ def of_images(words: list[str], shapes: Path) -> list[str]:
     return [*keep, *small, *data, "clip.size=32", "clip.load_size=null", "posterior.num_z=2"]
 
 
+def small_features(folder: Path) -> list[str]:
+    """Features of small frames, kept apart from a user's own."""
+    return ["features.size=32", "features.clips=1", f"features.store={folder / 'features'}"]
+
+
 COMMANDS = sorted({command for document in DOCUMENTS for command in shown(document)})
 
 
@@ -104,7 +109,7 @@ def test_a_shown_command_works(
 ):
     """Placeholders of the documents stand for small things; training is cut to some steps."""
     (tmp_path / "configs").symlink_to(runs.REPOSITORY / "configs")
-    for name in ("demo", "video_folder", "mnist"):
+    for name in ("demo", "video_folder", "video_folder_two_bodies", "mnist"):
         shutil.copytree(finished, tmp_path / "runs" / name)
     for name in ("UCF-101", "weizmann4"):
         (tmp_path / name).symlink_to(small_videos)
@@ -145,10 +150,11 @@ def test_a_shown_command_works(
         words += [*small, "data.num_workers=0"]
         if not any(w.startswith("data.label_list") for w in words):
             words.append("data.labels_per_class=1")
+        words += small_features(tmp_path)
     if words[0] == "study" and "--report" not in words:
         words.append("--dry-run")  # test_study.py runs one
     if words[0] == "features":
-        words += ["features.size=32", "features.clips=1", f"features.store={tmp_path / 'features'}"]
+        words += small_features(tmp_path)
     if words[0] == "prepare":
         words.append("data.num_workers=1")
     assert cli.main(words) == 0
