@@ -11,7 +11,7 @@ import torch
 from bgan_video import config
 from bgan_video.backend import resolve_backend
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
-from bgan_video.training.models import build
+from bgan_video.training.lineup import build
 from bgan_video.training.trainer import DataSize
 
 REPEATS = 15

@@ -20,8 +20,8 @@ from bgan_video import config
 from bgan_video.backend import resolve_backend
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.training.lineup import Models, build
 from bgan_video.training.memory import peak_mib
-from bgan_video.training.models import Models, build
 from bgan_video.training.trainer import DataSize
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ from bgan_video import config
 from bgan_video.backend import Backend, resolve_backend
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.models import Classifier, published
-from bgan_video.training.models import build
+from bgan_video.training.lineup import build
 from bgan_video.training.trainer import DataSize
 
 SIZE, CHANNELS, LATENT_DIM = 32, 3, 100

@@ -19,7 +19,7 @@ from bgan_video.config import Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.models import nd
 from bgan_video.sampling import SGHMC
-from bgan_video.training.models import build
+from bgan_video.training.lineup import build
 from bgan_video.training.trainer import DataSize
 from tests.e2e import runs
 from tests.sampling import test_mixed_precision

@@ -13,7 +13,7 @@ from bgan_video.backend import Backend
 from bgan_video.config import Config, recipes
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.errors import UserError
-from bgan_video.training.models import build
+from bgan_video.training.lineup import build
 from bgan_video.training.plan import network_sizes
 from bgan_video.training.trainer import DataSize
 

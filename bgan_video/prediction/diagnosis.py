@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import Tensor
 
 from bgan_video.config import Config
-from bgan_video.method.schedule import step_sizes
+from bgan_video.method.timetable import step_sizes
 from bgan_video.metrics.entropy import entropy
 from bgan_video.metrics.kinetic import COLD, HOT
 from bgan_video.sampling import StepSize, effective_sample_size, split_r_hat

@@ -23,7 +23,7 @@ from bgan_video.data.streams import labelled_batches
 from bgan_video.errors import UserError
 from bgan_video.files import append_line, write_atomically
 from bgan_video.method.rounds import answering_rounds, has_pool
-from bgan_video.method.schedule import rival_size
+from bgan_video.method.timetable import rival_size
 from bgan_video.metrics.scores import Scores
 from bgan_video.models import build_discriminator
 from bgan_video.prediction import diagnosis, uncertainty

@@ -13,7 +13,7 @@ from bgan_video import rng
 from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.errors import UserError
-from bgan_video.method.schedule import adam_lr, step_sizes
+from bgan_video.method.timetable import adam_lr, step_sizes
 from bgan_video.models import Classifier
 from bgan_video.sampling import SGHMC, SGLD, AdaptiveSGHMC, kinetic_temperature
 from bgan_video.sampling.sampler import Sampler, standard_normal

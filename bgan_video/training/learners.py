@@ -20,7 +20,7 @@ from bgan_video.backend import Backend
 from bgan_video.config import Config, Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.method import losses
-from bgan_video.method.schedule import adam_lr
+from bgan_video.method.timetable import adam_lr
 from bgan_video.models import Classifier, build_discriminator, frozen_statistics
 from bgan_video.training.chains import adam, descend, initialised, set_lr
 from bgan_video.training.replay import Replay, StepInputs, Terms

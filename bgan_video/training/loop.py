@@ -18,7 +18,7 @@ from bgan_video.config import Config
 from bgan_video.data.manifest import Manifest
 from bgan_video.errors import UserError
 from bgan_video.files import append_line, truncate_after, write_atomically
-from bgan_video.method.schedule import step_sizes
+from bgan_video.method.timetable import step_sizes
 from bgan_video.prediction.bodies import FIRST_KIND, Body, open_bodies
 from bgan_video.prediction.bodies import check as check_bodies
 from bgan_video.prediction.trained import FINISHED
@@ -26,7 +26,7 @@ from bgan_video.sampling import SampleBank, StepSize
 from bgan_video.training import checkpoints, console, rounds, run_folder, samples
 from bgan_video.training.chains import Chain
 from bgan_video.training.clock import Clock
-from bgan_video.training.models import BodyChains, ColdGAN, Models, build
+from bgan_video.training.lineup import BodyChains, ColdGAN, Models, build
 from bgan_video.training.plan import network_sizes
 from bgan_video.training.scalars import Scalars
 from bgan_video.training.session import Session

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
-from bgan_video.training.models import build
+from bgan_video.training.lineup import build
 from bgan_video.training.trainer import DataSize
 
 

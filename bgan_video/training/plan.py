@@ -15,7 +15,7 @@ from bgan_video.data.frames import Frames
 from bgan_video.data.labels import choice
 from bgan_video.data.manifest import Manifest
 from bgan_video.method.rounds import check_prior, has_pool
-from bgan_video.method.schedule import posterior_size, rival_size, step_sizes
+from bgan_video.method.timetable import posterior_size, rival_size, step_sizes
 from bgan_video.models import build_discriminator, build_generator, look_at_body
 from bgan_video.models.bodies import PYTHON_PREFIX
 from bgan_video.models.weights import Fit

@@ -16,7 +16,7 @@ from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.method.objective import PretextTask
 from bgan_video.method.pretext import TransformationHead, num_transformations, transform
-from bgan_video.method.schedule import adam_lr
+from bgan_video.method.timetable import adam_lr
 from bgan_video.models import Classifier
 from bgan_video.training.chains import adam, initialised, set_lr
 

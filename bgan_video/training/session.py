@@ -30,7 +30,7 @@ from bgan_video.prediction.predict import Current, Networks, Prediction, Stored,
 from bgan_video.prediction.trained import empty_discriminator
 from bgan_video.sampling import SampleBank
 from bgan_video.training import rounds
-from bgan_video.training.models import ColdGAN, Models
+from bgan_video.training.lineup import ColdGAN, Models
 
 LabelledStream = Iterator[LabelledBatch | None]
 _SELF = "self_training"

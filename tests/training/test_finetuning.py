@@ -17,7 +17,7 @@ from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.models import Classifier, build_discriminator, frozen_statistics, look_at_body
 from bgan_video.training.chains import Chain, initialised, without_gradients
-from bgan_video.training.models import build
+from bgan_video.training.lineup import build
 from bgan_video.training.plan import plan
 from bgan_video.training.trainer import DataSize, Trainer
 from tests.models.building import IMAGES, items, refusal

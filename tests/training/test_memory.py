@@ -12,8 +12,8 @@ from bgan_video import config
 from bgan_video.backend import Backend
 from bgan_video.config import Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.training.lineup import build
 from bgan_video.training.memory import _LiveBytes, peak_mib
-from bgan_video.training.models import build
 from bgan_video.training.trainer import DataSize
 
 SIZE = DataSize(3, 40, 6)

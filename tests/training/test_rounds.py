@@ -17,10 +17,10 @@ from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
-from bgan_video.method.schedule import ensemble_in_round, posterior_size, rival_size
+from bgan_video.method.timetable import ensemble_in_round, posterior_size, rival_size
 from bgan_video.prediction.predict import Prediction
-from bgan_video.training import models, rounds
-from bgan_video.training.models import Models
+from bgan_video.training import lineup, rounds
+from bgan_video.training.lineup import Models
 from bgan_video.training.rounds import Pool
 from bgan_video.training.trainer import DataSize
 
@@ -53,7 +53,7 @@ def all_rounds(of: Config, last: int | None = None) -> list[Models]:
     found: list[Models] = []
     for number in range(1 + (of.train.rounds if last is None else last)):
         lasting = found[-1].learners if found else ()
-        found.append(models.build(of, DataSize(K, N, K), BACKEND, number, lasting))
+        found.append(lineup.build(of, DataSize(K, N, K), BACKEND, number, lasting))
         for step in range(number * of.train.steps, (number + 1) * of.train.steps):
             found[-1].step(step, *batches(step))
     return found
@@ -75,13 +75,13 @@ def same(left: nn.Module, right: nn.Module) -> bool:
 
 def test_every_round_begins_with_weights_of_its_own() -> None:
     of = settings(EVERYONE)
-    begun = [models.build(of, DataSize(K, N, K), BACKEND, number) for number in range(3)]
+    begun = [lineup.build(of, DataSize(K, N, K), BACKEND, number) for number in range(3)]
     for method in ("bayesian_gan", "generators", "self_training", "deep_ensemble"):
         networks = [network for found in begun for network in weights(found)[method]]
         assert len(networks) >= 3
         for i, network in enumerate(networks):
             assert not any(same(network, other) for other in networks[:i]), method
-    again = models.build(of, DataSize(K, N, K), BACKEND, 1)
+    again = lineup.build(of, DataSize(K, N, K), BACKEND, 1)
     for method, networks in weights(again).items():
         assert all(map(same, networks, weights(begun[1])[method])), method
 
@@ -89,7 +89,7 @@ def test_every_round_begins_with_weights_of_its_own() -> None:
 def test_a_round_does_not_depend_on_the_ones_before_but_by_what_it_learns_from() -> None:
     of = settings("baseline.methods=[bayesian_gan,cold_gan,self_training]")
     after_others = weights(all_rounds(of, last=1)[1])
-    alone = models.build(of, DataSize(K, N, K), BACKEND, 1)
+    alone = lineup.build(of, DataSize(K, N, K), BACKEND, 1)
     for step in range(STEPS, 2 * STEPS):
         alone.step(step, *batches(step))
     for method, networks in weights(alone).items():
@@ -110,7 +110,7 @@ def test_methods_without_rounds_go_on_as_if_the_rounds_were_one() -> None:
 def test_the_cold_twin_branches_off_from_the_chains_of_its_round_and_believes_as_they_do() -> None:
     of = settings("baseline.methods=[bayesian_gan,cold_gan]", "posterior.lr=1e-4")
     (first,) = all_rounds(of, last=0)
-    second = models.build(of, DataSize(K, N, K), BACKEND, 1, first.learners)
+    second = lineup.build(of, DataSize(K, N, K), BACKEND, 1, first.learners)
     believed = {"bayesian_gan": LabelledBatch(clips(77, 3), torch.tensor([1, 1, 0]))}
     for step in range(STEPS, 2 * STEPS):
         second.step(step, *batches(step), believed)
@@ -118,10 +118,10 @@ def test_the_cold_twin_branches_off_from_the_chains_of_its_round_and_believes_as
         is_burning_in = step - STEPS < of.posterior.burn_in
         assert not any(map(same, cold, warm))
         if is_burning_in:  # it waits where it began
-            begun = weights(models.build(of, DataSize(K, N, K), BACKEND, 1))["cold_gan"]
+            begun = weights(lineup.build(of, DataSize(K, N, K), BACKEND, 1))["cold_gan"]
             assert all(map(same, cold, begun))
     alone = settings("posterior.temperature=0", "posterior.lr=1e-4")
-    reference = models.build(alone, DataSize(K, N, K), BACKEND, 1)
+    reference = lineup.build(alone, DataSize(K, N, K), BACKEND, 1)
     for step in range(STEPS, 2 * STEPS):
         reference.step(step, *batches(step), believed)
     assert all(map(same, weights(second)["cold_gan"], weights(reference)["bayesian_gan"]))
@@ -179,7 +179,7 @@ def test_without_rounds_the_ensemble_has_as_many_networks_as_samples() -> None:
 
 def test_only_those_who_believe_learn_from_what_is_believed() -> None:
     of = settings(EVERYONE)
-    plain, other = (models.build(of, DataSize(K, N, K), BACKEND, 1) for _ in range(2))
+    plain, other = (lineup.build(of, DataSize(K, N, K), BACKEND, 1) for _ in range(2))
     believed = LabelledBatch(clips(77, 3), torch.tensor([1, 1, 0]))
     for step in range(STEPS, 2 * STEPS):
         plain.step(step, *batches(step))
@@ -197,8 +197,8 @@ def test_a_state_of_an_earlier_round_brings_back_what_lasts() -> None:
     of = settings(EVERYONE)
     (first,) = all_rounds(of, last=0)
     state = copy.deepcopy(first.state_dict())
-    fresh = models.build(of, DataSize(K, N, K), BACKEND, 1)
-    resumed = models.build(of, DataSize(K, N, K), BACKEND, 1)
+    fresh = lineup.build(of, DataSize(K, N, K), BACKEND, 1)
+    resumed = lineup.build(of, DataSize(K, N, K), BACKEND, 1)
     resumed.load_state_dict(state)
     for method, networks in weights(resumed).items():
         expected = weights(first) if method in LASTING else weights(fresh)
@@ -210,12 +210,12 @@ def test_a_later_round_goes_on_bit_for_bit(saved_after: int) -> None:
     of = settings(EVERYONE, "discriminator.dropout=0.3")
     whole = all_rounds(of, last=1)[1]
     (first,) = all_rounds(of, last=0)
-    before = models.build(of, DataSize(K, N, K), BACKEND, 1, first.learners)
+    before = lineup.build(of, DataSize(K, N, K), BACKEND, 1, first.learners)
     for step in range(STEPS, saved_after):
         before.step(step, *batches(step))
     state = copy.deepcopy((before if saved_after > STEPS else first).state_dict())
-    begun = models.build(of, DataSize(K, N, K), BACKEND)
-    resumed = models.build(of, DataSize(K, N, K), BACKEND, 1, begun.learners)
+    begun = lineup.build(of, DataSize(K, N, K), BACKEND)
+    resumed = lineup.build(of, DataSize(K, N, K), BACKEND, 1, begun.learners)
     torch.randn(9)
     resumed.load_state_dict(state)
     for step in range(saved_after, 2 * STEPS):

@@ -15,7 +15,7 @@ from bgan_video.config import Config
 from bgan_video.data.streams import UnlabelledBatch, labelled_batches
 from bgan_video.errors import UserError
 from bgan_video.models import draw_latents
-from bgan_video.training.models import Models, build
+from bgan_video.training.lineup import Models, build
 from bgan_video.training.plan import network_sizes
 from bgan_video.training.trainer import DataSize
 

@@ -16,7 +16,7 @@ from bgan_video import rng
 from bgan_video.backend import Backend
 from bgan_video.config import LABELS_ONLY, Config, Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
-from bgan_video.method.schedule import ensemble_in_round
+from bgan_video.method.timetable import ensemble_in_round
 from bgan_video.models import Classifier
 from bgan_video.prediction.bodies import FIRST_KIND, Body
 from bgan_video.training.learners import LabelsOnly, Learner, SemiSupervised, own_randomness

@@ -14,9 +14,9 @@ from bgan_video import config
 from bgan_video.backend import Backend
 from bgan_video.config import Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
-from bgan_video.training import models
+from bgan_video.training import lineup
 from bgan_video.training.chains import ADAM_BETAS
-from bgan_video.training.models import Models
+from bgan_video.training.lineup import Models
 from bgan_video.training.trainer import DataSize
 
 K, N, BURN_IN = 3, 20, 2
@@ -36,7 +36,7 @@ def build(*overrides: str) -> Models:
     steps = [f"posterior.burn_in={BURN_IN}", "train.steps=9", *networks]
     settings = config.load(None, [*clips, *widths, *steps, *overrides])
     backend = Backend(CPU, "fp32", torch.amp.GradScaler("cpu", enabled=False))
-    return models.build(settings, DataSize(K, N, K), backend)
+    return lineup.build(settings, DataSize(K, N, K), backend)
 
 
 def only(method: str, *overrides: str) -> Models:

@@ -9,9 +9,9 @@ from bgan_video import config
 from bgan_video.backend import Backend
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.errors import UserError
-from bgan_video.method.schedule import adam_lr, posterior_size, rival_size
+from bgan_video.method.timetable import adam_lr, posterior_size, rival_size
 from bgan_video.training.learners import LabelsOnly
-from bgan_video.training.models import build
+from bgan_video.training.lineup import build
 from bgan_video.training.trainer import DataSize
 
 CLIPS = ["clip.size=16", "clip.num_frames=4", "train.batch_size=4", "generator.latent_dim=3"]
