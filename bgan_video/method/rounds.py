@@ -145,13 +145,13 @@ def believe(
         strangers: `[V]` bool: items that are not believed at all.
     """
     taken_for = probabilities.argmax(dim=1)
-    found: list[Belief] = []
+    beliefs: list[Belief] = []
     for label, number in enumerate(numbers):
         candidates = torch.nonzero((taken_for == label) & ~strangers).flatten()
         order = certain[candidates].argsort(descending=True, stable=True)
         for index in candidates[order[:number]].tolist():
-            found.append(Belief(index, label, certain[index].item()))
-    return sorted(found, key=lambda belief: belief.index)
+            beliefs.append(Belief(index, label, certain[index].item()))
+    return sorted(beliefs, key=lambda belief: belief.index)
 
 
 def strangers(settings: Rounds, total_entropy: Tensor) -> Tensor:

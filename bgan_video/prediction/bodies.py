@@ -51,8 +51,8 @@ class FileVectors:
 
     def __call__(self, reader: OpenVideo, start: int, end: int) -> Tensor:
         """`[clips, L]` of the frames `start` to `end - 1` of a file decoded at `frozen.size`."""
-        found = clip_vectors(reader, end - start, self.config, self.frozen, start)
-        return self.scale(torch.from_numpy(found))
+        vectors = clip_vectors(reader, end - start, self.config, self.frozen, start)
+        return self.scale(torch.from_numpy(vectors))
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def open_bodies(
     Raises:
         UserError: No such body, or a video's features cannot be had.
     """
-    found: list[Body] = []
+    bodies: list[Body] = []
     num_classes = config.num_classes(manifest.num_classes)
     for index, (name, kind) in enumerate(zip(names(config), kinds(config), strict=True)):
         own, source, vectors = _seeded(config, name, index), frames, None
@@ -182,8 +182,8 @@ def open_bodies(
             own = of_features(own, store.length)
         elif config.discriminator.bodies:
             own = _of_clips(own, name, index)
-        found.append(Body(name, kind, own, source, num_classes, vectors))
-    return tuple(found)
+        bodies.append(Body(name, kind, own, source, num_classes, vectors))
+    return tuple(bodies)
 
 
 def of_features(config: Config, length: int) -> Config:
@@ -220,7 +220,7 @@ def of_features(config: Config, length: int) -> Config:
     )
 
 
-def combine(found: Sequence[Prediction], how: str) -> Prediction:
+def combine(parts: Sequence[Prediction], how: str) -> Prediction:
     """What several bodies say together of some videos.
 
     `product`: with bodies that err independently of each other given the class, and classes alike
@@ -228,19 +228,19 @@ def combine(found: Sequence[Prediction], how: str) -> Prediction:
     side, so that the mutual information is that within bodies and between them.
 
     Args:
-        found: Of each body, at least one.
+        parts: Of each body, at least one.
         how: `product` or `mean`.
     """
-    if len(found) == 1:
-        return found[0]
-    answers = torch.stack([p.video_probabilities for p in found])
+    if len(parts) == 1:
+        return parts[0]
+    answers = torch.stack([p.video_probabilities for p in parts])
     if how == "product":
         log_p = answers.clamp_min(torch.finfo(answers.dtype).tiny).log().sum(dim=0)
         together = log_p.softmax(dim=1)
     else:
         together = answers.mean(dim=0)
-    networks = _alike_often([p.network_probabilities for p in found])
-    p_fake = torch.stack([p.p_fake for p in found]).mean(dim=0)
+    networks = _alike_often([p.network_probabilities for p in parts])
+    p_fake = torch.stack([p.p_fake for p in parts]).mean(dim=0)
     return Prediction(together, networks, p_fake, together)
 
 
@@ -267,23 +267,23 @@ def predict_models(
     """
     of_clips: dict[str, Networks] = dict(rivals)
     parts: dict[str, dict[str, Prediction]] = {model: {} for model in posteriors}
-    found: dict[str, Prediction] = {}
+    said: dict[str, Prediction] = {}
     for body in bodies:
         of_body = {f"{body.kind}/{model}": of(body) for model, of in posteriors.items()}
         if body.sees_features:
-            found |= predict_all(of_body, body.chunks(items), backend)
+            said |= predict_all(of_body, body.chunks(items), backend)
         else:
             of_clips |= of_body
     if of_clips:
-        found |= predict_all(of_clips, clips(items), backend)
+        said |= predict_all(of_clips, clips(items), backend)
     for model in posteriors:
         for body in bodies:
-            parts[model][body.name] = found.pop(f"{body.kind}/{model}")
+            parts[model][body.name] = said.pop(f"{body.kind}/{model}")
     together = {
         model: combine(list(of.values()), bodies[0].config.discriminator.combine)
         for model, of in parts.items()
     }
-    return together | found, parts
+    return together | said, parts
 
 
 def _features(config: Config, name: str) -> Features:

@@ -212,7 +212,7 @@ class TrainedRun:
         batches = self._labelled_clips() if renormalise else ()
         predictions, of_bodies = self._predict_parts(items, batches)
         labels: dict[Split, Tensor] = {
-            part: torch.tensor([i.label for i in found]) for part, found in items.items()
+            part: torch.tensor([i.label for i in of_part]) for part, of_part in items.items()
         }
         level = self.config.item_level
         models = {m: figures(p, labels[split], level) for m, p in predictions[split].items()}
@@ -348,16 +348,16 @@ class TrainedRun:
         """What every model, and each body, says of some items, each video decoded once."""
         items = [item for part in parts.values() for item in part]
         predictions, bodies = self.predict_items(items, self.frames(items), batches)
-        found: dict[Split, dict[str, Prediction]] = {}
+        of_models: dict[Split, dict[str, Prediction]] = {}
         of_bodies: dict[str, dict[Split, Prediction]] = {name: {} for name in bodies}
         start = 0
         for split, part in parts.items():
             stop = start + len(part)
-            found[split] = {m: p.part(start, stop) for m, p in predictions.items()}
+            of_models[split] = {m: p.part(start, stop) for m, p in predictions.items()}
             for name, p in bodies.items():
                 of_bodies[name][split] = p.part(start, stop)
             start = stop
-        return found, of_bodies
+        return of_models, of_bodies
 
     def frames(self, items: Sequence[Item]) -> Frames:
         """The frames of items whose files are still those of the run."""

@@ -112,8 +112,8 @@ def predict_files(
         raise UserError("the networks of this run see points, which no file holds")
     for path in _expand(paths, config):
         try:
-            found = _predict_file(path, judges, config, backend, most_entropy)
-            yield found if knows_fakes else _without_fakes(found)
+            said = _predict_file(path, judges, config, backend, most_entropy)
+            yield said if knows_fakes else _without_fakes(said)
         except BrokenVideo as error:
             yield Unreadable(str(path), error.reason)
         except ImageError as error:
@@ -146,17 +146,17 @@ def _predict_file(
         if reason := too_short(item, config):
             return Unreadable(str(path), reason)
         places = windows(num_frames, config)
-        found = [
+        of_bodies = [
             predict(judge.networks, _window_chunks(reader, places, judge.config), backend)
             for judge in judges
             if judge.vectors is None
         ]
     for judge in judges:
         if judge.vectors is not None:
-            found.append(predict(judge.networks, _vector_chunks(path, places, judge), backend))
+            of_bodies.append(predict(judge.networks, _vector_chunks(path, places, judge), backend))
     how = config.discriminator.combine
-    of_windows = combine(found, how)
-    of_file = combine([_whole(p) for p in found], how)
+    of_windows = combine(of_bodies, how)
+    of_file = combine([_whole(p) for p in of_bodies], how)
     total = of_file.total_entropy.item()
     return VideoPrediction(
         str(path),
@@ -188,11 +188,11 @@ def _vector_chunks(
             yield ClipChunk(seen, torch.full((1,), UNKNOWN), len(seen))
 
 
-def _without_fakes(found: VideoPrediction | Unreadable) -> VideoPrediction | Unreadable:
-    if isinstance(found, Unreadable):
-        return found
-    unjudged = [replace(window, p_fake=None) for window in found.windows]
-    return replace(found, p_fake=None, windows=unjudged)
+def _without_fakes(said: VideoPrediction | Unreadable) -> VideoPrediction | Unreadable:
+    if isinstance(said, Unreadable):
+        return said
+    unjudged = [replace(window, p_fake=None) for window in said.windows]
+    return replace(said, p_fake=None, windows=unjudged)
 
 
 class _Image:

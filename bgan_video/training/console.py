@@ -113,10 +113,10 @@ def chance_note(record: Mapping[str, Any], level: str, num_classes: int, folder:
     chance = 1 / num_classes
     near: list[str] = []
     for name in record["of_round"]:
-        found = record["of_round"][name][level]
-        error = math.sqrt(chance * (1 - chance) / found["count"])
-        if found["top1"] <= chance + 2 * error:
-            near.append(f"{name} {100 * found['top1']:.1f} % on {found['count']} {level}s")
+        scores = record["of_round"][name][level]
+        error = math.sqrt(chance * (1 - chance) / scores["count"])
+        if scores["top1"] <= chance + 2 * error:
+            near.append(f"{name} {100 * scores['top1']:.1f} % on {scores['count']} {level}s")
     if not near:
         return ""
     return (

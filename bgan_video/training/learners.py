@@ -164,12 +164,12 @@ class LabelsOnly(Learner):
         """One step of every member on the labelled clips."""
         del unlabelled
         assert labelled is not None, "refused by the settings' checks"
-        found: list[Terms] = []
+        of_members: list[Terms] = []
         for member, replay in zip(self._members, self._replays, strict=True):
             with member.stepping(index):
-                found.append(replay(None, *labelled))
-        names = found[0] if found else ()
-        return {name: torch.stack([terms[name] for terms in found]).mean() for name in names}
+                of_members.append(replay(None, *labelled))
+        names = of_members[0] if of_members else ()
+        return {name: torch.stack([terms[name] for terms in of_members]).mean() for name in names}
 
     def _move(self, member: Network, x: Tensor, y: Tensor) -> Terms:
         """What a step computes and moves. It may be recorded (see `Replay`)."""

@@ -207,8 +207,8 @@ def _phase(chains: Trainer) -> dict[str, Any]:
         both = {"D": discriminators, "G": _mean_temperatures(chains.generators)}
         record["temperatures"] = {
             f"{which}.{name}": value
-            for which, found in both.items()
-            for name, value in found.items()
+            for which, temperatures in both.items()
+            for name, value in temperatures.items()
         }
     return record
 
@@ -218,11 +218,11 @@ def _mean_temperatures(chains: Sequence[Chain[Any]]) -> dict[str, float]:
 
     A step in fp16 that overflowed leaves a chain without one for longer than others.
     """
-    found: dict[str, list[float]] = defaultdict(list)
+    temperatures: dict[str, list[float]] = defaultdict(list)
     for chain in chains:
         for name, temperature in chain.temperatures().items():
-            found[name].append(temperature)
-    return {name: sum(values) / len(values) for name, values in found.items()}
+            temperatures[name].append(temperature)
+    return {name: sum(values) / len(values) for name, values in temperatures.items()}
 
 
 def _check_finite(record: dict[str, Any]) -> None:
@@ -256,11 +256,11 @@ def _samplers(models: Models) -> list[_Sampler]:
     if models.chains is None or not models.samples_posterior:
         return []
     of_chains = models.chains.config
-    found = [(FIRST_KIND, of_chains, models.discriminators)]
+    moving = [(FIRST_KIND, of_chains, models.discriminators)]
     for learner in models.learners:
         if isinstance(learner, BodyChains | ColdGAN):
-            found.append((learner.model, learner.config, learner.networks))
-    return [_Sampler(k, c.posterior.temperature, n, step_sizes(c)) for k, c, n in found]
+            moving.append((learner.model, learner.config, learner.networks))
+    return [_Sampler(k, c.posterior.temperature, n, step_sizes(c)) for k, c, n in moving]
 
 
 def _store_restarting(step: int, models: Models, bank: SampleBank) -> None:

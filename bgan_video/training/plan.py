@@ -125,9 +125,9 @@ def _memory(config: Config, size: DataSize, backend: Backend) -> str:
 def _rounds(config: Config, manifest: Manifest) -> list[str]:
     """The bodies, and what the rounds will believe."""
     bodies = config.discriminator.bodies
-    found = [f"bodies: {', '.join(bodies)}, each with chains of its own"] if bodies else []
+    lines = [f"bodies: {', '.join(bodies)}, each with chains of its own"] if bodies else []
     if config.train.rounds == 0:
-        return found
+        return lines
     labelled = len(manifest.labelled)
     pool = len(manifest.part("train")) - labelled
     if not has_pool(config.rounds, labelled, pool):
@@ -135,7 +135,7 @@ def _rounds(config: Config, manifest: Manifest) -> list[str]:
     else:
         believed = f"in the end up to {int(config.rounds.believed * pool)} are believed"
     return [
-        *found,
+        *lines,
         f"rounds: {config.train.rounds} after the first, of {config.train.steps} steps each; "
         f"{pool} unlabelled {config.items} stand against {labelled} labelled ones; {believed}",
     ]

@@ -39,8 +39,8 @@ class Pool:
     @property
     def is_large_enough(self) -> bool:
         """Whether pseudo-labels are believed at all."""
-        labelled, found = len(self.manifest.labelled), len(self.items)
-        return rounds.has_pool(self.config.rounds, labelled, found)
+        labelled, in_pool = len(self.manifest.labelled), len(self.items)
+        return rounds.has_pool(self.config.rounds, labelled, in_pool)
 
 
 def believers(config: Config) -> list[str]:
@@ -92,11 +92,11 @@ def read(folder: Path, number: int) -> list[dict[str, Any]]:
 def believed(folder: Path, number: int, pool: Pool) -> Believed:
     """What a round learns from beside the labels; no method is in it where nothing is believed."""
     by_path = {item.path: item for item in pool.items}
-    found: dict[str, list[Item]] = {}
+    by_method: dict[str, list[Item]] = {}
     for line in read(folder, number):
         item = dataclasses.replace(by_path[line["path"]], label=line["label"], labelled=True)
-        found.setdefault(line["model"], []).append(item)
-    return found
+        by_method.setdefault(line["model"], []).append(item)
+    return by_method
 
 
 def forget_after(folder: Path, number: int) -> None:

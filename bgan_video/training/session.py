@@ -140,16 +140,16 @@ class Session:
             rivals[of_round[_SELF]] = rivals[_SELF]
             rivals[_SELF] = self._stored(_SELF, so_far)
         predictions, parts = self._predict(items, rivals, posteriors)
-        found = {name: figures(p, labels, level) for name, p in predictions.items()}
+        scores = {name: figures(p, labels, level) for name, p in predictions.items()}
         record: dict[str, Any] = {
             "step": step,
             "split": split,
             "samples": len(steps),
-            "models": {n: of for n, of in found.items() if n not in of_round.values()},
+            "models": {n: of for n, of in scores.items() if n not in of_round.values()},
         }
         if config.train.rounds:
             record["round"] = models.round
-            record["of_round"] = {model: found[name] for model, name in of_round.items()}
+            record["of_round"] = {model: scores[name] for model, name in of_round.items()}
         if "bayesian" in of_round and models.samples_posterior:
             first = self.bodies[0]
             said = parts[of_round["bayesian"]][first.name].network_probabilities
