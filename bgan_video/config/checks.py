@@ -98,6 +98,11 @@ def _baselines(config: Config) -> None:
             "baseline.methods: cold_gan follows chains that sample; it needs bayesian_gan beside "
             "it, posterior.bayes=true and compat.adam=false"
         )
+    if "cold_gan" in methods and config.discriminator.bodies:
+        raise UserError(
+            "baseline.methods: cold_gan follows the chains of one body, and discriminator.bodies "
+            "names some; take one of them out"
+        )
     need_labels = [method for method in methods if method in NEED_LABELS]
     if config.is_unsupervised and need_labels:
         raise UserError(

@@ -22,7 +22,14 @@ from bgan_video.data.feature_store import FeatureStore
 from bgan_video.data.frames import ItemFrames
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import UserError
-from bgan_video.features import FrozenBody, Scale, clip_vectors, fill, frozen_body
+from bgan_video.features import (
+    FrozenBody,
+    Scale,
+    clip_vectors,
+    fill,
+    frozen_body,
+    open_store,
+)
 from bgan_video.models import build_discriminator
 from bgan_video.prediction.chunks import ClipChunk, test_chunks
 from bgan_video.prediction.predict import Networks, Prediction, predict_all
@@ -138,9 +145,18 @@ def check(config: Config, backend: Backend) -> None:
     repeated = [name for name in chosen if chosen.count(name) > 1]
     if repeated:
         raise UserError(f"discriminator.bodies names {repeated[0]} twice; name each body once")
+    if chosen and chosen[0].startswith(FEATURES) and config.gans_need_unlabelled:
+        raise UserError(
+            f"discriminator.bodies: generators and unlabelled clips are for the first body, and "
+            f"{chosen[0]} sees no clips; name one that does first, or set the weights of "
+            f"objective (adversarial_weight, …) to 0"
+        )
     for index, name in enumerate(chosen):
         if name.startswith(FEATURES):
-            frozen_body(_features(config, name), backend)
+            if config.spatial_dims != 3:
+                raise UserError(f"discriminator.bodies: {name} is for videos, not {config.items}")
+            own = dataclasses.replace(config, features=_features(config, name))
+            open_store(own, frozen_body(own.features, backend))
         else:
             with torch.device("meta"):
                 build_discriminator(_of_clips(config, name, index).without_weights(), 2)
@@ -154,6 +170,7 @@ def open_bodies(
     folder: Path,
     say: Callable[[str], None],
     progress: Callable[..., Any],
+    items: Sequence[Item] | None = None,
 ) -> tuple[Body, ...]:
     """The bodies of a run, with the features that they see, which are computed where missing.
 
@@ -165,6 +182,7 @@ def open_bodies(
         folder: The run's, which keeps the scale of its training videos' features.
         say: Gets the lines for the user.
         progress: Wraps the videos whose features are computed.
+        items: Those that will be read; by default all of the manifest.
 
     Raises:
         UserError: No such body, or a video's features cannot be had.
@@ -176,7 +194,9 @@ def open_bodies(
         if name.startswith(FEATURES):
             own = dataclasses.replace(own, features=_features(config, name))
             frozen = frozen_body(own.features, backend)
-            store = fill(manifest.items, manifest.root, own, frozen, say, progress)
+            wanted = manifest.items if items is None else items
+            root = config.data.root or manifest.root  # the data may have moved since
+            store = fill(wanted, root, own, frozen, say, progress)
             scale = _scale(folder, kind, store, manifest)
             source, vectors = FeatureVectors(store, scale), FileVectors(frozen, own, scale)
             own = of_features(own, store.length)
@@ -202,12 +222,20 @@ def of_features(config: Config, length: int) -> Config:
         ),
         features=dataclasses.replace(f, length=length),
         discriminator=dataclasses.replace(
-            config.discriminator, name="linear", input="rgb", bodies=(), weights=None
+            config.discriminator,
+            name="linear",
+            input="rgb",
+            bodies=(),
+            weights=None,
+            freeze=0,
+            freeze_norm=False,
+            body_lr=1.0,
         ),
         objective=_without_game(config),
         posterior=dataclasses.replace(
             config.posterior,
             prior="gaussian",
+            prior_mean="zero",
             prior_std=f.prior_scale / math.sqrt(length),
             lr=f.lr,
             burn_in_lr=f.lr,
@@ -240,8 +268,8 @@ def combine(parts: Sequence[Prediction], how: str) -> Prediction:
     else:
         together = answers.mean(dim=0)
     networks = _alike_often([p.network_probabilities for p in parts])
-    p_fake = torch.stack([p.p_fake for p in parts]).mean(dim=0)
-    return Prediction(together, networks, p_fake, together)
+    # Only the first body plays the game, and knows what is fake.
+    return Prediction(together, networks, parts[0].p_fake, together)
 
 
 def predict_models(
@@ -335,6 +363,7 @@ def _scale(folder: Path, kind: str, store: FeatureStore, manifest: Manifest) -> 
 
 
 def _alike_often(networks: Sequence[Tensor]) -> Tensor:
-    """All bodies' networks `[S, V, K]`, those of a body with fewer of them several times."""
-    most = math.lcm(*map(len, networks))
-    return torch.cat([p.repeat(most // len(p), 1, 1) for p in networks])
+    """As many networks `[S, V, K]` of each body: of those with more, evenly spread ones."""
+    least = min(map(len, networks))
+    chosen = (torch.linspace(0, len(p) - 1, least).round().long() for p in networks)
+    return torch.cat([p[which] for p, which in zip(networks, chosen, strict=True)])

@@ -55,7 +55,7 @@ def stacked(views: Iterator[Tensor], count: int) -> Tensor:
 def videos_a_chunk(config: Config) -> int:
     """How many videos' test clips memory is meant for at once, at least one."""
     c = config.clip
-    pixels = config.channels * c.num_frames * c.size**2
+    pixels = config.channels * c.num_frames * (c.size**2 if config.spatial_dims else 1)
     return max(1, _CHUNK_BYTES // (c.test_clips * c.test_crops * pixels * 4))
 
 

@@ -162,16 +162,19 @@ class TrainedRun:
         def clips(items: Sequence[Item]) -> Iterator[ClipChunk]:
             return test_chunks(items, frames, self.config)
 
-        bodies = self.bodies(frames)
+        bodies = self.bodies(frames, items)
         predictions, parts = predict_models(items, clips, rivals, posteriors, bodies, self.backend)
         return predictions, parts.get(_BAYESIAN, {})
 
-    def bodies(self, frames: ItemFrames) -> Sequence[Body]:
-        """The bodies of the posterior; those of features read what training stored."""
+    def bodies(self, frames: ItemFrames, items: Sequence[Item] = ()) -> Sequence[Body]:
+        """The bodies of the posterior, ready for some surveyed items.
+
+        Those of features read what training stored, and compute what is not there any more.
+        """
         if _BAYESIAN not in self.models:
             return ()
         given = (self.config, self.manifest, frames, self.backend, self.folder)
-        return open_bodies(*given, _ignore, lambda items, *_: items)
+        return open_bodies(*given, _ignore, lambda items, *_: items, items)
 
     def of_body(self, body: Body, batches: Sequence[Tensor] = ()) -> Networks:
         """The stored networks of one of `bodies`.

@@ -183,9 +183,8 @@ def _vector_chunks(
     vectors = judge.vectors
     assert vectors is not None, "this judge sees clips"
     with open_video(path, judge.config.data.decoder, vectors.frozen.size) as reader:
-        for start, end in places:
-            seen = vectors(reader, start, end)
-            yield ClipChunk(seen, torch.full((1,), UNKNOWN), len(seen))
+        seen = [vectors(reader, start, end) for start, end in places]
+    yield ClipChunk(torch.cat(seen), torch.full((len(places),), UNKNOWN), len(seen[0]))
 
 
 def _without_fakes(said: VideoPrediction | Unreadable) -> VideoPrediction | Unreadable:

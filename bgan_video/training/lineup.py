@@ -43,8 +43,9 @@ class RivalGAN(Learner):
         return self._trainer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a saved state."""
-        self._trainer.load_state_dict(state)
+        """Continue from a saved state; torch's own generators are left to whoever uses them."""
+        with own_randomness(self._trainer.backend, "load"):
+            self._trainer.load_state_dict(state)
 
 
 class MaximumLikelihoodGAN(RivalGAN):

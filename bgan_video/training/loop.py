@@ -266,7 +266,9 @@ def _samplers(models: Models) -> list[_Sampler]:
 def _store_restarting(step: int, models: Models, bank: SampleBank) -> None:
     """At a round's end: the last weights of the networks that the next round begins anew."""
     last: dict[str, Sequence[nn.Module]] = {
-        m.model: m.networks for m in models.learners if m.restarts and not m.is_sampled
+        m.model: m.networks
+        for m in models.learners
+        if m.restarts and not (m.is_sampled and models.samples_posterior)
     }
     if not models.samples_posterior:
         last[FIRST_KIND] = models.discriminators

@@ -86,3 +86,14 @@ def test_a_run_of_two_bodies_goes_on_where_it_stopped(of_two: Path) -> None:
     assert runs.log(again) == runs.log(of_two)
     left, right = (json.loads((run / "metrics.json").read_text()) for run in (again, of_two))
     assert (left["models"], left["bodies"]) == (right["models"], right["bodies"])
+
+
+@pytest.mark.e2e
+def test_bodies_without_a_sampler_answer_with_their_last_weights(
+    small_videos: Path, tmp_path: Path
+) -> None:
+    args = arguments(small_videos, tmp_path, "plain")
+    few = ["posterior.bayes=false", "train.steps=6", "baseline.methods=[bayesian_gan]"]
+    assert cli.main(["train", *args, *few]) == 0
+    metrics = json.loads((tmp_path / "plain" / "metrics.json").read_text())
+    assert metrics["networks"]["bayesian"] == 2 * len(BODIES)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bgan_video import config
+from bgan_video.backend import Backend
 from bgan_video.errors import UserError
 from bgan_video.prediction import bodies
 from bgan_video.prediction.bodies import combine, kinds, names, of_features
@@ -50,12 +51,27 @@ def test_a_mean_is_a_mean_of_bodies_however_many_networks_they_have(
     together = combine(parts, "mean")
     expected = (parts[0].video_probabilities + parts[1].video_probabilities) / 2
     torch.testing.assert_close(together.video_probabilities, expected)
-    torch.testing.assert_close(together.network_probabilities.mean(dim=0), expected)
+    # As many networks of each body stand side by side, so that bodies weigh alike.
+    assert len(together.network_probabilities) == 2 * min(first, second)
+    if first == second:
+        torch.testing.assert_close(together.network_probabilities.mean(dim=0), expected)
+
+
+def test_of_a_body_with_more_networks_evenly_spread_ones_are_taken() -> None:
+    many, few = said(0, 9), said(1, 3)
+    together = combine([many, few], "product").network_probabilities
+    assert torch.equal(together[:3], many.network_probabilities[[0, 4, 8]])
+    assert torch.equal(together[3:], few.network_probabilities)
+
+
+def test_only_the_first_body_says_what_is_fake() -> None:
+    first, second = said(0, 2), said(1, 2)
+    assert torch.equal(combine([first, second], "product").p_fake, first.p_fake)
 
 
 @given(st.integers(0, 1000), st.sampled_from(["product", "mean"]))
 def test_mutual_information_is_that_within_and_between_bodies(seed: int, how: str) -> None:
-    parts = [said(seed, 3), said(seed + 1, 2)]
+    parts = [said(seed, 3), said(seed + 1, 3)]
     together = combine(parts, how)
     means = torch.stack([p.video_probabilities for p in parts])
     between = entropy(means.mean(dim=0)) - entropy(means).mean(dim=0)
@@ -101,6 +117,38 @@ def test_a_clip_body_may_see_something_else() -> None:
     assert other.objective.adversarial_weight == 0
     with pytest.raises(UserError, match="rgb, difference"):
         bodies._of_clips(c, "dcgan@sound", 1)
+
+
+CPU = Backend(torch.device("cpu"), "fp32", torch.amp.GradScaler("cpu", enabled=False))
+FEATURES = "features:efficientnet-lite0"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["discriminator.bodies=[dcgan,dcgan]"], "twice"),
+        ([f"discriminator.bodies=[{FEATURES},dcgan]"], "sees no clips"),
+        (["discriminator.bodies=[dcgan,nonsense]"], "nonsense"),
+        ([f"discriminator.bodies=[dcgan,{FEATURES}]", "clip.num_frames=1"], "summary"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_bodies_that_cannot_be_are_refused_before_any_video(
+    overrides: list[str], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        bodies.check(settings(*overrides), CPU)
+
+
+def test_the_cold_gan_follows_one_body() -> None:
+    with pytest.raises(UserError, match="cold_gan"):
+        settings("baseline.methods=[bayesian_gan,cold_gan]", "discriminator.bodies=[dcgan]")
+
+
+def test_what_is_meant_for_a_pretrained_body_does_not_reach_the_layer_on_features() -> None:
+    c = settings("discriminator.freeze=2", "discriminator.body_lr=0.1", "train.steps=30")
+    layer = of_features(c, 10).discriminator
+    assert (layer.freeze, layer.body_lr) == (0, 1.0)
 
 
 def test_other_bodies_begin_elsewhere() -> None:

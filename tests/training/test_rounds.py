@@ -210,13 +210,15 @@ def test_a_later_round_goes_on_bit_for_bit(saved_after: int) -> None:
     of = settings(EVERYONE, "discriminator.dropout=0.3")
     whole = all_rounds(of, last=1)[1]
     (first,) = all_rounds(of, last=0)
+    state = copy.deepcopy(first.state_dict())  # before the next round's networks are made
     before = lineup.build(of, DataSize(K, N, K), BACKEND, 1, first.learners)
     for step in range(STEPS, saved_after):
         before.step(step, *batches(step))
-    state = copy.deepcopy((before if saved_after > STEPS else first).state_dict())
+    if saved_after > STEPS:
+        state = copy.deepcopy(before.state_dict())
+    torch.randn(9)
     begun = lineup.build(of, DataSize(K, N, K), BACKEND)
     resumed = lineup.build(of, DataSize(K, N, K), BACKEND, 1, begun.learners)
-    torch.randn(9)
     resumed.load_state_dict(state)
     for step in range(saved_after, 2 * STEPS):
         resumed.step(step, *batches(step))
