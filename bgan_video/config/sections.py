@@ -210,9 +210,9 @@ class Discriminator:
     """Step size of the body as a part of the head's, in burn-in and in sampling: small ones keep
     pretrained weights near where they were."""
     freeze: int | tuple[str, ...] = 0
-    """What of the body never moves: its first so many layers with kernels, in the order in which it
-    defines them, with all that it defines before the next; or names of its modules
-    (`[conv1, layer1]`). Batch norms among them keep their statistics."""
+    """What of a body of clips or images never moves: its first so many layers with kernels, in the
+    order in which it defines them, with all that it defines before the next; or names of its
+    modules (`[conv1, layer1]`). Batch norms among them keep their statistics."""
     freeze_norm: bool = False
     """All batch norms of the body keep statistics, scales and shifts."""
     bodies: tuple[str, ...] = ()

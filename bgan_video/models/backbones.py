@@ -25,7 +25,7 @@ VIDEO_BACKBONES = tuple(torchvision.models.list_models(module=torchvision_video)
 TIMM_PREFIX = "timm:"
 
 
-class Body(NamedTuple):
+class BuiltBody(NamedTuple):
     """What makes features of items.
 
     Attributes:
@@ -57,7 +57,7 @@ class Standardise(nn.Module):
         return ((x + 1) / 2 - self.mean) / self.std
 
 
-def video_body(name: str, num_frames: int, size: int, weights: str | None) -> Body:
+def video_body(name: str, num_frames: int, size: int, weights: str | None) -> BuiltBody:
     """A torchvision video classifier without its classifier, for clips of any size.
 
     S3D averages its last map over all places, whatever their number: at the 224 pixels and 16
@@ -80,7 +80,7 @@ def video_body(name: str, num_frames: int, size: int, weights: str | None) -> Bo
             layer.__class__ = nd.BatchNorm3d
     seen: Any = torchvision.models.get_model_weights(name)["DEFAULT"].transforms()
     standardise = Standardise(seen.mean, seen.std, 3)
-    return Body(nn.Sequential(standardise, network), num_features, network, fit)
+    return BuiltBody(nn.Sequential(standardise, network), num_features, network, fit)
 
 
 def _place_positions(network: Any, num_frames: int, size: int) -> None:
@@ -124,7 +124,7 @@ def timm_body(
     temporal: str,
     weights: str | None,
     setting: str = "discriminator.weights",
-) -> Body:
+) -> BuiltBody:
     """A timm image model as a body, on images or on the frames of clips.
 
     Args:
@@ -159,7 +159,7 @@ def timm_body(
         module, num_features = Inflated(network), network.num_features
     elif spatial_dims == 3:
         module = FrameAverage(network)
-    return Body(nn.Sequential(standardise, module), num_features, network, fit)
+    return BuiltBody(nn.Sequential(standardise, module), num_features, network, fit)
 
 
 def _timm_network(model: str, size: int) -> Any:

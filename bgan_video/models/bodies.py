@@ -15,7 +15,7 @@ from bgan_video.models import published
 from bgan_video.models.backbones import (
     TIMM_PREFIX,
     VIDEO_BACKBONES,
-    Body,
+    BuiltBody,
     timm_body,
     video_body,
 )
@@ -46,7 +46,7 @@ def unknown(key: str, name: str, known: list[str], config: Config) -> str:
     return f"{key}={name} is not known for {config.items}; allowed: {', '.join(known)}{advice}"
 
 
-def build_body(config: Config) -> Body:
+def build_body(config: Config) -> BuiltBody:
     """The body that `discriminator.name` names, with `discriminator.weights` in it.
 
     Raises:
@@ -76,7 +76,7 @@ def build_body(config: Config) -> Body:
         module, num_features = _own_body(config)
         inner = _unwrapped(module)
         fit = load_weights(inner, d.weights) if d.weights else None
-        return Body(module, num_features, inner, fit)
+        return BuiltBody(module, num_features, inner, fit)
     own = f"{PYTHON_PREFIX}<module>:<function>"
     known = {
         0: ["mlp", "linear", own],
@@ -107,7 +107,8 @@ def look_at_body(config: Config) -> Fit | None:
         )
     with torch.random.fork_rng(devices=[]):
         body = build_body(config)
-    freeze(body.network, d.freeze)
+    if config.spatial_dims != 0:
+        freeze(body.network, d.freeze)
     if is_ours:
         return body.fit
     shape = (config.channels, c.num_frames, c.size, c.size)
@@ -135,9 +136,9 @@ def _is_own(name: str) -> bool:
     return name.startswith(PYTHON_PREFIX)
 
 
-def _plain(module: nn.Module, num_features: int, weights: str | None = None) -> Body:
+def _plain(module: nn.Module, num_features: int, weights: str | None = None) -> BuiltBody:
     fit = load_weights(module, weights) if weights else None
-    return Body(module, num_features, module, fit)
+    return BuiltBody(module, num_features, module, fit)
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:

@@ -16,7 +16,7 @@ from torchvision.models.video import mvit
 from bgan_video import cli
 from bgan_video.config import Config
 from bgan_video.models import backbones, build_discriminator, look_at_body
-from bgan_video.models.backbones import Body
+from bgan_video.models.backbones import BuiltBody
 from bgan_video.models.bodies import build_body
 from bgan_video.models.weights import Fit, packaged_file
 from tests.models.building import items, refusal, settings
@@ -35,7 +35,7 @@ def fit_of(chosen: Config) -> Fit:
     return fit
 
 
-def body_of(chosen: Config) -> Body:
+def body_of(chosen: Config) -> BuiltBody:
     body = build_body(chosen)
     body.module.eval()
     return body

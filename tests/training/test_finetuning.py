@@ -16,6 +16,7 @@ from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.models import Classifier, build_discriminator, frozen_statistics, look_at_body
+from bgan_video.prediction.bodies import of_features
 from bgan_video.training.chains import Chain, initialised, without_gradients
 from bgan_video.training.lineup import build
 from bgan_video.training.plan import plan
@@ -197,6 +198,18 @@ def test_gradients_are_put_back_as_they_were(weights: str) -> None:
 def test_what_cannot_be_frozen_is_refused(freeze: str, reason: str) -> None:
     chosen = settings(f"discriminator.freeze={freeze}")
     assert reason in refusal(lambda: look_at_body(chosen))
+
+
+def test_a_body_of_features_beside_one_of_clips_has_no_layers_to_freeze(weights: str) -> None:
+    """Its settings are those of the clips' body, but for what it sees."""
+    fine = ["discriminator.freeze=[conv1]", "discriminator.freeze_norm=true"]
+    more = ["discriminator.body_lr=0.1", "posterior.prior_mean=pretrained"]
+    seen = of_features(settings(weights, *fine, *more), length=7)
+    of = chain(seen)
+    assert all(p.requires_grad for p in of.network.parameters())
+    of.begin_step(0)
+    assert [group["lr"] for group in of.optimizer.param_groups] == [LR]
+    assert of.network.prior_means == {}
 
 
 def test_a_whole_body_may_be_frozen(weights: str) -> None:
