@@ -107,8 +107,7 @@ def look_at_body(config: Config) -> Fit | None:
         )
     with torch.random.fork_rng(devices=[]):
         body = build_body(config)
-    if config.spatial_dims != 0:
-        freeze(body.network, d.freeze)
+    freeze(body.network, d.freeze)
     if is_ours:
         return body.fit
     shape = (config.channels, c.num_frames, c.size, c.size)

@@ -104,8 +104,7 @@ def build_discriminator(config: Config, num_classes: int) -> Classifier:
     )
     if d.name == "tensorflow":
         published.initialise_tensorflow(network)
-    if config.spatial_dims != 0:  # a body of features, beside one of clips, has no such layers
-        freeze(body.network, d.freeze)
+    freeze(body.network, d.freeze)
     if d.freeze_norm:
         freeze_norms(body.network)
     return network

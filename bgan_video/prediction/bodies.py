@@ -100,8 +100,13 @@ class Body:
 
     def network(self) -> nn.Module:
         """An empty network to load stored weights into; draws no random number anyone else uses."""
-        with torch.random.fork_rng(devices=[]):
-            return build_discriminator(self.config.without_weights(), self.num_classes)
+        return empty_network(self.config, self.num_classes)
+
+
+def empty_network(config: Config, num_classes: int) -> nn.Module:
+    """A discriminator to load stored weights into; draws no random number anyone else uses."""
+    with torch.random.fork_rng(devices=[]):
+        return build_discriminator(config.without_weights(), num_classes)
 
 
 class FeatureVectors:
@@ -274,7 +279,8 @@ def combine(parts: Sequence[Prediction], how: str) -> Prediction:
 
 def predict_models(
     items: Sequence[Item],
-    clips: Callable[[Sequence[Item]], Iterator[ClipChunk]],
+    frames: ItemFrames,
+    config: Config,
     rivals: Mapping[str, Networks],
     posteriors: Mapping[str, Callable[[Body], Networks]],
     bodies: Sequence[Body],
@@ -284,7 +290,8 @@ def predict_models(
 
     Args:
         items: Surveyed.
-        clips: What rivals see of items.
+        frames: Of their clips.
+        config: The run's, which says what clips are.
         rivals: Models of one body, which sees clips.
         posteriors: Models of all bodies: the networks of a body.
         bodies: Of the run.
@@ -303,7 +310,7 @@ def predict_models(
         else:
             of_clips |= of_body
     if of_clips:
-        said |= predict_all(of_clips, clips(items), backend)
+        said |= predict_all(of_clips, test_chunks(items, frames, config), backend)
     for model in posteriors:
         for body in bodies:
             parts[model][body.name] = said.pop(f"{body.kind}/{model}")

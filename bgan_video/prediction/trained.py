@@ -25,10 +25,15 @@ from bgan_video.files import append_line, write_atomically
 from bgan_video.method.rounds import answering_rounds, has_pool
 from bgan_video.method.timetable import rival_size
 from bgan_video.metrics.scores import Scores
-from bgan_video.models import build_discriminator
 from bgan_video.prediction import diagnosis, uncertainty
-from bgan_video.prediction.bodies import FIRST_KIND, Body, kinds, open_bodies, predict_models
-from bgan_video.prediction.chunks import ClipChunk, test_chunks
+from bgan_video.prediction.bodies import (
+    FIRST_KIND,
+    Body,
+    empty_network,
+    kinds,
+    open_bodies,
+    predict_models,
+)
 from bgan_video.prediction.predict import (
     Networks,
     Prediction,
@@ -159,11 +164,9 @@ class TrainedRun:
         if _BAYESIAN in self.models:
             posteriors[_BAYESIAN] = lambda body: self.of_body(body, batches)
 
-        def clips(items: Sequence[Item]) -> Iterator[ClipChunk]:
-            return test_chunks(items, frames, self.config)
-
         bodies = self.bodies(frames, items)
-        predictions, parts = predict_models(items, clips, rivals, posteriors, bodies, self.backend)
+        given = (frames, self.config, rivals, posteriors, bodies, self.backend)
+        predictions, parts = predict_models(items, *given)
         return predictions, parts.get(_BAYESIAN, {})
 
     def bodies(self, frames: ItemFrames, items: Sequence[Item] = ()) -> Sequence[Body]:
@@ -408,10 +411,7 @@ def kind_of(model: str) -> str:
 
 def empty_discriminator(config: Config, manifest: Manifest) -> nn.Module:
     """A discriminator to load stored weights into; draws no random number anyone else uses."""
-    with torch.random.fork_rng(devices=[]):
-        return build_discriminator(
-            config.without_weights(), config.num_classes(manifest.num_classes)
-        )
+    return empty_network(config, config.num_classes(manifest.num_classes))
 
 
 def _adjusted(folder: Path, overrides: Sequence[str]) -> Config:

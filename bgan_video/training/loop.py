@@ -72,6 +72,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
     if models.chains is not None:
         given = (config, manifest, frames, backend, folder)
         bodies = open_bodies(*given, console.say, console.progress)
+    if bodies and config.discriminator.bodies:
         models = build(config, size, backend, bodies=bodies)
     session = Session(config, backend, folder, manifest, frames, bank, bodies)
     clock = Clock(backend)

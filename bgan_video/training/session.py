@@ -25,7 +25,6 @@ from bgan_video.data.streams import (
 from bgan_video.method.rounds import answering_rounds
 from bgan_video.prediction import diagnosis
 from bgan_video.prediction.bodies import FIRST_KIND, Body, predict_models
-from bgan_video.prediction.chunks import ClipChunk, test_chunks
 from bgan_video.prediction.predict import Current, Networks, Prediction, Stored, figures
 from bgan_video.prediction.trained import empty_discriminator
 from bgan_video.sampling import SampleBank
@@ -185,7 +184,5 @@ class Session:
         rivals: Mapping[str, Networks],
         posteriors: Mapping[str, Callable[[Body], Networks]],
     ) -> tuple[dict[str, Prediction], dict[str, dict[str, Prediction]]]:
-        def clips(items: Sequence[Item]) -> Iterator[ClipChunk]:
-            return test_chunks(items, self.frames, self.config)
-
-        return predict_models(items, clips, rivals, posteriors, self.bodies, self.backend)
+        given = (self.frames, self.config, rivals, posteriors, self.bodies, self.backend)
+        return predict_models(items, *given)
