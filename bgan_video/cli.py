@@ -182,9 +182,9 @@ def _sample(options: argparse.Namespace) -> None:
     if options.quality:
         where = [override for override in options.overrides if override.startswith("run.")]
         judge = api.load(options.extractor, where) if options.extractor else None
-        distances = api.measure(run, judge)
+        api.measure(run, judge)
         write_report(run.folder)
-        _say(json.dumps(dataclasses.asdict(distances), indent=2))
+        _say((run.folder / "quality.json").read_text(encoding="utf-8").rstrip())
         return
     out = options.out or run.folder / "samples"
     if not out.is_dir():

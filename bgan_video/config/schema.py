@@ -23,6 +23,7 @@ from bgan_video.config.sections import (
     Baseline,
     Clip,
     Compat,
+    Critic,
     Data,
     Discriminator,
     Features,
@@ -46,6 +47,7 @@ class Config:
     features: Features = field(default_factory=Features)
     generator: Generator = field(default_factory=Generator)
     discriminator: Discriminator = field(default_factory=Discriminator)
+    critic: Critic = field(default_factory=Critic)
     objective: Objective = field(default_factory=Objective)
     posterior: Posterior = field(default_factory=Posterior)
     train: Train = field(default_factory=Train)
@@ -117,8 +119,28 @@ class Config:
         return bool(methods & {"mean_teacher", "fixmatch"} or (is_consistent and methods & {*GANS}))
 
     @property
+    def has_critics(self) -> bool:
+        """Whether generators play against critics of their own."""
+        return self.critic.name != "none"
+
+    @property
+    def has_generators(self) -> bool:
+        """Whether there is a game at all."""
+        return self.has_critics or self.objective.adversarial_weight > 0
+
+    @property
+    def has_discriminators(self) -> bool:
+        """Whether there is anything for K+1-class discriminators to learn."""
+        return not self.is_unsupervised or self.discriminators_need_unlabelled
+
+    @property
     def gans_need_unlabelled(self) -> bool:
         """Whether any term of the GANs looks at unlabelled items."""
+        return self.has_critics or self.discriminators_need_unlabelled
+
+    @property
+    def discriminators_need_unlabelled(self) -> bool:
+        """Whether any term of the K+1-class discriminators looks at unlabelled items."""
         o = self.objective
         terms = (o.adversarial_weight, o.consistency_weight, o.pretext_weight, o.balance_weight)
         return any(weight > 0 for weight in terms)

@@ -170,9 +170,13 @@ class Generator:
     """A generator's architecture."""
 
     name: str = "two_stream"
-    """`two_stream` (clips), `dcgan`, `notebook` or `tensorflow` (images, the published codes' own),
-    or `mlp` (vectors)."""
+    """`residual` (clips and images), `two_stream` (clips), `dcgan`, `notebook` or `tensorflow`
+    (images, the published codes' own), or `mlp` (vectors)."""
+    streams: Literal[1, 2] = 2
+    """Of `residual` for clips: 2 is a moving foreground over a still background, 1 is for scenes in
+    which nothing stands still."""
     width: Count = 64
+    """Channels of the last map; of `residual` those of the first, which are the most."""
     latent_dim: Count = 100
     latent: Literal["normal", "uniform"] = "normal"
     """Distribution of a latent's entries: standard normal, or uniform on (-1, 1)."""
@@ -222,6 +226,25 @@ class Discriminator:
     combine: Literal["product", "mean"] = "product"
     """How bodies answer together: the product of their probabilities, normalised, which is right
     where they err independently of each other, or the mean."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Critic:
+    """What judges the looks of generated items, beside the classifiers (method/game.py)."""
+
+    name: Literal["none", "hybrid"] = "none"
+    """`none`: generators play against the K+1-class discriminators, as in Saatchi & Wilson 2017.
+    `hybrid`: they play against critics of their own, which see frames, their differences and single
+    frames, under the relativistic pairing loss with R1 and R2 (Huang et al. 2024)."""
+    num: Count = 1
+    """Chains, times `posterior.num_mcmc`; every generator faces every critic."""
+    width: Count = 32
+    penalty: NonNegative = 1.0
+    """Gamma of R1 and R2: half of it weighs the squared gradient of a critic by its items."""
+    penalty_every: Count = 4
+    """Steps from one penalty to the next, which weighs as many times as much: its gradient is the
+    same in the mean, at a part of the cost of a second backward pass."""
+    burn_in_lr: Positive = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,6 +171,36 @@ def samplewise_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
     return F.huber_loss(_at_least_float32(fake_features), _at_least_float32(real_features))
 
 
+def pairing(better: Tensor, worse: Tensor) -> Tensor:
+    """Relativistic pairing loss: `mean softplus(-(better - worse))` over pairs of items.
+
+    Jolicoeur-Martineau 2019 and Huang et al. 2024, eq. 1: a critic is asked which of two items is
+    real, so it knows no zero, and a generator that leaves out a part of the data loses every pair
+    there. Of independent batches every item is paired with every other, which estimates the same
+    mean with less variance than one partner each.
+
+    Args:
+        better: `[B, H]`, judgements of the items that should win, by H heads.
+        worse: `[B', H]`.
+
+    Returns:
+        The sum over heads.
+    """
+    margins = _at_least_float32(better)[:, None] - _at_least_float32(worse)[None]  # [B, B', H]
+    return F.softplus(-margins).mean(dim=(0, 1)).sum()
+
+
+def gradient_penalty(judgements: Tensor, items: Tensor) -> Tensor:
+    """`½ E‖∇_x Σ_h D_h(x)‖²`: R1 of real items (Mescheder et al. 2018), R2 of generated ones.
+
+    Args:
+        judgements: `[B, H]` of a critic without norms: each depends on its own item alone.
+        items: `[B, ...]` that the judgements are of, with gradient.
+    """
+    (gradient,) = torch.autograd.grad(judgements.sum(), items, create_graph=True)
+    return 0.5 * gradient.square().flatten(1).sum(dim=1).mean()
+
+
 def mask_sparsity(mask: Tensor) -> Tensor:
     """Mean absolute value of a two-stream generator's foreground mask (Vondrick et al. 2016)."""
     return _at_least_float32(mask).abs().mean()

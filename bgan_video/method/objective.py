@@ -32,17 +32,9 @@ from torch import Tensor, nn
 from bgan_video import config
 from bgan_video.data.streams import LabelledBatch
 from bgan_video.method import losses
+from bgan_video.method.potentials import Potential, PriorTerm
 from bgan_video.method.pretext import TransformationHead
 from bgan_video.models import Classifier, Generated, frozen_statistics
-from bgan_video.sampling import Prior, named_prior, named_prior_parameters
-
-
-@dataclass(frozen=True)
-class Potential:
-    """A scalar to differentiate, and what it is made of (detached, by name)."""
-
-    total: Tensor
-    terms: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -138,10 +130,7 @@ class Objective:
         self._labels_per_class = labels_per_class
         self._adam_steps = settings.adam_steps
         self.num_data_generator = posterior.num_data_generator or num_data
-        self._prior: Prior | None = None
-        if posterior.bayes:
-            self._prior = named_prior(posterior.prior, posterior.prior_std, posterior.prior_df)
-        self._prior_exempt = posterior.prior_exempt
+        self._prior = PriorTerm(posterior)
 
     def discriminator(
         self, network: Classifier, real: RealOutputs, shown: Shown, weights: Weights
@@ -190,9 +179,8 @@ class Objective:
             report["pretext_top1"] = (logits.detach().argmax(dim=1) == which).float().mean()
         if s.balance_weight > 0 and real.unlabelled is not None:
             terms["balance"] = s.balance_weight * losses.imbalance(real.unlabelled)
-        if self._prior is not None:
-            terms["prior_d"] = self._prior_term(network, self._prior, self.num_data)
-        return _potential(terms, report)
+        terms |= self._prior.of("prior_d", self.num_data, network)
+        return Potential.of(terms, report)
 
     def generators(
         self,
@@ -233,10 +221,8 @@ class Objective:
         masks = [losses.mask_sparsity(g.mask) for g in generated if g.mask is not None]
         if masks and s.mask_weight > 0:
             terms["mask"] = s.mask_weight * torch.stack(masks).sum()
-        if self._prior is not None:
-            priors = [self._prior_term(g, self._prior, self.num_data_generator) for g in generators]
-            terms["prior_g"] = torch.stack(priors).sum()
-        return _potential(terms, {"d_fake_after": torch.stack(seen_real).mean()})
+        terms |= self._prior.of("prior_g", self.num_data_generator, *generators)
+        return Potential.of(terms, {"d_fake_after": torch.stack(seen_real).mean()})
 
     def weights(self, step: int) -> Weights:
         """Of a step from 0: the consistency term's grows at first, the pretext term's falls."""
@@ -261,15 +247,3 @@ class Objective:
         distance = losses.samplewise_matching if is_huber else losses.feature_matching
         chains = rearrange(fake_features, "(j b) f -> j b f", j=num_chains)
         return torch.stack([distance(real_features, f) for f in chains]).sum()
-
-    def _prior_term(self, network: nn.Module, prior: Prior, num_data: int) -> Tensor:
-        weights = named_prior_parameters(network, exempt_bias_and_norm=self._prior_exempt)
-        means = network.prior_means if isinstance(network, Classifier) else {}
-        # A prior that is centred elsewhere is the same one of the distance from there.
-        centred = [weight - means[weight] if weight in means else weight for weight in weights]
-        return prior.negative_log_density(centred) / num_data
-
-
-def _potential(terms: dict[str, Tensor], report: dict[str, Tensor]) -> Potential:
-    total = torch.stack(list(terms.values())).sum()
-    return Potential(total, {name: term.detach() for name, term in {**terms, **report}.items()})

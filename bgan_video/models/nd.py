@@ -58,6 +58,13 @@ def upsample(channels_in: int, channels_out: int, stage: Stage, *, bias: bool) -
     )
 
 
+def same_size(
+    channels_in: int, channels_out: int, kernel: tuple[int, ...], *, bias: bool = True
+) -> nn.Module:
+    """A convolution of an odd kernel that leaves the size as it is."""
+    return _CONV[len(kernel)](channels_in, channels_out, kernel, padding="same", bias=bias)
+
+
 def norm(kind: str, channels: int, spatial_dims: int) -> nn.Module:
     """Batch or group normalisation with its own statistics, or none."""
     if kind == "batch":

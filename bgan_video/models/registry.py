@@ -11,9 +11,11 @@ from bgan_video.config import Config, SpatialDims
 from bgan_video.errors import UserError
 from bgan_video.models import nd, published
 from bgan_video.models.bodies import build_body, plan_of, unknown
+from bgan_video.models.critics import Critic
 from bgan_video.models.discriminators import Classifier, dcgan_body
 from bgan_video.models.finetuning import freeze, freeze_norms
 from bgan_video.models.generators import DCGANGenerator, TwoStreamGenerator
+from bgan_video.models.residual import ResidualGenerator
 from bgan_video.models.shapes import plan_image
 
 
@@ -28,6 +30,14 @@ def _two_stream(config: Config) -> nn.Module:
     return TwoStreamGenerator(
         plan_of(config), background, g.latent_dim, g.width, g.norm, config.channels
     )
+
+
+def _residual(config: Config) -> nn.Module:
+    g = config.generator
+    background = None
+    if config.spatial_dims == 3 and g.streams == 2:
+        background = plan_image(config.clip.size)
+    return ResidualGenerator(plan_of(config), g.latent_dim, g.width, config.channels, background)
 
 
 def _notebook(config: Config) -> nn.Module:
@@ -46,8 +56,8 @@ def _mlp(config: Config) -> nn.Module:
 
 
 GENERATORS: dict[SpatialDims, dict[str, Callable[[Config], nn.Module]]] = {
-    3: {"two_stream": _two_stream, "dcgan": _dcgan},
-    2: {"dcgan": _dcgan, "notebook": _notebook, "tensorflow": _tensorflow},
+    3: {"residual": _residual, "two_stream": _two_stream, "dcgan": _dcgan},
+    2: {"residual": _residual, "dcgan": _dcgan, "notebook": _notebook, "tensorflow": _tensorflow},
     0: {"mlp": _mlp},
 }
 """By what they make: clips, images or vectors."""
@@ -63,6 +73,16 @@ def build_generator(config: Config) -> nn.Module:
     if name not in known:
         raise UserError(unknown("generator.name", name, list(known), config))
     return known[name](config)
+
+
+def build_critic(config: Config) -> Critic:
+    """What judges the looks of generated items beside the classifiers.
+
+    Raises:
+        UserError: Sizes its strides do not allow.
+    """
+    frame_plan = plan_image(config.clip.size)
+    return Critic(plan_of(config), frame_plan, config.channels, config.critic.width)
 
 
 def draw_latents(config: Config, count: int, random: torch.Generator) -> Tensor:

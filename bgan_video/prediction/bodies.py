@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bgan_video import rng
 from bgan_video.backend import Backend
-from bgan_video.config import Config, Features
+from bgan_video.config import Config, Critic, Features
 from bgan_video.data.feature_store import FeatureStore
 from bgan_video.data.frames import ItemFrames
 from bgan_video.data.manifest import Item, Manifest
@@ -236,6 +236,7 @@ def of_features(config: Config, length: int) -> Config:
             freeze_norm=False,
             body_lr=1.0,
         ),
+        critic=Critic(),
         objective=_without_game(config),
         posterior=dataclasses.replace(
             config.posterior,
@@ -339,8 +340,11 @@ def _of_clips(config: Config, name: str, index: int) -> Config:
     d = dataclasses.replace(
         config.discriminator, name=network, input=_input(config, name, seen), bodies=()
     )
-    objective = config.objective if index == 0 else _without_game(config)
-    return dataclasses.replace(config, discriminator=d, objective=objective)
+    if index == 0:
+        return dataclasses.replace(config, discriminator=d)
+    return dataclasses.replace(
+        config, discriminator=d, critic=Critic(), objective=_without_game(config)
+    )
 
 
 def _input(config: Config, name: str, seen: str) -> Any:

@@ -13,8 +13,18 @@ from torch import Tensor, nn
 
 from bgan_video import rng
 from bgan_video.backend import Backend
+from bgan_video.data.manifest import Split
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
+from bgan_video.method.losses import class_probabilities
+from bgan_video.metrics.looks import (
+    Looks,
+    covered,
+    mean_change,
+    named_parts,
+    nearest_distance,
+    top_frequency,
+)
 from bgan_video.metrics.quality import Quality, quality
 from bgan_video.models import build_generator, draw_latents
 from bgan_video.prediction.chunks import test_chunks
@@ -43,8 +53,8 @@ def generate(run: TrainedRun, count: int) -> Iterator[tuple[str, Tensor]]:
     config, device = run.config, run.backend.device
     if not run.bank.records("generator"):
         raise UserError(
-            f"{run.folder} trained no generator (objective.adversarial_weight=0, or no "
-            f"bayesian_gan among baseline.methods)"
+            f"{run.folder} trained no generator (objective.adversarial_weight=0 without a "
+            f"critic, or no bayesian_gan among baseline.methods)"
         )
     with torch.random.fork_rng(devices=[]):
         module = build_generator(config).to(device).eval()
@@ -57,10 +67,10 @@ def generate(run: TrainedRun, count: int) -> Iterator[tuple[str, Tensor]]:
         yield f"z{group:02d}_m{member:02d}", torch.cat(parts)
 
 
-def measure(run: TrainedRun, extractor: TrainedRun | None = None) -> Quality:
+def measure(run: TrainedRun, extractor: TrainedRun | None = None) -> tuple[Quality, Looks]:
     """Generated items against test items, in the features of a supervised network.
 
-    All generators give equally many; a video gives one clip. The result is stored in the run's
+    All generators give equally many; a video gives one clip. Both results are stored in the run's
     `quality.json`.
 
     Args:
@@ -75,18 +85,40 @@ def measure(run: TrainedRun, extractor: TrainedRun | None = None) -> Quality:
         raise UserError(f"{judge.folder} trained no supervised network to compare features of")
     _check_same_shape(run, judge)
     network = next(iter(judge.networks("supervised")))
+    real = torch.cat(list(_real(run, "test", 2 * MAX_COUNT)))
+    each = math.ceil(len(real) / 2 / len(run.bank.records("generator")))
+    made = dict(generate(run, each))
+    of_real, _ = judged(network, real.split(BATCH), judge.backend)
+    of_made = {name: judged(network, x.split(BATCH), judge.backend) for name, x in made.items()}
+    fake = torch.cat([features for features, _ in of_made.values()])
+    random = rng.generator(run.config.run.seed, "quality")
+    distances = quality(of_real, fake, _name(judge), random)
+    training, _ = judged(network, _real(run, "train", MAX_COUNT), judge.backend)
+    together = torch.cat([p for _, p in of_made.values()])
+    named = {name: named_parts(p) for name, (_, p) in of_made.items()}
+    items = torch.cat(list(made.values()))
+    looks = Looks(
+        change=mean_change(items) / mean_change(real) if real.ndim == 5 else None,
+        top_frequency=top_frequency(items) / top_frequency(real) if real.ndim > 2 else None,
+        nearest_training=nearest_distance(fake, training) / nearest_distance(of_real, training),
+        certainty=together.max(dim=1).values.mean().item(),
+        named=named,
+        covered={name: covered(parts) for name, parts in named.items()},
+        covered_by_all=covered(named_parts(together)),
+        num_classes=together.shape[1],
+    )
+    found = dataclasses.asdict(distances) | {"looks": dataclasses.asdict(looks)}
+    write_atomically(run.folder / "quality.json", json.dumps(found, indent=2) + "\n")
+    return distances, looks
+
+
+def _real(run: TrainedRun, part: Split, count: int) -> Iterator[Tensor]:
+    """One clip, or the image, of at most so many items of a part."""
     one_clip = dataclasses.replace(run.config.clip, test_clips=1, test_crops=1)
     config = dataclasses.replace(run.config, clip=one_clip)
-    items = rng.shuffled(run.manifest.part("test"), config.run.seed, "quality")[: 2 * MAX_COUNT]
-    chunks = test_chunks(items, run.frames(items), config)
-    real = features(network, (x for c in chunks for x in c.clips.split(BATCH)), judge.backend)
-    each = math.ceil(len(items) / 2 / len(run.bank.records("generator")))
-    made = torch.cat([x for _, x in generate(run, each)])
-    fake = features(network, made.split(BATCH), judge.backend)
-    distances = quality(real, fake, _name(judge), rng.generator(config.run.seed, "quality"))
-    text = json.dumps(dataclasses.asdict(distances), indent=2) + "\n"
-    write_atomically(run.folder / "quality.json", text)
-    return distances
+    items = rng.shuffled(run.manifest.part(part), config.run.seed, "quality")[:count]
+    for chunk in test_chunks(items, run.frames(items), config):
+        yield from chunk.clips.split(BATCH)
 
 
 def _name(judge: TrainedRun) -> str:
@@ -111,19 +143,25 @@ def _check_same_shape(run: TrainedRun, judge: TrainedRun) -> None:
 
 
 @torch.no_grad()
-def features(network: nn.Module, batches: Iterable[Tensor], backend: Backend) -> Tensor:
-    """Penultimate features of all items in evaluation mode, `[N, F]`, float64 on the CPU.
+def judged(
+    network: nn.Module, batches: Iterable[Tensor], backend: Backend
+) -> tuple[Tensor, Tensor]:
+    """Penultimate features `[N, F]` and class probabilities `[N, K]`, float64 on the CPU.
 
     Args:
-        network: With a method `features`, as `models.Classifier` has. Its mode is put back.
+        network: A `models.Classifier`. It is evaluated, and its mode is put back.
         batches: `[B, C, (T,) H, W]` each, in [-1, 1].
         backend: Device and precision of the forward passes.
     """
     features: list[Tensor] = []
+    probabilities: list[Tensor] = []
     for evaluated in Current([network]):
-        body: Any = evaluated.features
+        classifier: Any = evaluated
         for batch in batches:
+            x = batch.to(backend.device)
             with backend.autocast():
-                of_batch = body(batch.to(backend.device))
+                of_batch = classifier.features(x)
+                logits = classifier.judge(of_batch, x)
             features.append(of_batch.double().cpu())
-    return torch.cat(features)
+            probabilities.append(class_probabilities(logits).double().cpu())
+    return torch.cat(features), torch.cat(probabilities)

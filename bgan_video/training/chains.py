@@ -23,6 +23,8 @@ N = TypeVar("N", bound=nn.Module)
 
 # β1 of DCGAN (Radford et al. 2016) and of both published Bayesian GANs.
 ADAM_BETAS = (0.5, 0.999)
+CRITIC_BETAS = (0.0, 0.99)
+"""Of critics and of the generators that face them (Huang et al. 2024)."""
 
 
 class Chain(Generic[N]):
@@ -40,6 +42,7 @@ class Chain(Generic[N]):
         num_data: N of the chain's mean-loss potential.
         noise: Generator of the sampler's noise, on the network's device.
         backend: Device and precision.
+        betas: Of Adam.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Chain(Generic[N]):
         num_data: int,
         noise: torch.Generator,
         backend: Backend,
+        betas: tuple[float, float] = ADAM_BETAS,
     ) -> None:
         self.network = network.train()
         if isinstance(network, Classifier) and config.posterior.prior_mean == "pretrained":
@@ -61,7 +65,7 @@ class Chain(Generic[N]):
         self._step_sizes = step_sizes(config) if config.samples_posterior else None
         self._num_data = num_data
         self._noise = noise
-        self.optimizer: torch.optim.Optimizer = adam(network, burn_in_lr, backend)
+        self.optimizer: torch.optim.Optimizer = adam(network, burn_in_lr, backend, betas)
         lr = config.posterior.lr if config.samples_posterior else burn_in_lr
         self._temperature = compat.temperature(config, role, lr, num_data)
         self._sampler = self._make_sampler() if config.samples_posterior else None
@@ -190,15 +194,20 @@ def step_groups(network: nn.Module) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-def adam(network: nn.Module, lr: float, backend: Backend) -> torch.optim.Adam:
+def adam(
+    network: nn.Module,
+    lr: float,
+    backend: Backend,
+    betas: tuple[float, float] = ADAM_BETAS,
+) -> torch.optim.Adam:
     """Adam for a network that is on its device."""
     groups = step_groups(network)
     if backend.device.type != "cuda" or backend.scaler.is_enabled():
         # Fused, Adam would be called for gradients that overflowed too, and hooks on its step.
-        return torch.optim.Adam(groups, lr=lr, betas=ADAM_BETAS)
+        return torch.optim.Adam(groups, lr=lr, betas=betas)
     for group in groups:  # each a step size of its own, in a place of its own
         group["lr"] = torch.tensor(lr * group["part"], device=backend.device)
-    return torch.optim.Adam(groups, lr=lr, betas=ADAM_BETAS, fused=True, capturable=True)
+    return torch.optim.Adam(groups, lr=lr, betas=betas, fused=True, capturable=True)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

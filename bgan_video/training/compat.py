@@ -18,7 +18,7 @@ from typing import Literal
 
 from bgan_video.config import Config
 
-Role = Literal["discriminator", "generator"]
+Role = Literal["discriminator", "critic", "generator"]
 
 _TENSORFLOW_ETA = 2e-4
 _TENSORFLOW_ALPHA = 0.01

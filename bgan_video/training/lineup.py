@@ -77,7 +77,10 @@ class MaximumLikelihoodGAN(RivalGAN):
         fakes = config.train.batch_size if pairs else _fakes_per_step(config)
         steps = config.total_steps
         train = dataclasses.replace(config.train, steps=steps, rounds=0, fake_batch_size=fakes)
-        single = dataclasses.replace(config, posterior=posterior, baseline=baseline, train=train)
+        critic = dataclasses.replace(config.critic, num=1)
+        single = dataclasses.replace(
+            config, posterior=posterior, baseline=baseline, train=train, critic=critic
+        )
         self._seed = config.run.seed
         super().__init__(Trainer(single, size, backend.with_own_scaler()))
 
@@ -186,6 +189,11 @@ class Models:
     def generators(self) -> Sequence[nn.Module]:
         """Of the Bayesian GAN."""
         return [chain.network for chain in self.chains.generators] if self.chains else []
+
+    @property
+    def critics(self) -> Sequence[nn.Module]:
+        """Of the Bayesian GAN; none where its discriminators judge looks as well."""
+        return [chain.network for chain in self.chains.critics] if self.chains else []
 
     @property
     def samples_posterior(self) -> bool:

@@ -194,7 +194,7 @@ def _record(step: int, epoch: int, terms: Terms, models: Models, clock: Clock) -
 
 def _phase(chains: Trainer) -> dict[str, Any]:
     """What the sampler does; kinetic temperatures are means over chains."""
-    chain = chains.discriminators[0]
+    chain = next(chains.chains)
     group = chain.optimizer.param_groups[0]
     record: dict[str, Any] = {
         "phase": "sampling" if chain.is_sampling else "burn_in",
@@ -280,7 +280,10 @@ def _store_restarting(step: int, models: Models, bank: SampleBank) -> None:
 
 def _store_final(models: Models, bank: SampleBank) -> None:
     """What evaluation and sampling read: the last weights of all that learned to the end."""
-    last: dict[str, Sequence[nn.Module]] = {"generator": models.generators}
+    last: dict[str, Sequence[nn.Module]] = {
+        "generator": models.generators,
+        "critic": models.critics,
+    }
     last |= {m.model: m.networks for m in models.learners if not (m.is_sampled or m.restarts)}
     for kind, networks in last.items():
         for j, network in enumerate(networks):
@@ -288,7 +291,11 @@ def _store_final(models: Models, bank: SampleBank) -> None:
 
 
 def _describe(config: Config, manifest: Manifest, models: Models) -> str:
-    chains = f"{len(models.generators)} generators, {len(models.discriminators)} discriminators, "
+    critics = f"{len(models.critics)} critics, " if models.critics else ""
+    chains = (
+        f"{len(models.generators)} generators, {critics}"
+        f"{len(models.discriminators)} discriminators, "
+    )
     return (
         f"{manifest.name}, fold {manifest.fold}: {len(manifest.labelled)} labelled of "
         f"{len(manifest.part('train'))} training {config.items}, "

@@ -143,11 +143,12 @@ def _rounds(config: Config, manifest: Manifest) -> list[str]:
 
 def _networks(config: Config, method: Method) -> tuple[int, int]:
     """How many networks of a discriminator's body, and how many generators, a method trains."""
-    p, is_game = config.posterior, config.objective.adversarial_weight > 0
+    p, is_game = config.posterior, config.has_generators
     if method in ("bayesian_gan", "cold_gan"):
-        return p.num_discriminators * p.num_mcmc, p.num_z * p.num_mcmc * is_game
+        discriminators = p.num_discriminators * config.has_discriminators
+        return discriminators * p.num_mcmc, p.num_z * p.num_mcmc * is_game
     if method == "ml_gan":
-        return 1, int(is_game)
+        return int(config.has_discriminators), int(is_game)
     if method == "deep_ensemble":
         return rival_size(config), 0
     averages = method in ("mean_teacher", "fixmatch")

@@ -6,7 +6,9 @@ take a GPU. Recorded as a CUDA graph, the same kernels on the same memory are on
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,6 +20,15 @@ Terms = dict[str, Tensor]
 
 # Steps of a kind before it is recorded: optimisers make their states, cuDNN chooses its kernels.
 _WARM_UP = 2
+
+
+@dataclass
+class _Recorded:
+    """A kind of step."""
+
+    steps: int = 0
+    graph: torch.cuda.CUDAGraph | None = None
+    terms: Terms = field(default_factory=dict)
 
 
 class Replay:
@@ -47,11 +58,9 @@ class Replay:
     def forget(self) -> None:
         """Record anew: tensors are no longer where they were."""
         self._key: Hashable = None
-        self._steps = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._terms: Terms = {}
+        self._kinds: dict[Hashable, _Recorded] = defaultdict(_Recorded)
 
-    def __call__(self, key: Hashable, *inputs: Tensor | None) -> Terms:
+    def __call__(self, key: Hashable, *inputs: Tensor | None, kind: Hashable = None) -> Terms:
         """What `compute(*inputs)` returns, and does.
 
         A replayed step's terms are overwritten by the next step.
@@ -60,6 +69,7 @@ class Replay:
             key: All that the computation depends on and that is no tensor. A new one is recorded
                 anew; where it changes with every step, nothing is recorded.
             inputs: On the backend's device, of `StepInputs`: elsewhere they are another key.
+            kind: What steps of one key alternate between; each kind is recorded and kept.
         """
         if not self._backend.records:
             return self._computed(inputs)
@@ -67,14 +77,14 @@ class Replay:
         if key != self._key:
             self.forget()
             self._key = key
-        if self._graph is None:
-            if self._steps < _WARM_UP:
-                self._steps += 1
+        recorded = self._kinds[kind]
+        if recorded.graph is None:
+            if recorded.steps < _WARM_UP:
+                recorded.steps += 1
                 return self._aside(inputs)
-            self._record(inputs)
-        assert self._graph is not None
-        self._graph.replay()
-        return self._terms
+            recorded.graph, recorded.terms = self._record(inputs)
+        recorded.graph.replay()
+        return recorded.terms
 
     def _computed(self, inputs: Sequence[Tensor | None]) -> Terms:
         try:
@@ -97,20 +107,20 @@ class Replay:
         here.wait_stream(stream)
         return terms
 
-    def _record(self, inputs: Sequence[Tensor | None]) -> None:
+    def _record(self, inputs: Sequence[Tensor | None]) -> tuple[torch.cuda.CUDAGraph, Terms]:
         graph = torch.cuda.CUDAGraph()
         for generator in self._generators():
             graph.register_generator_state(generator)
         try:
             # Loading threads may call CUDA while this one records.
             with torch.cuda.graph(graph, stream=self._stream(), capture_error_mode="thread_local"):
-                self._terms = self._compute(*inputs)
+                terms = self._compute(*inputs)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
                 f"run.compile=true could not record a step ({reason}); set run.compile=false"
             ) from error
-        self._graph = graph
+        return graph, terms
 
     def _stream(self) -> torch.cuda.Stream:
         device = self._backend.device

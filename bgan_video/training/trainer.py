@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain as joined
 from typing import Any
@@ -10,21 +10,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bgan_video import rng
 from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.method import losses
+from bgan_video.method.game import Game
 from bgan_video.method.objective import Objective, RealOutputs, Shown, Weights
+from bgan_video.method.potentials import Potential
 from bgan_video.models import (
     Classifier,
     Generated,
+    build_critic,
     build_discriminator,
     build_generator,
     draw_latents,
     frozen_statistics,
 )
 from bgan_video.rng import Generators
-from bgan_video.training.chains import Chain, descend, initialised, without_gradients
+from bgan_video.training import compat
+from bgan_video.training.chains import (
+    ADAM_BETAS,
+    CRITIC_BETAS,
+    Chain,
+    N,
+    descend,
+    initialised,
+    without_gradients,
+)
 from bgan_video.training.pretext_heads import PretextHeads
 from bgan_video.training.replay import Replay, StepInputs, Terms
 
@@ -40,7 +53,7 @@ class DataSize:
 
 
 class Trainer:
-    """J_g·M generator chains and J_d·M discriminator chains.
+    """J_g·M generator chains, J_d·M discriminator chains and, where there are any, critic chains.
 
     Args:
         config: The run's settings.
@@ -56,47 +69,68 @@ class Trainer:
         torch.manual_seed(seed)  # dropout draws from torch's own generator
         labels_per_class = size.num_labelled / size.num_classes
         self.objective = Objective(config, size.num_unlabelled, labels_per_class)
+        self.game = Game(config, size.num_unlabelled)
 
         def discriminator() -> Classifier:
             return build_discriminator(config, size.num_classes)
 
-        noise = self.random["noise"]
-        self.discriminators: list[Chain[Classifier]] = [
-            Chain(
-                initialised(discriminator, backend, seed, "discriminator", j),
-                config,
-                "discriminator",
-                p.burn_in_lr,
-                self.objective.num_data,
-                noise,
-                backend,
-            )
-            for j in range(p.num_discriminators * p.num_mcmc)
-        ]
-        self.generators: list[Chain[nn.Module]] = [
-            Chain(
-                initialised(lambda: build_generator(config), backend, seed, "generator", j),
-                config,
-                "generator",
-                p.generator_burn_in_lr,
-                self.objective.num_data_generator,
-                noise,
-                backend,
-            )
-            for j in range(p.num_z * p.num_mcmc if config.objective.adversarial_weight > 0 else 0)
-        ]
+        num_data, num_data_generator = self.objective.num_data, self.objective.num_data_generator
+        betas = CRITIC_BETAS if config.has_critics else ADAM_BETAS
+        self.discriminators = self._chains(
+            "discriminator",
+            discriminator,
+            p.num_discriminators if config.has_discriminators else 0,
+            (p.burn_in_lr, num_data, ADAM_BETAS),
+        )
+        self.critics = self._chains(
+            "critic",
+            lambda: build_critic(config),
+            config.critic.num if config.has_critics else 0,
+            (config.critic.burn_in_lr, num_data, betas),
+        )
+        self.generators = self._chains(
+            "generator",
+            lambda: build_generator(config),
+            p.num_z if config.has_generators else 0,
+            (p.generator_burn_in_lr, num_data_generator, betas),
+        )
         networks = [chain.network for chain in self.discriminators]
         self.pretext = PretextHeads(config, networks, backend)
         t = config.train
         num_generators = max(1, len(self.generators))
         self.fakes_per_generator = t.fake_batch_size or max(1, t.batch_size // num_generators)
         self._inputs = StepInputs(backend)
-        self._replay = Replay(self._move, backend, lambda: [noise, self.random["latent"]])
+        drawn_from = (self.random["noise"], self.random["latent"])
+        self._replay = Replay(self._move, backend, lambda: drawn_from)
+
+    def _chains(
+        self,
+        role: compat.Role,
+        build: Callable[[], N],
+        count: int,
+        moved: tuple[float, int, tuple[float, float]],
+    ) -> list[Chain[N]]:
+        """`count` chains for each of `posterior.num_mcmc`, by Adam's step size, N and betas."""
+        lr, num_data, betas = moved
+        noise, seed = self.random["noise"], self.config.run.seed
+        return [
+            Chain(
+                initialised(build, self.backend, seed, role, j),
+                self.config,
+                role,
+                lr,
+                num_data,
+                noise,
+                self.backend,
+                betas,
+            )
+            for j in range(count * self.config.posterior.num_mcmc)
+        ]
 
     @property
     def chains(self) -> Iterator[Chain[Any]]:
         """All chains, discriminators first."""
-        return joined(self.discriminators, self.generators)
+        return joined(self.discriminators, self.critics, self.generators)
 
     def step(
         self, index: int, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
@@ -119,22 +153,42 @@ class Trainer:
             drawn = self.pretext.begin_step(index, len(unlabelled.weak))
             which = self._inputs.tensor("which", drawn)
         self._weights = Weights(*(self._inputs.number(k, w) for k, w in weights._asdict().items()))
+        frames = None
+        if self.critics and self.config.spatial_dims == 3:
+            frames = self._inputs.tensor("frames", self._frames_looked_at(index))
+        self._penalised = bool(self.critics) and self.game.penalises(index)
         x, y = labelled or (None, None)
         moves = tuple(chain.moves for chain in self.chains)
-        terms = self._replay(moves, x, y, *unlabelled, which)
+        terms = self._replay(moves, x, y, *unlabelled, which, frames, kind=self._penalised)
         self.backend.scaler.update()
         return terms
 
     def _move(
-        self, x: Tensor | None, y: Tensor | None, weak: Tensor, strong: Tensor, which: Tensor | None
+        self,
+        x: Tensor | None,
+        y: Tensor | None,
+        weak: Tensor,
+        strong: Tensor,
+        which: Tensor | None,
+        frames: Tensor | None,
     ) -> Terms:
         """What a step computes and moves. It may be recorded (see `Replay`)."""
         labelled = None if x is None or y is None else LabelledBatch(x, y)
         generated = self._generate()
-        terms = self._step_discriminators(labelled, UnlabelledBatch(weak, strong), generated, which)
+        terms: Terms = {}
+        if self.discriminators:
+            batch = UnlabelledBatch(weak, strong)
+            terms |= self._step_discriminators(labelled, batch, generated, which)
+        if self.critics:
+            terms |= self._step_critics(generated, weak, frames)
         if generated:
-            terms |= self._step_generators(generated, weak)
+            terms |= self._step_generators(generated, weak, frames)
         return terms
+
+    def _frames_looked_at(self, index: int) -> Tensor:
+        """`[2]`: the frames that critics look at one by one in a step."""
+        drawn = rng.generator(self.config.run.seed, "frames", index)
+        return torch.randint(self.config.clip.num_frames, (2,), generator=drawn)
 
     def latents(self, count: int) -> Tensor:
         """Latents `[count, Z]`."""
@@ -172,7 +226,7 @@ class Trainer:
             teacher = torch.stack(weak).mean(dim=0)
         tasks = [] if which is None else self.pretext.tasks(unlabelled.weak, which)
         logged: list[Terms] = []
-        fakes = self._fakes_faced(generated, unlabelled.weak)
+        fakes = self._fakes_faced(generated, unlabelled.weak, len(self.discriminators))
         for j, (chain, outputs) in enumerate(zip(self.discriminators, real, strict=True)):
             task = tasks[j] if tasks else None
             shown = Shown(fakes[j], unlabelled.strong, teacher, task)
@@ -188,7 +242,7 @@ class Trainer:
     def _look(
         self, network: Classifier, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
     ) -> RealOutputs:
-        weak = unlabelled.weak if self.config.gans_need_unlabelled else None
+        weak = unlabelled.weak if self.config.discriminators_need_unlabelled else None
         with self.backend.autocast():
             return RealOutputs.of(network, labelled, weak)
 
@@ -197,29 +251,55 @@ class Trainer:
         with torch.no_grad(), frozen_statistics(network), self.backend.autocast():
             return losses.class_probabilities(network(weak))
 
-    def _fakes_faced(self, generated: list[Generated], real: Tensor) -> list[Tensor]:
-        """The fakes that each discriminator faces: everyone's, or its own partner's."""
+    def _fakes_faced(self, generated: list[Generated], real: Tensor, count: int) -> list[Tensor]:
+        """The fakes that each of `count` judges faces: everyone's, or its own partner's."""
         fakes = [g.items.detach() for g in generated]
         if fakes and self.config.posterior.independent:
             return fakes
         together = torch.cat(fakes) if fakes else real[:0]
-        return [together] * len(self.discriminators)
+        return [together] * count
 
-    def _step_generators(self, generated: list[Generated], real: Tensor) -> Terms:
+    def _step_critics(
+        self, generated: list[Generated], real: Tensor, frames: Tensor | None
+    ) -> Terms:
+        logged: list[Terms] = []
+        faced = self._fakes_faced(generated, real, len(self.critics))
+        for chain, fakes in zip(self.critics, faced, strict=True):
+            with self.backend.autocast():
+                potential = self.game.critic(chain.network, real, fakes, frames, self._penalised)
+            self._descend(potential.total, chain.optimizer)
+            logged.append({"loss_c": potential.total.detach(), **potential.terms})
+        return {name: torch.stack([t[name] for t in logged]).mean() for name in logged[0]}
+
+    def _step_generators(
+        self, generated: list[Generated], real: Tensor, frames: Tensor | None
+    ) -> Terms:
         networks = [chain.network for chain in self.generators]
-        discriminators = [chain.network for chain in self.discriminators]
-        games = [(networks, generated, discriminators)]
+        judges = [chain.network for chain in self.critics or self.discriminators]
+        games = [(networks, generated, judges)]
         if self.config.posterior.independent:
-            pairs = zip(networks, generated, discriminators, strict=True)
+            pairs = zip(networks, generated, judges, strict=True)
             games = [([network], [made], [judge]) for network, made, judge in pairs]
-        with without_gradients(discriminators), self.backend.autocast():
-            potentials = [self.objective.generators(*game, real) for game in games]
+        with without_gradients(judges), self.backend.autocast():
+            potentials = [self._faced_by(*game, real, frames) for game in games]
         optimizers = [chain.optimizer for chain in self.generators]
         self._descend(torch.stack([p.total for p in potentials]).sum(), *optimizers)
         logged = [{"loss_g": p.total.detach(), **p.terms} for p in potentials]
         sums = {name: torch.stack([t[name] for t in logged]).sum() for name in logged[0]}
-        d_fake_after = sums.pop("d_fake_after") / len(games)
-        return {k: v / len(networks) for k, v in sums.items()} | {"d_fake_after": d_fake_after}
+        told = {k: sums.pop(k) / len(games) for k in ("d_fake_after",) if k in sums}
+        return {k: v / len(networks) for k, v in sums.items()} | told
+
+    def _faced_by(
+        self,
+        networks: Sequence[nn.Module],
+        generated: Sequence[Generated],
+        judges: Sequence[Any],
+        real: Tensor,
+        frames: Tensor | None,
+    ) -> Potential:
+        if self.critics:
+            return self.game.generators(networks, generated, judges, real, frames)
+        return self.objective.generators(networks, generated, judges, real)
 
     def _descend(self, loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
         descend(loss, optimizers, self.backend, self.config.train.max_grad_norm)
@@ -228,6 +308,7 @@ class Trainer:
         """Everything but the data position, which is the step number."""
         return {
             "discriminators": [chain.state_dict() for chain in self.discriminators],
+            "critics": [chain.state_dict() for chain in self.critics],
             "generators": [chain.state_dict() for chain in self.generators],
             "pretext": self.pretext.state_dict(),
             "random": self.random.state_dict(),
@@ -236,10 +317,14 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state."""
-        for chain, saved in zip(self.discriminators, state["discriminators"], strict=True):
-            chain.load_state_dict(saved)
-        for chain, saved in zip(self.generators, state["generators"], strict=True):
-            chain.load_state_dict(saved)
+        of_roles = {
+            "discriminators": self.discriminators,
+            "critics": self.critics,
+            "generators": self.generators,
+        }
+        for role, chains in of_roles.items():
+            for chain, saved in zip(chains, state.get(role, []), strict=True):
+                chain.load_state_dict(saved)
         self._replay.forget()
         self.pretext.load_state_dict(state["pretext"])
         self.backend.scaler.load_state_dict(state["scaler"])

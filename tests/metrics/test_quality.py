@@ -16,7 +16,7 @@ from bgan_video.config import Run
 from bgan_video.errors import UserError
 from bgan_video.metrics.quality import frechet_distance, kernel_distance, quality
 from bgan_video.models import Classifier
-from bgan_video.prediction.generated import features
+from bgan_video.prediction.generated import judged
 
 seeds = st.integers(0, 10**6)
 rows = st.integers(2, 12)
@@ -271,7 +271,7 @@ def test_features_are_those_of_evaluation() -> None:
     network = classifier()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     x = torch.randn(7, 3, 2, 2)
-    found = features(network, x.split(3), resolve_backend(Run(device="cpu"), 2))
+    found, _ = judged(network, x.split(3), resolve_backend(Run(device="cpu"), 2))
     assert (found.dtype, found.device.type, found.requires_grad) == (torch.float64, "cpu", False)
     assert network.training
     torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
@@ -283,7 +283,7 @@ def test_features_are_made_in_the_backends_precision() -> None:
     torch.manual_seed(0)
     network, x = classifier(), torch.randn(7, 3, 2, 2)
     full, half = (
-        features(network, [x], resolve_backend(Run(device="cpu", precision=name), 2))
+        judged(network, [x], resolve_backend(Run(device="cpu", precision=name), 2))
         for name in ("fp32", "bf16")
     )
     assert not torch.equal(full, half)

@@ -1,0 +1,61 @@
+"""What a chain differentiates: losses and its prior, summed, with what they are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bgan_video.config import Posterior
+from bgan_video.models import Classifier
+from bgan_video.sampling import Prior, named_prior, named_prior_parameters
+
+
+@dataclass(frozen=True)
+class Potential:
+    """A scalar to differentiate, and what it is made of (detached, by name)."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+    @staticmethod
+    def of(terms: dict[str, Tensor], report: dict[str, Tensor]) -> Potential:
+        """The sum of the terms; what is reported beside them is no part of it."""
+        total = torch.stack(list(terms.values())).sum()
+        return Potential(total, {name: x.detach() for name, x in {**terms, **report}.items()})
+
+
+class PriorTerm:
+    """`-log p(θ) / N` of a chain; nothing where nothing is Bayesian.
+
+    Args:
+        settings: Says which prior.
+    """
+
+    def __init__(self, settings: Posterior) -> None:
+        self._prior: Prior | None = None
+        if settings.bayes:
+            self._prior = named_prior(settings.prior, settings.prior_std, settings.prior_df)
+        self._exempt = settings.prior_exempt
+
+    def of(self, name: str, num_data: int, *networks: nn.Module) -> dict[str, Tensor]:
+        """The sum over networks, by the name of the term; empty where there is no prior.
+
+        Args:
+            name: Of the term.
+            num_data: N.
+            networks: The chains, at least one.
+        """
+        if self._prior is None:
+            return {}
+        return {
+            name: torch.stack([self._energy(n, self._prior) for n in networks]).sum() / num_data
+        }
+
+    def _energy(self, network: nn.Module, prior: Prior) -> Tensor:
+        weights = named_prior_parameters(network, exempt_bias_and_norm=self._exempt)
+        means = network.prior_means if isinstance(network, Classifier) else {}
+        # A prior that is centred elsewhere is the same one of the distance from there.
+        centred = [weight - means[weight] if weight in means else weight for weight in weights]
+        return prior.negative_log_density(centred)
