@@ -18,7 +18,6 @@ classes want different networks. Theirs is method/objective.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -62,18 +61,18 @@ class Game:
             penalised: Whether R1 and R2 are computed, outside of autocast: a gradient of a gradient
                 has no digits left in half precision.
         """
-        exact = nullcontext()
-        if penalised:
-            exact = torch.autocast(real.device.type, enabled=False)
-            real, fakes = real.detach().requires_grad_(), fakes.detach().requires_grad_()
-        with exact:
-            of_real, of_fakes = network(real, frames), network(fakes, frames)
-        terms = {"critic": losses.pairing(of_real, of_fakes)}
-        report = {"critic_margin": (of_real.detach().mean(0) - of_fakes.detach().mean(0)).sum()}
+        terms: dict[str, Tensor] = {}
         if penalised:
             weight = self._settings.penalty * self._settings.penalty_every
-            r1 = losses.gradient_penalty(of_real, real)
-            terms["penalty"] = weight * (r1 + losses.gradient_penalty(of_fakes, fakes))
+            real, fakes = real.detach().requires_grad_(), fakes.detach().requires_grad_()
+            with torch.autocast(real.device.type, enabled=False):
+                of_real, of_fakes = network(real, frames), network(fakes, frames)
+                r1 = losses.gradient_penalty(of_real, real)
+                terms["penalty"] = weight * (r1 + losses.gradient_penalty(of_fakes, fakes))
+        else:
+            of_real, of_fakes = network(real, frames), network(fakes, frames)
+        terms["critic"] = losses.pairing(of_real, of_fakes)
+        report = {"critic_margin": (of_real.detach().mean(0) - of_fakes.detach().mean(0)).sum()}
         terms |= self._prior.of("prior_c", self._num_data, network)
         return Potential.of(terms, report)
 

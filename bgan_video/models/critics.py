@@ -54,4 +54,5 @@ class Critic(nn.Module):
 
 def _branch(plan: Plan, channels: int, width: int) -> nn.Module:
     body, features = dcgan_body(plan, channels, width, "none", "flatten")
-    return nn.Sequential(body, nd.Head(features, 1))
+    # Judgements are compared with each other alone: a bias would say nothing.
+    return nn.Sequential(body, nd.Head(features, 1, bias=False))

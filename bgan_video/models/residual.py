@@ -1,7 +1,8 @@
 """A generator of residual blocks, for images and clips from one definition.
 
-Blocks convolve *before* they double the size, which costs an eighth (images: a quarter) of what the
-same convolutions cost behind it. Nothing is normalised over the batch: every place of a map is
+Blocks convolve *before* height and width are doubled, which costs a quarter of what the same
+convolutions cost behind it, and *after* time is: frames that were doubled and not convolved again
+would be the same frame twice. Nothing is normalised over the batch: every place of a map is
 divided by the root mean square of its channels (Karras et al. 2018, section 4.2), then scaled and
 shifted by the latent (Perez et al. 2018, FiLM), so that no item depends on the others made with it.
 """
@@ -66,10 +67,10 @@ class Block(nn.Module):
 
 
 class Stream(nn.Module):
-    """From w to maps of the full size: blocks, each followed by nearest upsampling.
+    """From w to maps of the full size: blocks between nearest upsamplings.
 
-    Time is doubled first, where frames cost least, so that blocks behind it move what they drew
-    (`shapes.Plan`, run backwards, doubles it last).
+    Time is doubled by the first stages, where frames cost least, so that blocks behind it move what
+    they drew (`shapes.Plan`, run backwards, doubles it last).
 
     Args:
         plan: The strides from the full size down to the smallest map.
@@ -88,22 +89,18 @@ class Stream(nn.Module):
         pairs = pairwise(widths)
         self.blocks = nn.ModuleList(Block(a, b, dims, latent_dim) for a, b in pairs)
         # Frames that were not doubled at the end need no kernel over time at full size.
-        kernel = tuple(3 if axis >= dims - 2 else 2 * s - 1 for axis, s in enumerate(self.last))
+        kernel = (*(2 * s - 1 for s in self.strides[-1][:-2]), 3, 3)
         within = max(_LEAST_WIDTH, widths[-1] // _LAST_PART)
         self.smooth = Modulated(widths[-1], within, kernel, latent_dim)
         self.paint = Modulated(within, channels, kernel, latent_dim)
 
-    @property
-    def last(self) -> Sizes:
-        """The strides of the last upsampling."""
-        return self.strides[-1]
-
     def forward(self, w: Tensor) -> Tensor:
         x = _as_map(self.begin(w), self.base)
-        for block, stride in zip(self.blocks, self.strides, strict=False):
-            x = _upsample(block(x, w), stride)
-        x = _upsample(x, self.last)
-        return self.paint(self.smooth(x, w), w)
+        *inner, last = self.strides
+        for block, (*time, height, width) in zip(self.blocks, inner, strict=True):
+            x = block(_upsample(x, (*time, 1, 1)), w)
+            x = _upsample(x, (*(1 for _ in time), height, width))
+        return self.paint(self.smooth(_upsample(x, last), w), w)
 
 
 class ResidualGenerator(nn.Module):
@@ -154,4 +151,6 @@ def _as_map(x: Tensor, extents: Sequence[int]) -> Tensor:
 
 
 def _upsample(x: Tensor, factors: Sizes) -> Tensor:
+    if set(factors) == {1}:
+        return x
     return F.interpolate(x, scale_factor=[float(f) for f in factors], mode="nearest")

@@ -28,7 +28,10 @@ from tests.models.building import (
 )
 
 FRAMES = [1, 2, 3, 4, 5, 6, 7, 8]
-GENERATORS: list[tuple[str, SpatialDims]] = [("dcgan", 2), ("dcgan", 3), ("two_stream", 3)]
+GENERATORS: list[tuple[str, SpatialDims]] = [
+    *(("dcgan", 2), ("residual", 2)),
+    *(("dcgan", 3), ("two_stream", 3), ("residual", 3)),
+]
 
 
 @pytest.mark.parametrize(("name", "spatial_dims"), GENERATORS)
@@ -39,11 +42,12 @@ def test_generators_paint_every_size(name: str, spatial_dims: SpatialDims, size:
     shape = (3, 3, size, size) if spatial_dims == 2 else (3, 3, 4, size, size)
     assert made.items.shape == shape
     assert made.items.abs().max() <= 1
-    assert (made.mask is not None) == (name == "two_stream")
+    has_mask = name == "two_stream" or (name == "residual" and spatial_dims == 3)
+    assert (made.mask is not None) == has_mask
 
 
 @pytest.mark.parametrize("frames", FRAMES)
-@pytest.mark.parametrize("name", ["dcgan", "two_stream"])
+@pytest.mark.parametrize("name", ["dcgan", "two_stream", "residual"])
 def test_generators_paint_every_length(name: str, frames: int) -> None:
     generator = build_generator(settings(f"generator.name={name}", frames=frames))
     assert generator(torch.randn(2, 6)).items.shape == (2, 3, frames, 16, 16)
@@ -219,7 +223,7 @@ def test_images_have_no_two_streams() -> None:
     chosen = settings("generator.name=two_stream", dims=2)
     message = refusal(lambda: build_generator(chosen))
     assert "generator.name=two_stream is not known for images" in message
-    assert "allowed: dcgan, notebook, tensorflow" in message
+    assert "allowed: residual, dcgan, notebook, tensorflow" in message
 
 
 @pytest.mark.parametrize(

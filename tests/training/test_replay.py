@@ -56,9 +56,9 @@ class Recorder:
         self.calls.append("launched")
         return self._compute(*inputs)
 
-    def _record(self, inputs: Any) -> None:
+    def _record(self, inputs: Any) -> tuple[Any, dict[str, Tensor]]:
         self.calls.append("recorded")
-        self.of._graph = self  # type: ignore[assignment]
+        return self, self._compute(*inputs)
 
     def replay(self) -> None:
         self.calls.append("replayed")
@@ -85,6 +85,20 @@ def test_a_step_is_recorded_when_it_is_warm_and_anew_when_it_is_another(
     of.of.forget()
     of.of("sampling", elsewhere)
     assert of.calls == ["launched"] * 2
+
+
+def test_kinds_that_alternate_are_each_recorded_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    of, x = Recorder(monkeypatch), torch.ones(2)
+    for step in range(8):
+        of.of("burn-in", x, kind=step % 2)
+    assert of.calls.count("launched") == 2 * replay._WARM_UP
+    assert of.calls.count("recorded") == 2
+    of.calls.clear()
+    of.of("burn-in", x, kind=0)
+    assert of.calls == ["replayed"]
+    of.calls.clear()
+    of.of("sampling", x, kind=1)
+    assert of.calls == ["launched"]
 
 
 def test_what_changes_with_every_step_is_never_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

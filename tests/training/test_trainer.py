@@ -82,6 +82,8 @@ def flat(network: nn.Module) -> Tensor:
         ["objective.consistency_weight=1", "objective.balance_weight=1"],
         ["discriminator.input=difference"],
         ["objective.pretext_weight=1"],
+        ["critic.name=hybrid", "generator.name=residual"],
+        [SAMPLING, "critic.name=hybrid", "critic.num=2", "objective.adversarial_weight=0"],
     ],
     ids=lambda overrides: ",".join(overrides) or "burn_in",
 )
