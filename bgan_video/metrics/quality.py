@@ -2,7 +2,7 @@
 
 Two distances between sets of features. Neither says anything without the extractor's name, and
 neither is comparable between extractors. On real video a distance has no natural zero either: the
-floor beside it is what two sets of real items are apart.
+floor beside it is what real training items are apart from real test items.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _MIN_COUNT = 4
 
 @dataclass(frozen=True)
 class Quality:
-    """Generated items against real ones, and real ones against each other.
+    """Generated and real training items, each against real test items.
 
     Distances are in the extractor's units: comparable where extractor and count are the same.
 
     Attributes:
         extractor: The name of the network that made the features.
-        frechet: Squared Fréchet distance, real to generated.
-        frechet_floor: The same, real to other real items.
-        kernel: Squared kernel distance (unbiased MMD²), real to generated; may be below 0.
+        frechet: Squared Fréchet distance, test to generated.
+        frechet_floor: The same, test to training items.
+        kernel: Squared kernel distance (unbiased MMD²), test to generated; may be below 0.
         kernel_std: Its standard deviation over random subsets of at most half the items. At least
             about its standard error.
-        kernel_floor: The same as `kernel`, real to other real items.
+        kernel_floor: The same as `kernel`, test to training items.
         count: Items on each side of every distance.
     """
 
@@ -44,42 +44,39 @@ class Quality:
     count: int
 
 
-def quality(real: Tensor, fake: Tensor, extractor: str, generator: torch.Generator) -> Quality:
+def quality(
+    test: Tensor, training: Tensor, fake: Tensor, extractor: str, generator: torch.Generator
+) -> Quality:
     """Both distances with their floors.
 
-    The floor is the distance between two disjoint random parts of the real features, the compared
-    distance that between the first part and as many random generated ones. The estimated Fréchet
-    distance falls with the number of items (its bias is about 1 / count, and for few items larger
-    than the distance itself), so all sets are of one size: `min(real // 2, fake)`. If generated
-    items were distributed as real ones, distance and floor would be too.
-
-    Rows should be independent. Clips of one recording in both parts lower the floor to what not
-    even a perfect generator reaches.
+    The estimated Fréchet distance falls with the number of items (its bias is about 1 / count, and
+    for few items larger than the distance itself), so all sets are of one size. If generated items
+    were distributed as training items are, distance and floor would be too.
 
     Args:
-        real: `[N, F]`, float64.
-        fake: `[M, F]`, float64, of the same extractor.
+        test: `[N, F]`, float64, of real items that the generators never saw.
+        training: `[N', F]`, float64, of real items that they learned from.
+        fake: `[M, F]`, float64, all of the same extractor.
         extractor: Its name, for the record.
-        generator: Of the parts and subsets, on the CPU.
+        generator: Of the choice of items and of subsets, on the CPU.
 
     Raises:
         UserError: Too few items.
     """
-    count = min(len(real) // 2, len(fake))
+    count = min(len(test), len(training), len(fake))
     if count < _MIN_COUNT:
         raise UserError(
-            f"quality needs at least {2 * _MIN_COUNT} real and {_MIN_COUNT} generated items, "
-            f"got {len(real)} and {len(fake)}"
+            f"quality needs at least {_MIN_COUNT} test, training and generated items each, "
+            f"got {len(test)}, {len(training)} and {len(fake)}"
         )
-    first, second = _choose(real, 2 * count, generator).split(count)
-    generated = _choose(fake, count, generator)
+    test, training, fake = (_choose(x, count, generator) for x in (test, training, fake))
     size = min(SUBSET_SIZE, count // 2)
-    kernel, kernel_std = kernel_distance(first, generated, generator, subset_size=size)
-    kernel_floor, _ = kernel_distance(first, second, generator, subset_size=size)
+    kernel, kernel_std = kernel_distance(test, fake, generator, subset_size=size)
+    kernel_floor, _ = kernel_distance(test, training, generator, subset_size=size)
     return Quality(
         extractor=extractor,
-        frechet=frechet_distance(first, generated),
-        frechet_floor=frechet_distance(first, second),
+        frechet=frechet_distance(test, fake),
+        frechet_floor=frechet_distance(test, training),
         kernel=kernel,
         kernel_std=kernel_std,
         kernel_floor=kernel_floor,

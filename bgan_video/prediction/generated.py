@@ -33,7 +33,7 @@ from bgan_video.prediction.trained import TrainedRun
 
 BATCH = 64
 MAX_COUNT = 2000
-"""Real and generated items that are compared: the Fréchet distance takes a matrix root a set."""
+"""Clips or images of a set: the Fréchet distance takes a matrix root of each."""
 
 
 @torch.no_grad()
@@ -70,8 +70,9 @@ def generate(run: TrainedRun, count: int) -> Iterator[tuple[str, Tensor]]:
 def measure(run: TrainedRun, extractor: TrainedRun | None = None) -> tuple[Quality, Looks]:
     """Generated items against test items, in the features of a supervised network.
 
-    All generators give equally many; a video gives one clip. Both results are stored in the run's
-    `quality.json`.
+    All generators give equally many. Test videos give the clips that evaluation looks at, training
+    videos as many, so that a set of few videos is not a set of few clips. Both results are stored
+    in the run's `quality.json`.
 
     Args:
         run: Whose generators and test items.
@@ -85,15 +86,15 @@ def measure(run: TrainedRun, extractor: TrainedRun | None = None) -> tuple[Quali
         raise UserError(f"{judge.folder} trained no supervised network to compare features of")
     _check_same_shape(run, judge)
     network = next(iter(judge.networks("supervised")))
-    real = torch.cat(list(_real(run, "test", 2 * MAX_COUNT)))
-    each = math.ceil(len(real) / 2 / len(run.bank.records("generator")))
+    real = torch.cat(list(_real(run, "test")))
+    each = math.ceil(len(real) / len(run.bank.records("generator")))
     made = dict(generate(run, each))
     of_real, _ = judged(network, real.split(BATCH), judge.backend)
     of_made = {name: judged(network, x.split(BATCH), judge.backend) for name, x in made.items()}
     fake = torch.cat([features for features, _ in of_made.values()])
+    training, _ = judged(network, _real(run, "train"), judge.backend)
     random = rng.generator(run.config.run.seed, "quality")
-    distances = quality(of_real, fake, _name(judge), random)
-    training, _ = judged(network, _real(run, "train", MAX_COUNT), judge.backend)
+    distances = quality(of_real, training, fake, _name(judge), random)
     together = torch.cat([p for _, p in of_made.values()])
     named = {name: named_parts(p) for name, (_, p) in of_made.items()}
     items = torch.cat(list(made.values()))
@@ -112,10 +113,12 @@ def measure(run: TrainedRun, extractor: TrainedRun | None = None) -> tuple[Quali
     return distances, looks
 
 
-def _real(run: TrainedRun, part: Split, count: int) -> Iterator[Tensor]:
-    """One clip, or the image, of at most so many items of a part."""
-    one_clip = dataclasses.replace(run.config.clip, test_clips=1, test_crops=1)
-    config = dataclasses.replace(run.config, clip=one_clip)
+def _real(run: TrainedRun, part: Split) -> Iterator[Tensor]:
+    """The clips, or the image, of items of a part, `MAX_COUNT` in all or a few more."""
+    config = dataclasses.replace(
+        run.config, clip=dataclasses.replace(run.config.clip, test_crops=1)
+    )
+    count = math.ceil(MAX_COUNT / config.clip.test_clips)
     items = rng.shuffled(run.manifest.part(part), config.run.seed, "quality")[:count]
     for chunk in test_chunks(items, run.frames(items), config):
         yield from chunk.clips.split(BATCH)
