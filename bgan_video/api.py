@@ -92,21 +92,22 @@ def resume(folder: Path | str, overrides: Sequence[str] = ()) -> Result:
     return _finish(loop.train(config, resume=folder), overrides)
 
 
-def sample(run: TrainedRun, count: int, out: Path) -> list[Path]:
+def sample(run: TrainedRun, count: int, out: Path, select: bool = False) -> list[Path]:
     """Write pictures (and films of clips) of what each generator makes; the files' paths.
 
     Args:
         run: Whose generators.
         count: Items of each.
         out: An existing folder.
+        select: Choose them among more by the run's judges of looks.
 
     Raises:
-        UserError: The run has no generator, or makes vectors.
+        UserError: The run has no generator or, to select by, no judge, or makes vectors.
     """
     if run.config.spatial_dims == 0:
         raise UserError(f"{run.folder} makes points, of which there is no picture")
     files: list[Path] = []
-    for name, items in generate(run, count):
+    for name, items in generate(run, count, select):
         files += pictures.write(out / f"samples_{name}", items, run.config.spatial_dims)
     return files
 

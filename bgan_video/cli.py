@@ -182,14 +182,14 @@ def _sample(options: argparse.Namespace) -> None:
     if options.quality:
         where = [override for override in options.overrides if override.startswith("run.")]
         judge = api.load(options.extractor, where) if options.extractor else None
-        api.measure(run, judge)
+        api.measure(run, judge, options.select)
         write_report(run.folder)
         _say((run.folder / "quality.json").read_text(encoding="utf-8").rstrip())
         return
     out = options.out or run.folder / "samples"
     if not out.is_dir():
         raise UserError(f"--out={out} is not a folder")
-    for file in api.sample(run, options.count, out):
+    for file in api.sample(run, options.count, out, options.select):
         _say(str(file))
 
 
@@ -387,6 +387,11 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="RUN",
         help="the run whose supervised network makes the features (default: the run itself)",
+    )
+    sub.add_argument(
+        "--select",
+        action="store_true",
+        help="choose items among 32 times as many by what the run learned of looks",
     )
     _add_overrides(sub)
 

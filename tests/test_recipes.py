@@ -53,7 +53,7 @@ def test_a_recipe_is_found_by_name_unless_a_file_is_called_so(
     [
         ("weizman4", "did you mean weizmann4"),
         ("mnist", "did you mean image/mnist"),
-        ("quite_another", "recipes: demo, hmdb51"),
+        ("quite_another", "recipes: demo, generate/"),
         ("nowhere/own.yaml", "in its folder: no YAML file"),
         (str(CONFIGS / "dem.yaml"), "demo.yaml"),
     ],
@@ -98,6 +98,17 @@ def test_a_recipe_of_images_takes_a_step_in_both_phases(recipe: Path) -> None:
         assert all(term.isfinite() for term in terms.values())
     assert of.chains is not None
     assert all(chain.is_sampling == c.samples_posterior for chain in of.chains.chains)
+
+
+def test_a_recipe_of_generation_takes_a_step_with_critics_alone() -> None:
+    c = small(CONFIGS / "generate" / "motion_shapes.yaml")
+    backend = Backend(torch.device("cpu"), "fp32", torch.amp.GradScaler("cpu", enabled=False))
+    of = build(c, DataSize(1, 1000, 0), backend)
+    assert not of.discriminators
+    for step in (0, c.posterior.burn_in):
+        terms = of.step(step, None, UnlabelledBatch(items(c, 1), torch.zeros(BATCH)))
+        assert {"loss_c", "loss_g", "penalty", "critic_margin"} <= set(terms)
+        assert all(term.isfinite() for term in terms.values())
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from bgan_video.metrics.looks import (
 )
 from bgan_video.metrics.quality import Quality, quality
 from bgan_video.models import build_generator, draw_latents
+from bgan_video.prediction import selection
 from bgan_video.prediction.chunks import test_chunks
 from bgan_video.prediction.predict import Current
 from bgan_video.prediction.trained import TrainedRun
@@ -37,18 +38,19 @@ MAX_COUNT = 2000
 
 
 @torch.no_grad()
-def generate(run: TrainedRun, count: int) -> Iterator[tuple[str, Tensor]]:
+def generate(run: TrainedRun, count: int, select: bool = False) -> Iterator[tuple[str, Tensor]]:
     """Items of every generator chain, always from the same latents.
 
     Args:
         run: Whose generators.
         count: Items of each.
+        select: Choose them among more by the run's judges of looks (prediction/selection.py).
 
     Yields:
         The chain's name `z<group>_m<member>` and its items `[count, C, (T,) H, W]` on the CPU.
 
     Raises:
-        UserError: The run has no generator.
+        UserError: The run has no generator or, to select by, no judge.
     """
     config, device = run.config, run.backend.device
     if not run.bank.records("generator"):
@@ -56,18 +58,23 @@ def generate(run: TrainedRun, count: int) -> Iterator[tuple[str, Tensor]]:
             f"{run.folder} trained no generator (objective.adversarial_weight=0 without a "
             f"critic, or no bayesian_gan among baseline.methods)"
         )
+    choose = selection.Chooser(run) if select else None
+    drawn = count * selection.PROPOSALS if select else count
     with torch.random.fork_rng(devices=[]):
         module = build_generator(config).to(device).eval()
     for record, state in run.bank.iterate("generator"):
         module.load_state_dict(state)
-        z = draw_latents(config, count, rng.generator(config.run.seed, "generate", record.chain))
+        z = draw_latents(config, drawn, rng.generator(config.run.seed, "generate", record.chain))
         with run.backend.autocast():
-            parts = [module(part.to(device)).items.float().cpu() for part in z.split(BATCH)]
+            made = (module(part.to(device)).items.float().cpu() for part in z.split(BATCH))
+            parts = [choose(items) for items in made] if choose else list(made)
         group, member = divmod(record.chain, config.posterior.num_mcmc)
         yield f"z{group:02d}_m{member:02d}", torch.cat(parts)
 
 
-def measure(run: TrainedRun, extractor: TrainedRun | None = None) -> tuple[Quality, Looks]:
+def measure(
+    run: TrainedRun, extractor: TrainedRun | None = None, select: bool = False
+) -> tuple[Quality, Looks]:
     """Generated items against test items, in the features of a supervised network.
 
     All generators give equally many. Test videos give the clips that evaluation looks at, training
@@ -77,6 +84,7 @@ def measure(run: TrainedRun, extractor: TrainedRun | None = None) -> tuple[Quali
     Args:
         run: Whose generators and test items.
         extractor: The run whose supervised network makes the features; by default the run itself.
+        select: As in `generate`.
 
     Raises:
         UserError: No generator, no supervised network, too few items, or other sizes.
@@ -88,7 +96,7 @@ def measure(run: TrainedRun, extractor: TrainedRun | None = None) -> tuple[Quali
     network = next(iter(judge.networks("supervised")))
     real = torch.cat(list(_real(run, "test")))
     each = math.ceil(len(real) / len(run.bank.records("generator")))
-    made = dict(generate(run, each))
+    made = dict(generate(run, each, select))
     of_real, _ = judged(network, real.split(BATCH), judge.backend)
     of_made = {name: judged(network, x.split(BATCH), judge.backend) for name, x in made.items()}
     fake = torch.cat([features for features, _ in of_made.values()])
@@ -108,7 +116,10 @@ def measure(run: TrainedRun, extractor: TrainedRun | None = None) -> tuple[Quali
         covered_by_all=covered(named_parts(together)),
         num_classes=together.shape[1],
     )
-    found = dataclasses.asdict(distances) | {"looks": dataclasses.asdict(looks)}
+    found = dataclasses.asdict(distances) | {
+        "selected": select,
+        "looks": dataclasses.asdict(looks),
+    }
     write_atomically(run.folder / "quality.json", json.dumps(found, indent=2) + "\n")
     return distances, looks
 

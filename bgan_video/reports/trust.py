@@ -89,7 +89,32 @@ def quality(folder: RunFolder) -> dict[str, Any] | None:
     ]
     if not rows:
         return None
-    return {"extractor": distances.get("extractor"), "count": distances.get("count"), "rows": rows}
+    return {
+        "extractor": distances.get("extractor"),
+        "count": distances.get("count"),
+        "rows": rows,
+        "looks": _looks(section(distances, "looks")),
+    }
+
+
+def _looks(recorded: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What distances do not say, each against real items."""
+    against = "{:.2f} of real"
+    forms = {
+        "change": ("change from frame to frame", against),
+        "top_frequency": ("energy at the highest frequency (checkerboards)", against),
+        "nearest_training": ("distance to the nearest training item (copies)", against),
+        "certainty": ("certainty of the class it is taken for", "{:.2f}"),
+    }
+    rows = [
+        (title, form.format(value))
+        for key, (title, form) in forms.items()
+        if (value := number(recorded.get(key))) is not None
+    ]
+    covered, classes = number(recorded.get("covered_by_all")), number(recorded.get("num_classes"))
+    if covered is not None and classes is not None:
+        rows.append(("classes that generators cover", f"{covered:.0f} of {classes:.0f}"))
+    return rows
 
 
 def chains(folder: RunFolder) -> Chains | None:

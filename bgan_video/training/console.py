@@ -82,6 +82,10 @@ def console_line(record: Mapping[str, Any], epochs: int, batches: int) -> str:
             f"Loss_D: {number('loss_d')} Loss_G: {number('loss_g')} D(x): {number('d_real')} "
             f"D(G(z)): {number('d_fake_before')} / {number('d_fake_after')}"
         )
+    elif "loss_g" in record:
+        losses = f"Loss_G: {number('loss_g')}"
+    if "loss_c" in record:
+        losses += f" Loss_C: {number('loss_c')} margin: {number('critic_margin')}"
     return f"[{record['epoch']}/{epochs}][{batch}/{batches}] {losses} | Acc {accuracy}"
 
 

@@ -192,11 +192,11 @@ def test_kernel_distance_is_symmetric() -> None:
 
 
 def test_a_worse_generator_is_farther_above_the_floor() -> None:
-    real, other = normal(16, 400, 8), normal(17, 300, 8)
-    good = quality(real, other, "small", random())
-    wide = quality(real, 2 * other, "small", random())
-    far = quality(real, 2 * other + 1, "small", random())
-    collapsed = quality(real, other[:1].repeat(300, 1), "small", random())
+    real, training, other = normal(16, 200, 8), normal(25, 200, 8), normal(17, 300, 8)
+    good = quality(real, training, other, "small", random())
+    wide = quality(real, training, 2 * other, "small", random())
+    far = quality(real, training, 2 * other + 1, "small", random())
+    collapsed = quality(real, training, other[:1].repeat(300, 1), "small", random())
     assert good.frechet < 1.5 * good.frechet_floor
     assert abs(good.kernel - good.kernel_floor) < 5 * good.kernel_std
     assert 5 * wide.frechet_floor < wide.frechet < far.frechet
@@ -208,12 +208,13 @@ def test_a_worse_generator_is_farther_above_the_floor() -> None:
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize(("num_real", "num_fake"), [(40, 200), (200, 20)])
-def test_a_perfect_generator_is_above_the_floor_half_the_time(num_real: int, num_fake: int) -> None:
+@pytest.mark.parametrize("counts", [(20, 40, 200), (40, 20, 30), (200, 200, 20)])
+def test_a_perfect_generator_is_above_the_floor_half_the_time(counts: tuple[int, ...]) -> None:
     """Whatever there is more of. Five deviations of a fair coin, 20 of 64, are allowed."""
     above = torch.zeros(2)
     for i in range(64):
-        found = quality(normal(2 * i, num_real, 8), normal(2 * i + 1, num_fake, 8), "", random(i))
+        test, training, fake = (normal(3 * i + j, count, 8) for j, count in enumerate(counts))
+        found = quality(test, training, fake, "", random(i))
         assert found.count == 20
         above += torch.tensor(
             [found.frechet > found.frechet_floor, found.kernel > found.kernel_floor]
@@ -221,42 +222,43 @@ def test_a_perfect_generator_is_above_the_floor_half_the_time(num_real: int, num
     assert (above - 32).abs().max() <= 20
 
 
-def test_the_floor_is_of_disjoint_items() -> None:
-    """Eight items: each a direction of its own, so that a shared one would show in the means."""
-    real = 10 * torch.eye(8, dtype=torch.float64)
-    found = quality(real, real, "", random())
-    # Means 2.5 in four places, and 2.5 in the four others; spread 4·(100 / 3)·(3 / 4) = 100 each.
-    assert found.frechet_floor == pytest.approx(8 * 2.5**2 + 2 * 100)
+def test_the_floor_is_between_test_and_training_items() -> None:
+    test, training = normal(26, 50, 3), normal(27, 50, 3)
+    found = quality(test, training, test + 9, "", random())
+    assert found.frechet_floor == pytest.approx(frechet_distance(test, training), rel=1e-9)
+    assert found.frechet == pytest.approx(3 * 81, rel=1e-9)
 
 
 def test_generated_items_are_chosen_from_all_of_them() -> None:
     """They come generator by generator; of the second one half, so means are 5 apart."""
     real = normal(24, 80, 3)
-    found = quality(real, torch.cat([real[:40], real[:40] + 10]), "", random())
-    assert found.frechet > found.frechet_floor + 50
+    half = quality(real[:40], real[40:], torch.cat([real[:40], real[:40] + 10]), "", random())
+    assert half.frechet > half.frechet_floor + 50
 
 
 def test_the_seed_is_all_there_is_of_chance() -> None:
-    real, fake = normal(18, 40, 3), normal(19, 40, 3)
-    found = quality(real, fake, "small", random(5))
+    test, training, fake = normal(18, 40, 3), normal(28, 30, 3), normal(19, 40, 3)
+    found = quality(test, training, fake, "small", random(5))
     torch.manual_seed(1)
-    assert quality(real, fake, "small", random(5)) == found
-    other = quality(real, fake, "small", random(6))
+    assert quality(test, training, fake, "small", random(5)) == found
+    other = quality(test, training, fake, "small", random(6))
     for key in ("frechet", "frechet_floor", "kernel", "kernel_std", "kernel_floor"):
         assert getattr(other, key) != getattr(found, key)
 
 
 def test_the_result_names_its_extractor_and_nothing_else() -> None:
-    found = dataclasses.asdict(quality(normal(20, 8, 2), normal(21, 4, 2), "supervised", random()))
+    sets = (normal(20, 8, 2), normal(29, 8, 2), normal(21, 4, 2))
+    found = dataclasses.asdict(quality(*sets, "supervised", random()))
     assert found["extractor"] == "supervised"
     assert all(math.isfinite(value) for key, value in found.items() if key != "extractor")
     assert not any("fid" in key or "kid" in key for key in found)
 
 
-@pytest.mark.parametrize(("num_real", "num_fake"), [(7, 100), (100, 3)])
-def test_too_few_items(num_real: int, num_fake: int) -> None:
-    with pytest.raises(UserError, match=f"got {num_real} and {num_fake}"):
-        quality(normal(22, num_real, 2), normal(23, num_fake, 2), "", random())
+@pytest.mark.parametrize("counts", [(3, 100, 100), (100, 3, 100), (100, 100, 3)])
+def test_too_few_items(counts: tuple[int, int, int]) -> None:
+    sets = [normal(22 + i, count, 2) for i, count in enumerate(counts)]
+    with pytest.raises(UserError, match="got {}, {} and {}".format(*counts)):
+        quality(*sets, "", random())
 
 
 def classifier() -> Classifier:
@@ -282,7 +284,7 @@ def test_features_are_those_of_evaluation() -> None:
 def test_features_are_made_in_the_backends_precision() -> None:
     torch.manual_seed(0)
     network, x = classifier(), torch.randn(7, 3, 2, 2)
-    full, half = (
+    (full, _), (half, _) = (
         judged(network, [x], resolve_backend(Run(device="cpu", precision=name), 2))
         for name in ("fp32", "bf16")
     )
