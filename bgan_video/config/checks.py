@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from bgan_video.config.kinds import GANS, NEED_LABELS
+from bgan_video.config.kinds import GANS, NEED_LABELS, ON_FEATURES
 from bgan_video.errors import UserError
 
 if TYPE_CHECKING:
@@ -103,6 +103,12 @@ def _baselines(config: Config) -> None:
             "baseline.methods: cold_gan follows the chains of one body, and discriminator.bodies "
             "names some; take one of them out"
         )
+    on_features = [method for method in methods if method in ON_FEATURES]
+    if on_features and config.spatial_dims != 3:
+        raise UserError(
+            f"baseline.methods: {on_features[0]} is for features of videos, not {config.items}; "
+            f"take it out"
+        )
     need_labels = [method for method in methods if method in NEED_LABELS]
     if config.is_unsupervised and need_labels:
         raise UserError(
@@ -113,10 +119,11 @@ def _baselines(config: Config) -> None:
 
 def _rounds(config: Config) -> None:
     rounds, r = config.train.rounds, config.rounds
-    if rounds == 0 and "self_training" in config.baseline.methods:
+    in_rounds = {"self_training", "self_training_probe"} & {*config.baseline.methods}
+    if rounds == 0 and in_rounds:
         raise UserError(
-            "baseline.methods: self_training learns in rounds, and train.rounds=0 has none; set "
-            "train.rounds to 1 or more"
+            f"baseline.methods: {min(in_rounds)} learns in rounds, and train.rounds=0 has none; "
+            f"set train.rounds to 1 or more"
         )
     if rounds > 0 and config.is_unsupervised:
         raise UserError(

@@ -15,11 +15,19 @@ Method = Literal[
     "fixmatch",
     "ml_gan",
     "cold_gan",
+    "linear_probe",
+    "knn",
+    "self_training_probe",
 ]
 LABELS_ONLY: tuple[Method, ...] = ("supervised", "deep_ensemble", "mc_dropout")
-BELIEVERS: tuple[Method, ...] = ("bayesian_gan", "self_training")
+ON_FEATURES: tuple[Method, ...] = ("linear_probe", "knn", "self_training_probe")
+"""They are fitted to frozen features, without steps."""
+BELIEVERS: tuple[Method, ...] = ("bayesian_gan", "self_training", "self_training_probe")
 """They learn from labels and, in rounds, from pseudo-labels of their own."""
-NEED_LABELS = (*LABELS_ONLY, "self_training", "pseudo_label", "mean_teacher", "fixmatch")
+NEED_LABELS = (
+    *(*LABELS_ONLY, "self_training", "pseudo_label", "mean_teacher", "fixmatch"),
+    *ON_FEATURES,
+)
 """They learn nothing without a label."""
 GANS = ("bayesian_gan", "ml_gan", "cold_gan")
 SIZED = ("bayesian_gan", "cold_gan", "deep_ensemble", "mc_dropout")

@@ -12,6 +12,7 @@ from bgan_video.config.kinds import (
     GREY,
     ITEMS,
     LABELS_ONLY,
+    ON_FEATURES,
     SIZED,
     VECTOR_LENGTH,
     VECTORS,
@@ -148,7 +149,7 @@ class Config:
     @property
     def needs_unlabelled(self) -> bool:
         """Whether anything learns from unlabelled items, but for those a round believes."""
-        learning = {*self.baseline.methods} - {*LABELS_ONLY, "self_training"}
+        learning = {*self.baseline.methods} - {*LABELS_ONLY, *ON_FEATURES, "self_training"}
         return not learning <= {*GANS} or (bool(learning) and self.gans_need_unlabelled)
 
     @property

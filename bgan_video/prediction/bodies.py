@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bgan_video import rng
 from bgan_video.backend import Backend
-from bgan_video.config import Config, Critic, Features
+from bgan_video.config import ON_FEATURES, Config, Critic, Features
 from bgan_video.data.feature_store import FeatureStore
 from bgan_video.data.frames import ItemFrames
 from bgan_video.data.manifest import Item, Manifest
@@ -147,6 +147,8 @@ def check(config: Config, backend: Backend) -> None:
         UserError: No such body, twice the same one, or weights that are not there or do not fit.
     """
     chosen = config.discriminator.bodies
+    if {*config.baseline.methods} & {*ON_FEATURES}:
+        open_store(config, frozen_body(config.features, backend))
     repeated = [name for name in chosen if chosen.count(name) > 1]
     if repeated:
         raise UserError(f"discriminator.bodies names {repeated[0]} twice; name each body once")
@@ -195,20 +197,57 @@ def open_bodies(
     bodies: list[Body] = []
     num_classes = config.num_classes(manifest.num_classes)
     for index, (name, kind) in enumerate(zip(names(config), kinds(config), strict=True)):
-        own, source, vectors = _seeded(config, name, index), frames, None
+        own = _seeded(config, name, index)
         if name.startswith(FEATURES):
             own = dataclasses.replace(own, features=_features(config, name))
-            frozen = frozen_body(own.features, backend)
-            wanted = manifest.items if items is None else items
-            root = config.data.root or manifest.root  # the data may have moved since
-            store = fill(wanted, root, own, frozen, say, progress)
-            scale = _scale(folder, kind, store, manifest)
-            source, vectors = FeatureVectors(store, scale), FileVectors(frozen, own, scale)
-            own = of_features(own, store.length)
-        elif config.discriminator.bodies:
+            given = (manifest, backend, folder, say, progress, items)
+            bodies.append(_features_body(name, kind, own, num_classes, *given))
+            continue
+        if config.discriminator.bodies:
             own = _of_clips(own, name, index)
-        bodies.append(Body(name, kind, own, source, num_classes, vectors))
+        bodies.append(Body(name, kind, own, frames, num_classes))
     return tuple(bodies)
+
+
+def open_features(
+    config: Config,
+    manifest: Manifest,
+    backend: Backend,
+    folder: Path,
+    say: Callable[[str], None],
+    progress: Callable[..., Any],
+    items: Sequence[Item] | None = None,
+) -> Body:
+    """What the methods on frozen features see: `features.body`, whatever the chains' bodies are.
+
+    Arguments and errors as of `open_bodies`.
+    """
+    name = FEATURES + config.features.body
+    given = (manifest, backend, folder, say, progress, items)
+    return _features_body(name, "features", config, manifest.num_classes, *given)
+
+
+def _features_body(
+    name: str,
+    kind: str,
+    config: Config,
+    num_classes: int,
+    manifest: Manifest,
+    backend: Backend,
+    folder: Path,
+    say: Callable[[str], None],
+    progress: Callable[..., Any],
+    items: Sequence[Item] | None,
+) -> Body:
+    """A body that sees the vectors of `config.features`, which are computed where missing."""
+    frozen = frozen_body(config.features, backend)
+    root = config.data.root or manifest.root  # the data may have moved since
+    wanted = manifest.items if items is None else items
+    store = fill(wanted, root, config, frozen, say, progress)
+    scale = _scale(folder, kind, store, manifest)
+    own = of_features(config, store.length)
+    source, vectors = FeatureVectors(store, scale), FileVectors(frozen, config, scale)
+    return Body(name, kind, own, source, num_classes, vectors)
 
 
 def of_features(config: Config, length: int) -> Config:

@@ -16,7 +16,7 @@ from bgan_video import rng
 from bgan_video.acquisition import suggestions
 from bgan_video.acquisition.suggestions import Suggestion
 from bgan_video.backend import resolve_backend
-from bgan_video.config import GANS, Config, model_of
+from bgan_video.config import GANS, ON_FEATURES, Config, model_of
 from bgan_video.data.frames import Frames, ItemFrames
 from bgan_video.data.manifest import Item, Manifest, Split
 from bgan_video.data.streams import labelled_batches
@@ -25,13 +25,14 @@ from bgan_video.files import append_line, write_atomically
 from bgan_video.method.rounds import answering_rounds, has_pool
 from bgan_video.method.timetable import rival_size
 from bgan_video.metrics.scores import Scores
-from bgan_video.prediction import diagnosis, uncertainty
+from bgan_video.prediction import diagnosis, on_features, uncertainty
 from bgan_video.prediction.bodies import (
     FIRST_KIND,
     Body,
     empty_network,
     kinds,
     open_bodies,
+    open_features,
     predict_models,
 )
 from bgan_video.prediction.predict import (
@@ -41,6 +42,7 @@ from bgan_video.prediction.predict import (
     Stored,
     WithDropout,
     figures,
+    predict_all,
 )
 from bgan_video.prediction.video_files import Judge, Unreadable, VideoPrediction, predict_files
 from bgan_video.prediction.written import write_predictions
@@ -107,6 +109,10 @@ class TrainedRun:
             batches: Clips from which every network's normalisation statistics are taken anew;
                 without any the stored ones are used.
         """
+        if model in ON_FEATURES:
+            rounds, device = self._answering(model), self.backend.device
+            given = (self.bank, model, self.manifest.num_classes, rounds, device)
+            return on_features.stored(*given)
         config = self.config.for_networks_of(model)
         module = empty_discriminator(config, self.manifest).to(self.backend.device)
         stored: Networks = Stored(self.bank, kind_of(model), module, self._answering(model))
@@ -159,7 +165,8 @@ class TrainedRun:
         Returns:
             The prediction of every model, and that of each body of the posterior, by its name.
         """
-        rivals = {m: self.networks(m, batches) for m in self.models if m != _BAYESIAN}
+        seen = {m: self.networks(m, batches) for m in self.models if m != _BAYESIAN}
+        rivals = {m: networks for m, networks in seen.items() if m not in ON_FEATURES}
         posteriors = {}
         if _BAYESIAN in self.models:
             posteriors[_BAYESIAN] = lambda body: self.of_body(body, batches)
@@ -167,6 +174,10 @@ class TrainedRun:
         bodies = self.bodies(frames, items)
         given = (frames, self.config, rivals, posteriors, bodies, self.backend)
         predictions, parts = predict_models(items, *given)
+        if of_features := seen.keys() - rivals.keys():
+            body = self._features(items)
+            asked = {m: seen[m] for m in self.models if m in of_features}
+            predictions |= predict_all(asked, body.chunks(items), self.backend)
         return predictions, parts.get(_BAYESIAN, {})
 
     def bodies(self, frames: ItemFrames, items: Sequence[Item] = ()) -> Sequence[Body]:
@@ -178,6 +189,11 @@ class TrainedRun:
             return ()
         given = (self.config, self.manifest, frames, self.backend, self.folder)
         return open_bodies(*given, _ignore, lambda items, *_: items, items)
+
+    def _features(self, items: Sequence[Item] = ()) -> Body:
+        """What the methods on frozen features see, ready for some surveyed items."""
+        given = (self.config, self.manifest, self.backend, self.folder)
+        return open_features(*given, _ignore, lambda items, *_: items, items)
 
     def of_body(self, body: Body, batches: Sequence[Tensor] = ()) -> Networks:
         """The stored networks of one of `bodies`.
@@ -269,6 +285,9 @@ class TrainedRun:
         if self.answering == _BAYESIAN:
             bodies = self.bodies(Frames(self.config.data.root or self.manifest.root, self.config))
             judges = [Judge(self.of_body(body), body.config, body.vectors) for body in bodies]
+        elif self.answering in ON_FEATURES:
+            body = self._features()
+            judges = [Judge(self.networks(self.answering), body.config, body.vectors)]
         return predict_files(paths, judges, self.config, self.backend, limit, knows_fakes)
 
     def suggest(self, budget: int, file: Path | None = None) -> list[Suggestion]:
@@ -303,7 +322,7 @@ class TrainedRun:
 
     def _answering(self, model: str) -> Collection[int] | None:
         """The rounds whose networks answer for a model; None for all."""
-        if model not in (_BAYESIAN, "cold_gan", "self_training"):
+        if model not in (_BAYESIAN, "cold_gan", "self_training", "self_training_probe"):
             return None
         labelled = len(self.manifest.labelled)
         pool = len(self.manifest.part("train")) - labelled

@@ -14,13 +14,14 @@ from typing import Any
 from torch import nn
 
 from bgan_video.backend import resolve_backend
-from bgan_video.config import Config
+from bgan_video.config import ON_FEATURES, Config
 from bgan_video.data.manifest import Manifest
 from bgan_video.errors import UserError
 from bgan_video.files import append_line, truncate_after, write_atomically
 from bgan_video.method.timetable import step_sizes
-from bgan_video.prediction.bodies import FIRST_KIND, Body, open_bodies
+from bgan_video.prediction.bodies import FIRST_KIND, Body, open_bodies, open_features
 from bgan_video.prediction.bodies import check as check_bodies
+from bgan_video.prediction.on_features import check_validation
 from bgan_video.prediction.trained import FINISHED
 from bgan_video.sampling import SampleBank, StepSize
 from bgan_video.training import checkpoints, console, rounds, run_folder, samples
@@ -74,7 +75,12 @@ def train(config: Config, resume: Path | None = None) -> Path:
         bodies = open_bodies(*given, console.say, console.progress)
     if bodies and config.discriminator.bodies:
         models = build(config, size, backend, bodies=bodies)
-    session = Session(config, backend, folder, manifest, frames, bank, bodies)
+    features = None
+    if on_features := [method for method in config.baseline.methods if method in ON_FEATURES]:
+        check_validation(manifest, on_features)
+        seen = (config, manifest, backend, folder, console.say, console.progress)
+        features = open_features(*seen)
+    session = Session(config, backend, folder, manifest, frames, bank, bodies, features)
     clock = Clock(backend)
     console.say(_describe(config, manifest, models))
 
@@ -95,6 +101,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
     bar.close()
     scalars.close()
     _store_final(models, bank)
+    session.fit_on_features()
     if not (folder / FINISHED).is_file():
         finished = {"step": total, "peak_memory_mib": backend.peak_memory_mib}
         write_atomically(folder / FINISHED, json.dumps(finished) + "\n")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from bgan_video.backend import Backend
-from bgan_video.config import Config
+from bgan_video.config import ON_FEATURES, Config, Method
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.streams import (
@@ -23,9 +23,16 @@ from bgan_video.data.streams import (
     unlabelled_batches,
 )
 from bgan_video.method.rounds import answering_rounds
-from bgan_video.prediction import diagnosis
+from bgan_video.prediction import diagnosis, on_features
 from bgan_video.prediction.bodies import FIRST_KIND, Body, predict_models
-from bgan_video.prediction.predict import Current, Networks, Prediction, Stored, figures
+from bgan_video.prediction.predict import (
+    Current,
+    Networks,
+    Prediction,
+    Stored,
+    figures,
+    predict,
+)
 from bgan_video.prediction.trained import empty_discriminator
 from bgan_video.sampling import SampleBank
 from bgan_video.training import rounds
@@ -33,6 +40,7 @@ from bgan_video.training.lineup import ColdGAN, Models
 
 LabelledStream = Iterator[LabelledBatch | None]
 _SELF = "self_training"
+_PROBE: Method = "self_training_probe"
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class Session:
         frames: Theirs.
         bank: Where networks are stored.
         bodies: Of the Bayesian GAN; none where it is not trained.
+        features: What the methods on frozen features see; None where there are none.
     """
 
     config: Config
@@ -56,6 +65,7 @@ class Session:
     frames: Frames
     bank: SampleBank
     bodies: Sequence[Body]
+    features: Body | None = None
 
     @property
     def batches_per_epoch(self) -> int:
@@ -105,13 +115,42 @@ class Session:
             before = {number - 1}
             teachers = {_SELF: self._stored(_SELF, before)} if _SELF in believers else {}
             posteriors = {"bayesian_gan": self._of_body(before)} if self.bodies else {}
+            has_probe = _PROBE in believers
+            if has_probe:
+                self._fit(_PROBE, number - 1)
 
             def judge(items: Sequence[Item]) -> dict[str, Prediction]:
-                return self._predict(items, teachers, posteriors)[0]
+                said: dict[str, Prediction] = {}
+                if teachers or posteriors:
+                    said |= self._predict(items, teachers, posteriors)[0]
+                return said | ({_PROBE: self._ask(_PROBE, items, before)} if has_probe else {})
 
             rounds.judge(number, judge, pool, self.folder)
         rounds.say(self.folder, number, pool)
         return rounds.believed(self.folder, number, pool)
+
+    def fit_on_features(self) -> None:
+        """At the end: the networks of the methods on frozen features, where they are not there."""
+        last = self.config.train.rounds
+        for method in self.config.baseline.methods:
+            if method in ON_FEATURES:
+                self._fit(method, last)
+
+    def _fit(self, method: Method, number: int) -> None:
+        """Fit and store a method's network of a round."""
+        assert self.features is not None, "a method on features has some"
+        if self.bank.records(method, {number}):
+            return
+        believed = rounds.believed(self.folder, number, rounds.Pool(self.manifest, self.config))
+        given = (self.features, self.manifest, self.config.rounds, believed.get(method, ()))
+        network = on_features.fit(method, *given)
+        self.bank.add(method, (number + 1) * self.config.train.steps, 0, network.state_dict())
+
+    def _ask(self, method: Method, items: Sequence[Item], among: Collection[int]) -> Prediction:
+        assert self.features is not None, "a method on features has some"
+        given = (self.bank, method, self.manifest.num_classes, among, self.backend.device)
+        chunks = self.features.chunks(items)
+        return predict(on_features.stored(*given), chunks, self.backend)
 
     def evaluate(self, step: int, models: Models) -> dict[str, Any]:
         """A line of evaluations.jsonl: the posterior so far, and whoever answers alone."""

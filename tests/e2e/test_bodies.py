@@ -97,3 +97,59 @@ def test_bodies_without_a_sampler_answer_with_their_last_weights(
     assert cli.main(["train", *args, *few]) == 0
     metrics = json.loads((tmp_path / "plain" / "metrics.json").read_text())
     assert metrics["networks"]["bayesian"] == 2 * len(BODIES)
+
+
+METHODS = ("linear_probe", "knn", "self_training_probe")
+
+
+def on_features(videos: Path, folder: Path, name: str, *more: str) -> list[str]:
+    """A run of nothing but the methods on frozen features."""
+    given = [word for word in arguments(videos, folder, name) if "bodies=" not in word]
+    methods = f"baseline.methods=[{','.join(METHODS)}]"
+    return [word for word in given if "baseline.methods" not in word] + [methods, *more]
+
+
+@pytest.fixture(scope="module")
+def of_features(tmp_path_factory: pytest.TempPathFactory, small_videos: Path) -> Path:
+    folder = tmp_path_factory.mktemp("on_features")
+    assert cli.main(["train", *on_features(small_videos, folder, "probe")]) == 0
+    return folder / "probe"
+
+
+@pytest.mark.e2e
+def test_methods_on_features_are_judged_and_believe_as_others_do(of_features: Path) -> None:
+    metrics = json.loads((of_features / "metrics.json").read_text())
+    assert set(metrics["models"]) == {*METHODS}
+    assert metrics["networks"] == {"linear_probe": 1, "knn": 1, "self_training_probe": 1}
+    believed = (of_features / "pseudo_labels" / "round_01.jsonl").read_text().splitlines()
+    assert {json.loads(line)["model"] for line in believed} == {"self_training_probe"}
+    # Only what was learned from pseudo-labels differs.
+    of = metrics["models"]
+    assert of["linear_probe"]["video"]["nll"] != of["self_training_probe"]["video"]["nll"]
+
+
+@pytest.mark.e2e
+def test_a_file_is_predicted_by_a_probe_as_evaluation_judges_it(of_features: Path) -> None:
+    run = bgan_video.load(of_features)
+    assert run.answering == "linear_probe"
+    items = run.manifest.part("test")[:2]
+    judged, _ = run.predict_items(items, run.frames(items))
+    files = [Path(run.manifest.root) / item.path for item in items]
+    for index, prediction in enumerate(run.predict(files)):
+        assert isinstance(prediction, VideoPrediction)
+        expected = judged["linear_probe"].video_probabilities[index]
+        torch.testing.assert_close(
+            torch.as_tensor(prediction.probabilities, dtype=torch.float64),
+            expected,
+            rtol=1e-3,
+            atol=1e-4,
+        )
+
+
+@pytest.mark.e2e
+def test_methods_on_features_need_videos_to_choose_by(
+    tmp_path: Path, small_videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = on_features(small_videos, tmp_path, "none", "data.validation_fraction=0")
+    assert cli.main(["train", *words]) == 2
+    assert "linear_probe is chosen by validation videos" in capsys.readouterr().err

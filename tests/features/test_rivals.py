@@ -147,3 +147,40 @@ def test_neighbours_are_videos_not_clips() -> None:
     )
     asked = knn(known, Labelled(at(0).expand(1, 3, 2), torch.tensor([0])), 2, counts=[3])
     assert float(asked(at(9).expand(1, 3, 2))[0, 1]) > 0.5
+
+
+# --- as networks -------------------------------------------------------------------------------
+
+
+def test_a_probes_network_answers_as_the_probe() -> None:
+    data = blobs(5, seed=0)
+    probe = fit_probe(data, 3, 0.1)
+    logits = probe.network(data.vectors.flatten(0, 1))
+    p = logits.softmax(dim=1).double()
+    assert p[:, 0].max() < 1e-30
+    by_video = p[:, 1:].unflatten(0, (-1, 2)).mean(dim=1)
+    torch.testing.assert_close(by_video, probe(data.vectors), rtol=1e-5, atol=1e-6)
+
+
+def test_a_weight_of_two_is_the_same_video_twice() -> None:
+    data = blobs(4, seed=1)
+    twice = Labelled(
+        torch.cat([data.vectors, data.vectors[:1]]), torch.cat([data.labels, data.labels[:1]])
+    )
+    weights = torch.ones(len(data.labels))
+    weights[0] = 2
+    weighted = Labelled(data.vectors, data.labels, weights)
+    found, expected = fit_probe(weighted, 3, 0.1), fit_probe(twice, 3, 0.1)
+    torch.testing.assert_close(found.weight, expected.weight, rtol=1e-5, atol=1e-7)
+
+
+def test_neighbours_are_stored_and_answer_the_same() -> None:
+    data = blobs(4, seed=2)
+    found = knn(data, blobs(8, seed=3), 3)
+    network = rivals.NeighbourVotes.of(found)
+    again = rivals.NeighbourVotes(len(data.labels), 6, 3)
+    again.load_state_dict(network.state_dict())
+    x = torch.randn(5, 6)
+    assert torch.equal(again(x), network(x))
+    p = network(x)[:, 1:].softmax(dim=1)
+    torch.testing.assert_close(p, found(x[:, None]))
