@@ -106,7 +106,8 @@ def on_features(videos: Path, folder: Path, name: str, *more: str) -> list[str]:
     """A run of nothing but the methods on frozen features."""
     given = [word for word in arguments(videos, folder, name) if "bodies=" not in word]
     methods = f"baseline.methods=[{','.join(METHODS)}]"
-    return [word for word in given if "baseline.methods" not in word] + [methods, *more]
+    body = "features.body=timm:test_resnet"
+    return [word for word in given if "baseline.methods" not in word] + [methods, body, *more]
 
 
 @pytest.fixture(scope="module")
