@@ -216,9 +216,10 @@ def study_states(
 
 def comparison(models: dict[str, Any], split: str) -> str:
     """A table of models by level and figure, on a split."""
-    header = f"{f'on {split}':26}{'top-1':>9}{'top-5':>9}{'NLL':>9}{'ECE':>9}{'Brier':>9}"
+    width = max(18, *(len(label_of(model)) + 2 for model in models))
+    header = f"{f'on {split}':{width + 8}}{'top-1':>9}{'top-5':>9}{'NLL':>9}{'ECE':>9}{'Brier':>9}"
     rows = [
-        f"{label_of(model):18}{level:8}"
+        f"{label_of(model):{width}}{level:8}"
         + "".join(f"{100 * figures[key]:8.1f}%" for key in ("top1", "top5"))
         + "".join(f"{figures[key]:9.3f}" for key in ("nll", "ece", "brier"))
         for level in next(iter(models.values()))
