@@ -35,9 +35,11 @@ def table(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return density(points, LOW, HIGH, BANDWIDTH)
 
 
-def items_at(ruler: Ruler, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Items in the plane of the data."""
-    return ruler.plane.mean + points @ ruler.plane.axes
+def items_of(ruler: Ruler, which: NDArray[np.int64], spread: float) -> NDArray[np.float64]:
+    """Items of some clusters, each in its plane, `spread` of its own standard deviations wide."""
+    of, random = ruler.clusters, np.random.default_rng(0)
+    within = spread * random.standard_normal((len(which), 2)) * of.spreads[which]
+    return of.centres[which] + np.einsum("nd,ndl->nl", within, of.axes[which])
 
 
 def test_a_density_keeps_all_mass_even_outside_its_grid() -> None:
@@ -71,54 +73,52 @@ def test_the_divergence_is_zero_at_equality_symmetric_and_at_most_ln_2() -> None
 def test_fresh_data_are_at_the_floor(ruler: Ruler) -> None:
     assert 0 < ruler.floor["js"] < 0.01
     assert ruler.floor["modes"] == 10
-    assert ruler.floor["off_plane"] < 1e-3
     # P(|N(0, I)| < 3) = 1 - exp(-9/2) = 0.989, and a neighbour catches some of the rest.
     assert ruler.floor["on_clusters"] == pytest.approx(0.99, abs=0.01)
     again = images.synthetic().train[0]
     assert ruler.measure(again)["js"] == pytest.approx(0, abs=1e-12)
 
 
-def test_the_plane_finds_the_clusters_the_data_were_made_of(ruler: Ruler) -> None:
+def test_clusters_are_round_in_their_planes(ruler: Ruler) -> None:
+    """The distance of a cluster's own points is that of N(0, I): its mean square is 2."""
     data, labels = images.synthetic().train
-    points = ruler.plane.project(data)
-    for k, (centre, whiten) in enumerate(zip(ruler.plane.centres, ruler.plane.whiten, strict=True)):
-        white = (points[labels == k] - centre) @ whiten
-        np.testing.assert_allclose(np.cov(white.T), np.eye(2), atol=1e-6)
+    distance = ruler.clusters.distances(data.astype(np.float64))
+    own = distance[np.arange(len(labels)), labels]
+    assert np.square(own).mean() == pytest.approx(2, rel=0.01)
+    assert (distance.argmin(axis=1) == labels).mean() > 0.99
 
 
 @pytest.mark.parametrize("count", [1, 5, 10])
 def test_covered_clusters_are_those_that_have_samples(ruler: Ruler, count: int) -> None:
-    random = np.random.default_rng(0)
-    tight = 0.1 * ruler.plane.sigma * random.standard_normal((1000, 2))
-    points = ruler.plane.centres[np.arange(1000) % count] + tight
-    found = ruler.measure(items_at(ruler, points))
+    found = ruler.measure(items_of(ruler, np.arange(1000) % count, 0.1))
     assert found["modes"] == count
     assert found["on_clusters"] == 1
 
 
 def test_a_cluster_is_covered_from_a_fifth_of_its_share_on(ruler: Ruler) -> None:
-    """The clusters have about a tenth of the data each; so 2 % of the samples are needed."""
+    """The clusters have a tenth of the data each; so 2 % of the samples are needed."""
     for part, expected in ((0.01, 1), (0.03, 2)):
         few = round(1000 * part)
-        points = ruler.plane.centres[[0] * (1000 - few) + [1] * few]
-        assert ruler.measure(items_at(ruler, points))["modes"] == expected
+        which = np.array([0] * (1000 - few) + [1] * few)
+        assert ruler.measure(items_of(ruler, which, 0.0))["modes"] == expected
 
 
 def test_samples_that_are_nowhere_near_cover_nothing(ruler: Ruler) -> None:
-    points = ruler.plane.high + 10 * ruler.plane.sigma * np.ones((100, 2))
-    found = ruler.measure(items_at(ruler, points))
+    far = ruler.plane.mean + 10 * (ruler.plane.high @ ruler.plane.axes) * np.ones((100, 1))
+    found = ruler.measure(far)
     assert (found["modes"], found["on_clusters"]) == (0, 0)
     assert found["js"] == pytest.approx(np.log(2), abs=1e-6)
 
 
-def test_distance_off_the_plane_is_in_standard_deviations_of_a_cluster(ruler: Ruler) -> None:
-    axes = ruler.plane.axes
-    direction = np.eye(axes.shape[1])[0]
-    direction -= direction @ axes.T @ axes
+def test_what_lies_off_a_clusters_plane_is_not_of_it(ruler: Ruler) -> None:
+    of = ruler.clusters
+    direction = np.eye(of.centres.shape[1])[0]
+    direction -= direction @ of.axes[0].T @ of.axes[0]
     direction /= np.linalg.norm(direction)
-    items = items_at(ruler, ruler.plane.centres) + 2 * ruler.plane.sigma * direction
-    assert ruler.measure(items)["off_plane"] == pytest.approx(2)
-    assert ruler.measure(items)["modes"] == 10
+    sigma = np.sqrt(np.square(of.spreads[0]).mean())
+    for away in (1.0, 4.0):
+        item = of.centres[:1] + away * sigma * direction
+        assert of.distances(item)[0, 0] == pytest.approx(away)
 
 
 def test_the_command_writes_figure_and_rows_and_resumes(

@@ -186,19 +186,26 @@ def open_source(layout: str, root: str | None, download: bool) -> Source:
 
 
 def synthetic(num_points: int = 10_000, num_clusters: int = 10, length: int = 100) -> Arrays:
-    """The original's mixture: clusters in two dimensions, mapped linearly to `length`.
+    """The original's mixture: clusters in two dimensions, each mapped linearly to `length`.
 
-    Saatchi & Wilson 2017, section 4.1: D = 100, d = 2, N = 10 000 points of 10 clusters. Cluster
-    centres are N(0, 5² I), points lie N(0, I) around them; the map's entries are N(0, 1).
+    Saatchi & Wilson 2017, section 4.1, as their code draws it: D = 100, d = 2, N = 10,000 points,
+    equally many of each of 10 clusters. Centres are N(0, 5² I), points lie N(0, I) around them, and
+    each cluster has a matrix of its own with entries N(0, 5²). Every entry of a vector has mean 0
+    and variance 1: those of the mixture, where their code takes the sample's.
     """
     random = np.random.default_rng(rng.derive_seed("synthetic"))
     centres = 5 * random.standard_normal((num_clusters, 2))
-    matrix = random.standard_normal((2, length))
+    matrices = 5 * random.standard_normal((num_clusters, 2, length))
+    means = np.einsum("kd,kdl->kl", centres, matrices)
+    variances = np.square(matrices).sum(axis=1) + np.square(means)
+    mean = means.mean(axis=0)
+    spread = np.sqrt(variances.mean(axis=0) - np.square(mean))
 
     def draw(count: int) -> tuple[Array, Array]:
-        labels = random.integers(num_clusters, size=count)
+        labels = np.arange(count) % num_clusters
         points = centres[labels] + random.standard_normal((count, 2))
-        return (points @ matrix).astype(np.float32), labels
+        raw = np.einsum("nd,ndl->nl", points, matrices[labels])
+        return ((raw - mean) / spread).astype(np.float32), labels
 
     return Arrays([str(k) for k in range(num_clusters)], draw(num_points), draw(num_points // 10))
 
