@@ -11,12 +11,14 @@ from pathlib import Path
 
 from bgan_video.video import containers, decoders
 from bgan_video.video.containers import BrokenVideo, Shown
-from bgan_video.video.decoders import DECODE_ERRORS, Decoder, DecordPass, Mark
+from bgan_video.video.decoders import DECODE_ERRORS, Decoder, DecordPass, Mark, Pass
 
 # Nearer marks would cost more to prove and to keep than the frames between them to decode.
 _LEAST_GAP = 16
 # Frames decoded for proofs, as a multiple of the file's: each once where every seek is exact.
 _MOST_WORK = 3
+# Short side in pixels where frames are only counted.
+_SMALL = 8
 
 
 @dataclass
@@ -123,8 +125,7 @@ def _of_decord(path: Path, seen: Seen) -> list[Mark] | None:
     reader = DecordPass(path, None, seen.look)
     count = len(seen.contents)
     if seen.damaged or not _candidates(reader.keyframes, count):
-        at_end = reader.skip(count - 1) == count - 1 and reader.next_frame() is not None
-        return [] if at_end and reader.next_frame() is None else None
+        return [] if _count(DecordPass(path, _SMALL, seen.look)) == count else None
 
     def frames(mark: Mark) -> Iterator[int]:
         reader.seek(mark)
@@ -140,10 +141,16 @@ def _of_others(path: Path, seen: Seen, decoder: Decoder) -> list[Mark] | None:
     own, *_ = decoders.passes(decoder)
     with containers.open_container(path) as container:
         decoders.check_for_others(container, path)
-    reader = own(path, 8, seen.look)
-    same = reader.skip(len(seen.contents) + 1) == len(seen.contents)
+    return [] if _count(own(path, _SMALL, seen.look)) == len(seen.contents) else None
+
+
+def _count(reader: Pass) -> int:
+    """Frames that come; none is skipped, as decord counts some of the last ones as lost then."""
+    count = 0
+    while reader.next_frame() is not None:
+        count += 1
     reader.close()
-    return [] if same else None
+    return count
 
 
 def _pixels(reader: DecordPass) -> Iterator[int]:

@@ -17,7 +17,7 @@ from bgan_video.video.decoders import Decoder, DecordPass, PyAVPass
 from bgan_video.video.reader import BrokenVideo, OpenFiles
 from tests.video.videos import DECODERS, SPECS, numbers, write
 
-CLIP = 16
+CLIP, TEN_THOUSAND = 16, 10_000
 SOME = "h264-mp4"
 LENGTH = SPECS[SOME].length
 
@@ -58,6 +58,18 @@ def test_clips_are_exact_where_seeks_are_proven(
     found = index.of(videos[name], decoder)
     assert found.num_frames == SPECS[name].length
     assert wrong_clips(videos[name], found.num_frames, decoder, 12) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_ten_thousand_clips_are_exact_where_seeks_are_proven(
+    videos: dict[str, Path], decoder: Decoder
+) -> None:
+    each = -(-TEN_THOUSAND // len(SPECS))
+    for name, spec in SPECS.items():
+        index.of(videos[name], decoder)
+        assert wrong_clips(videos[name], spec.length, decoder, each, seed=1) == [], name
 
 
 PROVEN = ("h264-mp4", "h264-open-gop-mkv", "h264-variable-mkv", "hevc-10-bit", "vp9", "mjpeg-avi")
