@@ -8,6 +8,7 @@ does: its pixels square, and turned by the quarter turns that the file asks for.
 
 from __future__ import annotations
 
+import gc
 import zlib
 from abc import ABC, abstractmethod
 from bisect import bisect_right
@@ -50,6 +51,10 @@ _NO_REPEATED_FRAMES = 1e-9
 
 
 _LARGEST = 2**63 - 1
+
+# Bytes of decord's arrays that may wait for the garbage collector: each is in a reference cycle
+# (numpy's `ctypes.data_as`), and of long videos hundreds of MiB would wait.
+_MOST_UNCOLLECTED = 16 * 2**20
 
 
 class Mark(NamedTuple):
@@ -203,6 +208,7 @@ class DecordPass(Pass):
         )
         self.keyframes: list[int] = self._reader.get_key_indices()
         self._next = 0
+        self._uncollected = 0
 
     def next_frame(self) -> Callable[[], Pixels] | None:
         """See `Pass.next_frame`."""
@@ -214,7 +220,7 @@ class DecordPass(Pass):
         # Where time stamps repeat, it takes a frame for one of those that were to be skipped.
         if frame.shape[:2] != self._shape:
             raise RuntimeError("decord gives an empty frame")
-        return lambda: _without_padding(frame.asnumpy())
+        return lambda: self._pixels(frame)
 
     def skip(self, count: int) -> int:
         """See `Pass.skip`. decord seeks where it skips over a keyframe, so those are read."""
@@ -239,6 +245,14 @@ class DecordPass(Pass):
     def close(self) -> None:
         """See `Pass.close`."""
         self._reader = None
+
+    def _pixels(self, frame: Any) -> Pixels:
+        pixels = _without_padding(frame.asnumpy()).copy()
+        self._uncollected += pixels.nbytes
+        if self._uncollected > _MOST_UNCOLLECTED:
+            gc.collect(0)
+            self._uncollected = 0
+        return pixels
 
 
 class TorchcodecPass(Pass):
