@@ -1,6 +1,7 @@
 """Clips a second from video files: ours against what the decoders do by themselves.
 
     python -m benchmarks.decoding [FOLDER]
+    python -m benchmarks.decoding --long [FOLDER]  # videos of up to an hour, made there
 
 A clip is 16 frames in a row from a random start of a random file, opening included. The folder is
 searched for videos at any depth; without one, it is `motion_shapes`.
@@ -26,12 +27,13 @@ import torch
 from torch.nn import functional
 from torchvision.datasets.video_utils import VideoClips
 
+from benchmarks import long_videos
 from benchmarks.__main__ import interleaved
 from bgan_video.config import Data
 from bgan_video.data import layouts
 from bgan_video.data.manifest import VIDEO_SUFFIXES
 from bgan_video.errors import UserError
-from bgan_video.video.decoders import Decoder, openers
+from bgan_video.video.decoders import Decoder, passes
 from bgan_video.video.reader import open_video, read_all
 
 NUM_FRAMES = 16
@@ -116,7 +118,7 @@ def ways() -> dict[str, Read]:
     }
     for decoder, own in others.items():
         try:
-            openers(decoder)
+            passes(decoder)
         except UserError as error:
             print(f"left out: {', '.join(own)}; {error}")
         else:
@@ -200,4 +202,6 @@ def main(folder: str | None = None) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", help="by default motion_shapes")
-    main(parser.parse_args().folder)
+    parser.add_argument("--long", action="store_true", help="videos of 8 seconds to an hour")
+    options = parser.parse_args()
+    (long_videos.main if options.long else main)(options.folder)

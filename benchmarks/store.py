@@ -48,7 +48,7 @@ def raw_clips(of: Config) -> Raw:
     """With nothing kept in memory."""
     manifest = layouts.read(of.data)
     frames = Frames(manifest.root, of)
-    readable, _ = survey(manifest, frames, of, manifest.items)
+    readable, _ = survey(manifest, frames, of)
     return Raw(readable.items, frames)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ from bgan_video.backend import resolve_backend
 from bgan_video.config import Config
 from bgan_video.data import layouts
 from bgan_video.data.check import DataCheck, inspect
-from bgan_video.data.manifest import Item
 from bgan_video.errors import UserError
 from bgan_video.media import pictures
 from bgan_video.prediction.generated import generate, measure
@@ -235,11 +234,7 @@ def check_data(config: Config, read: bool = True) -> DataCheck:
     Raises:
         UserError: Root, lists or settings do not serve.
     """
-
-    def progress(items: Sequence[Item]) -> Iterable[Item]:
-        return console.progress(items, "reading videos", len(items))
-
-    return inspect(config, read, progress)
+    return inspect(config, read, console.progress)
 
 
 def _finish(folder: Path, overrides: Sequence[str] = ()) -> Result:

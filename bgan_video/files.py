@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_FINGERPRINT_BYTES = 1 << 16
 
 
 def cache_folder() -> Path:
@@ -17,6 +20,25 @@ def cache_folder() -> Path:
         return Path(chosen)
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "bgan_video"
+
+
+def fingerprint(path: Path) -> str:
+    """Hash of a file's size and both its ends: cheap for gigabytes, and no re-encode passes it."""
+    size = path.stat().st_size
+    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+    with path.open("rb") as file:
+        digest.update(file.read(_FINGERPRINT_BYTES))
+        file.seek(max(0, size - _FINGERPRINT_BYTES))
+        digest.update(file.read(_FINGERPRINT_BYTES))
+    return digest.hexdigest()
+
+
+def source_fingerprint(file: Path) -> str:
+    """Fingerprint of a file; empty where it is not there or may not be read."""
+    try:
+        return fingerprint(file) if file.is_file() else ""
+    except OSError:
+        return ""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -91,11 +91,12 @@ class Data:
     worker_timeout: Positive = 120.0
     """Seconds to wait for one batch of a loading process before the run stops."""
     cache_mib: CountOrZero = 1024
-    """Memory for decoded videos, per loading process; 0 decodes every clip anew."""
+    """Memory for decoded videos, where all of them fit; 0 decodes every clip anew."""
     decoder: Literal["auto", "decord", "pyav", "torchcodec"] = "auto"
-    """`auto` is PyAV; torchcodec comes with `pip install 'bgan_video[torchcodec]'`."""
-    max_broken: CountOrZero = 0
-    """Broken or missing videos a run may leave out before it stops."""
+    """`auto` is PyAV, which also stands in for decord where that has no build; torchcodec comes
+    with `pip install 'bgan_video[torchcodec]'`."""
+    max_broken: CountOrZero | None = None
+    """Broken or missing videos a run may leave out before it stops; by default one in a hundred."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bgan_video.config import Config
-from bgan_video.data import layouts, splits
-from bgan_video.data.frames import Reader, VideoFiles
+from bgan_video.data import layouts, parallel, splits
 from bgan_video.data.labels import choice
 from bgan_video.data.labels.lists import read_list
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest, Split
+from bgan_video.data.parallel import Progress, silent
+from bgan_video.data.reading import VideoFiles
 from bgan_video.errors import UserError
 from bgan_video.video import clips
 from bgan_video.video.reader import BrokenVideo
@@ -110,14 +110,14 @@ class DataCheck:
 def inspect(
     config: Config,
     read: bool = True,
-    progress: Callable[[Sequence[Item]], Iterable[Item]] = iter,
+    progress: Progress = silent,
 ) -> DataCheck:
     """Look at lists, files and, where `read`, at every frame.
 
     Args:
         config: Its `data` says which videos and labels, `clip` what is too short.
         read: Decode every file. Without, files are told apart by their size and ends alone.
-        progress: May wrap the items that are looked at in a progress bar.
+        progress: Wraps what the videos give, as it comes.
 
     Raises:
         UserError: The layout is not one of videos, root or lists are missing or do not read, or the
@@ -133,10 +133,11 @@ def inspect(
     chosen = {item.path: item.label for item in together.labelled}
     manifest = choice.use(together, chosen, config.data)
     reader = VideoFiles(Path(listed.root), config.data.decoder, config.load_size)
-    look = _read if read else _glance
-    readings = {
-        item.path: look(item.path, Path(listed.root), reader) for item in progress(manifest.items)
-    }
+    paths = [item.path for item in manifest.items]
+    workers = config.data.num_workers or parallel.num_cpus()
+    look = _read(paths, reader, workers) if read else (_glance(path, reader) for path in paths)
+    found = progress(look, f"reading {config.items}", len(paths))
+    readings = dict(zip(paths, found, strict=True))
     traps = [
         *find_traps(manifest, readings, config),
         *(Trap("label", manifest.name, line) for line in choice.remarks(manifest, config.data)),
@@ -205,19 +206,15 @@ def _label(listed: Manifest, config: Config) -> tuple[Manifest, list[str]]:
     return choice.use(manifest, listing.chosen, data), listing.problems
 
 
-def _read(path: str, root: Path, reader: Reader) -> Reading:
-    if not (root / path).is_file():
-        return Reading(reason=NOT_THERE)
-    try:
-        frames = reader.read_all(path)
-    except BrokenVideo as error:
-        return Reading(reason=error.reason)
-    digest = hashlib.blake2b(str(frames.shape).encode(), digest_size=16)
-    digest.update(frames.tobytes())
-    return Reading(len(frames), digest.hexdigest())
+def _read(paths: Sequence[str], reader: VideoFiles, workers: int) -> Iterator[Reading]:
+    for found in reader.first_readings(paths, workers):
+        if isinstance(found, BrokenVideo):
+            yield Reading(reason=found.reason)
+        else:
+            yield Reading(found.num_frames, found.content)
 
 
-def _glance(path: str, _root: Path, reader: Reader) -> Reading:
+def _glance(path: str, reader: VideoFiles) -> Reading:
     content = reader.fingerprint(path)
     return Reading(content=content, reason="" if content else NOT_THERE)
 

@@ -1,4 +1,4 @@
-"""Frames of a run's items: from a clip store, or from files that are each read through once.
+"""Frames of a run's items: from memory, a clip store, or files whose seeks are proven.
 
 An image is a video of one frame; so is a vector, with its length in place of pixels.
 """
@@ -6,22 +6,22 @@ An image is a video of one frame; so is a vector, with its length in place of pi
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
-
-from numpy.typing import NDArray
+from typing import NamedTuple, Protocol
 
 from bgan_video.config import Config
-from bgan_video.data import images
+from bgan_video.data import images, parallel
 from bgan_video.data.manifest import Item, Manifest
-from bgan_video.data.store.clip_store import Store, source_fingerprint
+from bgan_video.data.parallel import Progress, silent
+from bgan_video.data.reading import FEW_FILES, Array, Images, Reader, VideoFiles
+from bgan_video.data.store.clip_store import Store
 from bgan_video.errors import UserError
-from bgan_video.video import clips, reader
-from bgan_video.video.reader import BrokenVideo, Decoder
+from bgan_video.video import clips
+from bgan_video.video.reader import BrokenVideo
 
-Array = NDArray[Any]
+# Broken items a run may leave out where the settings do not say: one in so many.
+_BROKEN_ONE_IN = 100
 
 
 class Broken(NamedTuple):
@@ -29,34 +29,6 @@ class Broken(NamedTuple):
 
     path: str
     reason: str
-
-
-class Reader(Protocol):
-    """Where the frames of items come from."""
-
-    def read_all(self, path: str) -> Array:
-        """All frames `[T, H, W, C]` of an item.
-
-        Raises:
-            BrokenVideo: It is missing, or not one frame decodes.
-        """
-        ...
-
-    def read(self, path: str, indices: Sequence[int]) -> Array:
-        """Some of its frames, without reading all of it where that can be avoided."""
-        ...
-
-    def length(self, path: str) -> int | None:
-        """How many frames it has; None where it has to be read to know.
-
-        Raises:
-            BrokenVideo: It is known to have none.
-        """
-        ...
-
-    def fingerprint(self, path: str) -> str:
-        """What changes where the item does; empty where it is not there."""
-        ...
 
 
 class ItemFrames(Protocol):
@@ -67,84 +39,12 @@ class ItemFrames(Protocol):
         ...
 
 
-class VideoFiles:
-    """Videos under a root, their frames at the training size."""
-
-    def __init__(self, root: Path, decoder: Decoder, short_side: int) -> None:
-        self._root = root
-        self._decoder: Decoder = decoder
-        self._short_side = short_side
-
-    def read_all(self, path: str) -> Array:
-        """See `Reader.read_all`."""
-        return reader.read_all(self._file(path), self._decoder, self._short_side)
-
-    def read(self, path: str, indices: Sequence[int]) -> Array:
-        """See `Reader.read`."""
-        file = self._file(path)
-        with reader.open_video(file, self._decoder, self._short_side) as video:
-            try:
-                return video.read(indices)
-            except IndexError as error:
-                raise BrokenVideo(file, str(error)) from None
-
-    def length(self, path: str) -> None:
-        """Not known: headers of videos claim more frames than decode."""
-
-    def fingerprint(self, path: str) -> str:
-        """See `Reader.fingerprint`."""
-        try:
-            file = self._file(path)
-        except BrokenVideo:
-            return ""
-        return source_fingerprint(file)
-
-    def _file(self, path: str) -> Path:
-        """The file of an item. Links may lead out of the root; what a list says may not.
-
-        Raises:
-            BrokenVideo: The path is absolute or has a step upwards.
-        """
-        if Path(path).is_absolute() or ".." in Path(path).parts:
-            raise BrokenVideo(self._root / path, "it lies outside data.root")
-        return self._root / path
-
-
-class Images:
-    """Images as videos of one frame."""
-
-    def __init__(self, source: images.Source) -> None:
-        self._source = source
-
-    def read_all(self, path: str) -> Array:
-        """See `Reader.read_all`."""
-        try:
-            return self._source.read(path)[None]
-        except images.ImageError as error:
-            raise BrokenVideo(Path(path), str(error)) from None
-
-    def read(self, path: str, indices: Sequence[int]) -> Array:
-        """See `Reader.read`."""
-        return self.read_all(path)[list(indices)]
-
-    def length(self, path: str) -> None:
-        """Not known: whether an image decodes shows when it is read."""
-
-    def fingerprint(self, path: str) -> str:
-        """See `Reader.fingerprint`."""
-        try:
-            stored = self._source.raw(path)
-        except images.ImageError:
-            return ""
-        return hashlib.blake2b(stored, digest_size=16).hexdigest()
-
-
 class Frames:
     """Decoded frames by item, at the training size.
 
-    They come from the clip store where `data.store` names one. Else items read by `survey` stay in
-    memory in the order they came until the budget is spent; the rest is decoded anew for each clip.
-    Processes forked afterwards share that memory.
+    They come from the clip store where `data.store` names one. Else surveyed videos are kept in
+    memory where all of them fit the budget, and images until it is spent; the rest is decoded anew
+    for each clip. Processes forked afterwards share that memory.
 
     Args:
         root: Folder the items' paths are relative to.
@@ -161,31 +61,70 @@ class Frames:
         else:
             source = images.open_source(config.data.layout, root, config.data.download)
             self._reader = Images(source)
+        self._workers = config.data.num_workers or parallel.num_cpus()
         self._room = config.data.cache_mib * 2**20
+        self._sizes: dict[str, int] = {}
         self._kept: dict[str, Array] = {}
 
     def survey(self, item: Item) -> Item:
         """Count an item's frames and hash it.
 
-        Where the clip store does not know the count, the item is read as a whole, and kept if there
-        is room.
-
         Raises:
             BrokenVideo: It is missing, or not one frame of it decodes.
-            UserError: The clip store has not this item, or has it of another file.
+            UserError: As `survey_all`.
         """
-        length = self._reader.length(item.path)
-        if length is None:
-            length = self._read_and_keep(item.path)
-        known = self._reader.fingerprint(item.path)
-        return dataclasses.replace(item, num_frames=length, fingerprint=known)
+        (found,) = self.survey_all([item])
+        if isinstance(found, BrokenVideo):
+            raise found
+        return found
 
-    def _read_and_keep(self, path: str) -> int:
-        frames = self._reader.read_all(path)
-        if frames.nbytes <= self._room:
-            self._room -= frames.nbytes
-            self._kept[path] = frames
-        return len(frames)
+    def survey_all(self, items: Sequence[Item]) -> Iterator[Item | BrokenVideo]:
+        """Count the frames of items and hash them, in order; of a broken one, say why.
+
+        Raises:
+            UserError: The clip store has not an item, or has it of another file.
+        """
+        found = self._reader.survey([item.path for item in items], self._workers)
+        for item, seen in zip(items, found, strict=True):
+            if isinstance(seen, BrokenVideo):
+                yield seen
+                continue
+            if seen.frames is not None and seen.nbytes <= self._room:
+                self._keep(item.path, seen.frames)
+            elif seen.frames is None and seen.nbytes:
+                self._sizes[item.path] = seen.nbytes
+            yield dataclasses.replace(
+                item, num_frames=seen.num_frames, fingerprint=seen.fingerprint
+            )
+
+    @property
+    def decoded_mib(self) -> int:
+        """What the surveyed videos take once they are decoded."""
+        return sum(self._sizes.values()) >> 20
+
+    def fill(self, progress: Progress = silent) -> bool:
+        """Decode the surveyed videos into memory, if all of them fit; whether they do.
+
+        Args:
+            progress: Wraps the frames of the videos as they come.
+
+        Raises:
+            BrokenVideo: One no longer reads.
+        """
+        if sum(self._sizes.values()) > self._room:
+            return False
+        paths = list(self._sizes)
+        workers = self._workers if len(paths) >= FEW_FILES else 0
+        decoded = parallel.in_order(self._reader.read_all, paths, workers)
+        came = progress(decoded, "decoding videos", len(paths))
+        for path, frames in zip(paths, came, strict=True):
+            self._keep(path, frames)
+        self._sizes.clear()
+        return True
+
+    def _keep(self, path: str, frames: Array) -> None:
+        self._room -= frames.nbytes
+        self._kept[path] = frames
 
     def read(self, item: Item, indices: Sequence[int]) -> Array:
         """The frames at `indices`, `[T, H, W, C]`.
@@ -206,7 +145,7 @@ class Frames:
 
 
 def survey(
-    manifest: Manifest, frames: Frames, config: Config, items: Iterable[Item]
+    manifest: Manifest, frames: Frames, config: Config, progress: Progress = silent
 ) -> tuple[Manifest, list[Broken]]:
     """Read every video once; leave the broken ones out, by name and reason.
 
@@ -214,7 +153,7 @@ def survey(
         manifest: Items that were not read yet.
         frames: Where they are read, and kept.
         config: `data.max_broken` says how many may be left out, `clip` what is too short.
-        items: The manifest's items; a caller may wrap them in a progress bar.
+        progress: Wraps the items as they are read.
 
     Returns:
         The manifest of what reads, and what does not.
@@ -224,19 +163,31 @@ def survey(
     """
     good: list[Item] = []
     broken: list[Broken] = []
-    for item in items:
-        try:
-            read = frames.survey(item)
-        except BrokenVideo as error:
-            broken.append(Broken(item.path, error.reason))
-            if len(broken) > config.data.max_broken:
-                raise UserError(_too_many(broken, config)) from None
+    allowed = max_broken(config, len(manifest.items))
+    found = progress(
+        frames.survey_all(manifest.items), f"reading {config.items}", len(manifest.items)
+    )
+    for item, read in zip(manifest.items, found, strict=True):
+        if isinstance(read, BrokenVideo):
+            broken.append(Broken(item.path, read.reason))
+            if len(broken) > allowed:
+                raise UserError(_too_many(broken, allowed, config))
             continue
         if reason := too_short(read, config):
             raise UserError(f"{item.path} {reason}")
         good.append(read)
+    try:
+        frames.fill(progress)
+    except BrokenVideo as error:
+        raise UserError(f"{error.path} no longer reads: {error.reason}") from None
     left_out = tuple(record.path for record in broken)
     return dataclasses.replace(manifest, items=tuple(good), broken=left_out), broken
+
+
+def max_broken(config: Config, num_items: int) -> int:
+    """How many broken items a run of so many may leave out."""
+    chosen = config.data.max_broken
+    return num_items // _BROKEN_ONE_IN if chosen is None else chosen
 
 
 def too_short(item: Item, config: Config) -> str:
@@ -250,11 +201,11 @@ def too_short(item: Item, config: Config) -> str:
     )
 
 
-def _too_many(broken: list[Broken], config: Config) -> str:
+def _too_many(broken: list[Broken], allowed: int, config: Config) -> str:
     path, reason = broken[-1]
     check = "; bgan-video data check lists them all" if config.spatial_dims == 3 else ""
+    by_default = "" if config.data.max_broken is not None else ", one in a hundred"
     return (
         f"broken {config.item_level} {path}: {reason}; {len(broken)} so far, allowed: "
-        f"data.max_broken={config.data.max_broken} (raise it to leave such {config.items} "
-        f"out{check})"
+        f"data.max_broken={allowed}{by_default} (raise it to leave such {config.items} out{check})"
     )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 Split = Literal["train", "validation", "test", "open"]
@@ -15,8 +13,6 @@ VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpe
 
 UNKNOWN = -1
 """Label of a training video whose class nobody has said."""
-
-_FINGERPRINT_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -102,14 +98,3 @@ class Manifest:
             items=tuple(Item(**item) for item in data["items"]),
             open_classes=tuple(data.get("open_classes", ())),
         )
-
-
-def fingerprint(path: Path) -> str:
-    """Hash of a file's size and both its ends: cheap for gigabytes, and no re-encode passes it."""
-    size = path.stat().st_size
-    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-    with path.open("rb") as file:
-        digest.update(file.read(_FINGERPRINT_BYTES))
-        file.seek(max(0, size - _FINGERPRINT_BYTES))
-        digest.update(file.read(_FINGERPRINT_BYTES))
-    return digest.hexdigest()

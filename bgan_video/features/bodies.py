@@ -15,6 +15,7 @@ from bgan_video.config import Config, Features
 from bgan_video.errors import UserError
 from bgan_video.models.backbones import TIMM_PREFIX, timm_body
 from bgan_video.models.weights import PACKAGED
+from bgan_video.video.decoders import stand_in
 
 # Frames at once: on CPUs more of them leave the cache, on GPUs fewer leave it idle.
 _BATCH = {"cpu": 16, "cuda": 64}
@@ -69,7 +70,7 @@ class FrozenBody:
             "num_frames": c.num_frames,
             "stride": c.stride,
             "short_clip": c.short_clip,
-            "decoder": config.data.decoder,
+            "decoder": stand_in(config.data.decoder),
         }
 
 

@@ -21,11 +21,10 @@ from bgan_video.data import feature_store
 from bgan_video.data.feature_store import FeatureRecord, FeatureStore, Vectors
 from bgan_video.data.frames import Broken, too_short
 from bgan_video.data.manifest import Item, Manifest
-from bgan_video.data.store.clip_store import source_fingerprint
 from bgan_video.data.transforms import test_view
 from bgan_video.errors import UserError
 from bgan_video.features.bodies import FrozenBody
-from bgan_video.files import cache_folder, locked, write_atomically
+from bgan_video.files import cache_folder, locked, source_fingerprint, write_atomically
 from bgan_video.video import clips
 from bgan_video.video.decoders import Pixels
 from bgan_video.video.reader import BrokenVideo, OpenVideo, open_video

@@ -15,14 +15,16 @@ from bgan_video import config as config_module
 from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.data import layouts, splits
-from bgan_video.data.frames import Broken, Frames, survey
+from bgan_video.data.frames import Broken, Frames, max_broken, survey
 from bgan_video.data.labels import choice
 from bgan_video.data.manifest import Manifest
+from bgan_video.data.reading import say_stand_in
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
 from bgan_video.method.rounds import check_prior
 from bgan_video.models.weights import PACKAGED
 from bgan_video.training import console
+from bgan_video.video.decoders import in_use
 
 _PLACES = ("data.root", "data.store")
 """What may have moved since a run began."""
@@ -93,6 +95,7 @@ def create(config: Config, backend: Backend, manifest: Manifest, broken: Sequenc
         "hardware": backend.hardware,
         "precision": backend.precision,
         "threads": torch.get_num_threads(),
+        "decoder": in_use(config.data.decoder),
         "packages": {name: version(name) for name in _PACKAGES if _installed(name)},
     }
     lines = [json.dumps(record._asdict()) + "\n" for record in broken]
@@ -131,9 +134,10 @@ def prepare_data(config: Config) -> tuple[Manifest, list[Broken], Frames]:
         UserError: The data do not serve the settings.
     """
     listed = layouts.read(config.data)
+    if config.data.store is None:
+        say_stand_in(config.data.decoder, console.say)
     frames = Frames(listed.root, config)
-    items = console.progress(listed.items, f"reading {config.items}", len(listed.items))
-    readable, broken = survey(listed, frames, config, items)
+    readable, broken = survey(listed, frames, config, console.progress)
     manifest = splits.split(readable, config.data, first_labels=config.compat.first_labels)
     check_prior(config.rounds, manifest.num_classes)
     if not manifest.labelled and not config.is_unsupervised:
@@ -142,7 +146,11 @@ def prepare_data(config: Config) -> tuple[Manifest, list[Broken], Frames]:
             f"fold {config.data.fold} ({len(broken)} broken of {len(listed.items)} listed)"
         )
     if broken:
-        console.say(f"left out {len(broken)} broken {config.items}; broken.jsonl lists them")
+        most = max_broken(config, len(listed.items))
+        console.say(
+            f"left out {len(broken)} broken {config.items}; broken.jsonl lists them (up to {most} "
+            f"of {len(listed.items)} may be: data.max_broken)"
+        )
     for remark in choice.remarks(manifest, config.data):
         console.say(f"note: {remark}")
     return manifest, broken, frames

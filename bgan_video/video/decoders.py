@@ -1,27 +1,29 @@
-"""PyAV, decord and torchcodec behind one interface: a pass through a video, first frame to last.
+"""PyAV, decord and torchcodec behind one interface: a pass through a video, forwards.
 
-Every pass goes forwards from the first packet and never seeks: seeking in MPEG-4 files such as
-those of UCF101 lands on other frames than the ones asked for. All show a frame as a player does,
-turned by the quarter turns that the file asks for.
+A pass begins at the first packet. It jumps to a place only where a file's first reading has proven
+that the frames behind it are then the same ones (`bgan_video.video.index`): seeking lands on other
+frames than the ones asked for in many files, such as those of UCF101. All show a frame as a player
+does: its pixels square, and turned by the quarter turns that the file asks for.
 """
 
 from __future__ import annotations
 
+import gc
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
-from contextlib import suppress
+from bisect import bisect_right
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import av
-import av.logging
 import numpy as np
-from av.container import InputContainer
-from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from bgan_video.errors import UserError
+from bgan_video.video import containers
+from bgan_video.video.containers import PYAV_ERRORS, BrokenVideo, Shown, one_line
 
 try:
     import decord  # pyright: ignore[reportMissingTypeStubs]
@@ -29,21 +31,11 @@ except ImportError:  # it has no wheels for macOS and ARM
     decord = None
 else:
     cast(Any, decord).logging.set_level(-8)  # AV_LOG_QUIET: failures are raised, not printed
-av.logging.set_level(av.logging.PANIC)
 
 Decoder = Literal["auto", "decord", "pyav", "torchcodec"]
 Pixels = NDArray[np.uint8]
 """RGB, `[H, W, 3]` of a frame or `[..., H, W, 3]` of several."""
 
-MOST_PIXELS = 8192 * 4320
-"""Pixels of the largest frame that is read: of one made up by a damaged header, decoding a second
-of video would take minutes and gigabytes."""
-
-# Containers that hold their own video. Others, such as playlists, name files to be read instead:
-# a file of a data set must not open one outside of it.
-_CONTAINERS = "avi,mov,matroska,webm,mpeg,mpegts,mpegvideo,m4v,mjpeg,asf,flv,ogg,h264,hevc,ivf,nut"
-
-PYAV_ERRORS = (FFmpegError, OSError, ValueError)
 _DECORD: Any = decord
 # decord's own errors are plain Exceptions; IndexError also comes from readers, past the end.
 DECODE_ERRORS: tuple[type[Exception], ...] = (
@@ -58,18 +50,27 @@ DECODE_ERRORS: tuple[type[Exception], ...] = (
 _NO_REPEATED_FRAMES = 1e-9
 
 
-class BrokenVideo(Exception):  # noqa: N818  # what the file is, not what the program did
-    """A file that gives no frames; `path` is the file and `reason` says why in one line."""
+_LARGEST = 2**63 - 1
 
-    def __init__(self, path: Path, reason: str) -> None:
-        name = str(path)
-        super().__init__(f"{name if name.isprintable() else ascii(name)}: {reason}")
-        self.path = path
-        self.reason = reason
+# Bytes of decord's arrays that may wait for the garbage collector: each is in a reference cycle
+# (numpy's `ctypes.data_as`), and of long videos hundreds of MiB would wait.
+_MOST_UNCOLLECTED = 16 * 2**20
 
-    def __reduce__(self) -> tuple[type[BrokenVideo], tuple[Path, str]]:
-        """Pickle with both arguments, as a loading process hands the exception to its parent."""
-        return type(self), (self.path, self.reason)
+
+class Mark(NamedTuple):
+    """A place that a pass may jump to.
+
+    Attributes:
+        frame: Number of the frame that comes next.
+        time: Of its packet, in units of the stream; PyAV seeks to it.
+        pts: Of the frame, in the same units.
+        content: Hash of the frame as it is stored.
+    """
+
+    frame: int
+    time: int = 0
+    pts: int = 0
+    content: int = 0
 
 
 class Pass(ABC):
@@ -78,13 +79,14 @@ class Pass(ABC):
     Args:
         path: The file.
         short_side: Pixels to resize to, keeping the aspect; None keeps the size.
+        look: How its frames are shown, where that is known already.
 
     Raises:
         BrokenVideo: The file does not open as a video.
     """
 
     @abstractmethod
-    def __init__(self, path: Path, short_side: int | None) -> None: ...
+    def __init__(self, path: Path, short_side: int | None, look: Shown | None = None) -> None: ...
 
     @abstractmethod
     def next_frame(self) -> Callable[[], Pixels] | None:
@@ -94,9 +96,37 @@ class Pass(ABC):
             Exception: One of `DECODE_ERRORS` where the decoder cannot go on.
         """
 
+    def skip(self, count: int) -> int:
+        """Pass over `count` frames; returns how many there were. Raises as `next_frame`."""
+        return next((done for done in range(count) if self.next_frame() is None), count)
+
+    def seek(self, mark: Mark) -> None:
+        """Jump to where the frame of a proven mark comes next.
+
+        Raises:
+            Exception: One of `DECODE_ERRORS` where it is not reached.
+        """
+        raise RuntimeError(f"no seek to frame {mark.frame}: this decoder goes forwards only")
+
     @abstractmethod
     def close(self) -> None:
         """Let go of the file."""
+
+
+def stand_in(decoder: Decoder) -> Decoder:
+    """The decoder asked for, or PyAV in place of decord where that has no build."""
+    return "pyav" if decoder == "decord" and decord is None else decoder
+
+
+def in_use(decoder: Decoder) -> Decoder:
+    """The decoder that stands behind a setting."""
+    asked = stand_in(decoder)
+    return "pyav" if asked == "auto" else asked
+
+
+def decord_version() -> str:
+    """Which build of decord reads; empty where there is none."""
+    return "" if decord is None else str(_DECORD.__version__)
 
 
 def passes(decoder: Decoder) -> list[type[Pass]]:
@@ -105,14 +135,10 @@ def passes(decoder: Decoder) -> list[type[Pass]]:
     Raises:
         UserError: The decoder asked for is not installed.
     """
-    if decoder == "decord":
-        if decord is None:
-            raise UserError(
-                "data.decoder=decord: decord is not installed; "
-                "install it, or allowed: auto, pyav, torchcodec"
-            )
+    used = in_use(decoder)
+    if used == "decord":
         return [DecordPass, PyAVPass]
-    if decoder == "torchcodec":
+    if used == "torchcodec":
         _torchcodec()
         return [TorchcodecPass, PyAVPass]
     return [PyAVPass]
@@ -121,47 +147,68 @@ def passes(decoder: Decoder) -> list[type[Pass]]:
 class PyAVPass(Pass):
     """Decodes with PyAV up to the first packet that fails; only frames called become pixels."""
 
-    def __init__(self, path: Path, short_side: int | None) -> None:
-        self._container = open_container(path)
-        self._frames = decode(self._container)
+    def __init__(self, path: Path, short_side: int | None, look: Shown | None = None) -> None:
+        self._container = containers.open_container(path)
+        self._frames = containers.decode(self._container)
         self._short_side = short_side
-        self._size: tuple[int, int] | None = None
-        self._quarter_turns = 0
+        self._look = look and look.fit(short_side)
+        self._landed: av.VideoFrame | None = None
+        # Held until the next one has come, whatever the caller does: what a damaged frame lacks
+        # shows what was in its memory before, which is then the same each time.
+        self._last: av.VideoFrame | None = None
         # One for all frames: it keeps the tables that a frame's own `reformat` makes anew.
         self._scaler = VideoReformatter()
 
     def next_frame(self) -> Callable[[], Pixels] | None:
         """See `Pass.next_frame`."""
-        frame = next(self._frames, None)
+        frame, self._landed = self._landed or next(self._frames, None), None
+        self._last = frame
         if frame is None:
             return None
-        if self._size is None:  # frames of other sizes and turns are made like the first
-            self._size = _fit(frame.width, frame.height, self._short_side)
-            self._quarter_turns = _quarter_turns(frame)
+        if self._look is None:  # frames of other sizes and turns are made like the first
+            self._look = containers.shown(self._container, frame).fit(self._short_side)
         return lambda: self._pixels(frame)
+
+    def seek(self, mark: Mark) -> None:
+        """See `Pass.seek`; where it lands is compared with the mark."""
+        self._frames.close()
+        stream = containers.video_stream(self._container)
+        self._container.seek(mark.time, stream=stream)
+        self._frames = containers.decode(self._container)
+        frame = next(self._frames, None)
+        if frame is None or frame.pts != mark.pts or content(frame) != mark.content:
+            raise RuntimeError(f"the seek to frame {mark.frame} lands elsewhere than it did")
+        self._landed = frame
 
     def close(self) -> None:
         """See `Pass.close`."""
+        self._last = self._landed = None
         self._frames.close()
         self._container.close()
 
     def _pixels(self, frame: av.VideoFrame) -> Pixels:
-        width, height = self._size or (None, None)
+        assert self._look is not None
+        width, height, quarter_turns = self._look
         scaled = self._scaler.reformat(
             frame, width, height, format="rgb24", interpolation="AREA", threads=1
         )
         pixels = cast(Pixels, scaled.to_ndarray())
-        return np.rot90(pixels, self._quarter_turns) if self._quarter_turns else pixels
+        return np.rot90(pixels, quarter_turns) if quarter_turns else pixels
 
 
 class DecordPass(Pass):
-    """Decodes with decord, which resizes every frame, also those not called."""
+    """Decodes with decord, which resizes what is not skipped."""
 
-    def __init__(self, path: Path, short_side: int | None) -> None:
-        width, height = _shown_size(path, short_side)
+    def __init__(self, path: Path, short_side: int | None, look: Shown | None = None) -> None:
+        seen = look or _look(path)
+        width, height = seen.fit(short_side).turned
+        self._shape = (height, width)
         self._reader: Any = _DECORD.VideoReader(
             str(path), width=width, height=height, num_threads=1, fault_tol=_NO_REPEATED_FRAMES
         )
+        self.keyframes: list[int] = self._reader.get_key_indices()
+        self._next = 0
+        self._uncollected = 0
 
     def next_frame(self) -> Callable[[], Pixels] | None:
         """See `Pass.next_frame`."""
@@ -169,11 +216,43 @@ class DecordPass(Pass):
             frame = self._reader.next()
         except StopIteration:
             return None
-        return lambda: _without_padding(frame.asnumpy())
+        self._next += 1
+        # Where time stamps repeat, it takes a frame for one of those that were to be skipped.
+        if frame.shape[:2] != self._shape:
+            raise RuntimeError("decord gives an empty frame")
+        return lambda: self._pixels(frame)
+
+    def skip(self, count: int) -> int:
+        """See `Pass.skip`. decord seeks where it skips over a keyframe, so those are read."""
+        end = min(self._next + count, len(self._reader))
+        done = self._next
+        while self._next < end:
+            following = bisect_right(self.keyframes, self._next)
+            stop = end if following == len(self.keyframes) else self.keyframes[following] - 1
+            if (passed := min(stop, end) - self._next) > 0:
+                self._reader.skip_frames(passed)
+                self._next += passed
+            elif self.next_frame() is None:
+                break
+        return self._next - done
+
+    def seek(self, mark: Mark) -> None:
+        """See `Pass.seek`. decord seeks differently from behind: it is sent to the start first."""
+        self._reader.seek(0)
+        self._reader.seek(mark.frame)
+        self._next = mark.frame
 
     def close(self) -> None:
         """See `Pass.close`."""
         self._reader = None
+
+    def _pixels(self, frame: Any) -> Pixels:
+        pixels = _without_padding(frame.asnumpy()).copy()
+        self._uncollected += pixels.nbytes
+        if self._uncollected > _MOST_UNCOLLECTED:
+            gc.collect(0)
+            self._uncollected = 0
+        return pixels
 
 
 class TorchcodecPass(Pass):
@@ -183,9 +262,10 @@ class TorchcodecPass(Pass):
     not have; the step to the next frame, which they are made of, needs none.
     """
 
-    def __init__(self, path: Path, short_side: int | None) -> None:
+    def __init__(self, path: Path, short_side: int | None, look: Shown | None = None) -> None:
         core, decoders, transforms = _torchcodec()
-        width, height = _shown_size(path, short_side)
+        seen = look or _look(path)
+        width, height = seen.fit(short_side).turned
         self._next = core.get_next_frame
         self._decoder: Any = decoders.VideoDecoder(
             str(path),
@@ -208,94 +288,50 @@ class TorchcodecPass(Pass):
         self._decoder = None
 
 
-def open_container(path: Path) -> InputContainer:
-    """Open a file with PyAV and see that it holds video of a sensible size.
-
-    Raises:
-        BrokenVideo: It does not.
-    """
-    try:
-        # An absolute path, as a relative one may begin like a protocol's name ('pipe:1.avi').
-        container = av.open(
-            str(path.absolute()),
-            metadata_errors="ignore",
-            options={"protocol_whitelist": "file", "format_whitelist": _CONTAINERS},
-        )
-    except PYAV_ERRORS as error:
-        raise BrokenVideo(path, f"not readable as a video ({one_line(error)})") from None
-    reason = _unusable(container)
-    if reason:
-        container.close()
-        raise BrokenVideo(path, reason)
-    return container
+def content(frame: av.VideoFrame) -> int:
+    """Hash of a frame as it is stored: of its first plane, and of the others."""
+    first, *others = (_stored(frame, number) for number in range(len(frame.planes)))
+    rest = 0
+    for plane in others:
+        rest = zlib.crc32(plane, rest)
+    return (zlib.crc32(first) << 32 | rest) & _LARGEST
 
 
-def decode(container: InputContainer) -> Generator[av.VideoFrame, None, None]:
-    """Its frames, up to the first packet that fails."""
-    stream = container.streams.video[0]
-    stream.thread_type = "NONE"
-    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
-    try:
-        yield from container.decode(stream)
-    except PYAV_ERRORS:
-        # Frames wait inside the decoder for the order they are shown in.
-        with suppress(*PYAV_ERRORS):
-            yield from cast(Any, stream.codec_context).decode(None)
+def _stored(frame: av.VideoFrame, number: int) -> memoryview:
+    """The bytes of a plane without what pads its rows, which differs from time to time."""
+    plane = frame.planes[number]
+    stored = np.frombuffer(cast(Any, plane), np.uint8)
+    if plane.line_size <= 0:  # a palette
+        return stored.data
+    bits = frame.format.padded_bits_per_pixel  # of all that lies in one plane
+    if len(frame.planes) > 1:
+        bits = sum(8 * -(-c.bits // 8) for c in frame.format.components if c.plane == number)
+    rows = stored.reshape(plane.height, plane.line_size)
+    return np.ascontiguousarray(rows[:, : -(-plane.width * bits // 8)]).data
 
 
-def one_line(error: Exception) -> str:
-    """What went wrong, short enough for a list."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split())[:200]
-
-
-def _unusable(container: InputContainer) -> str:
-    """Why no frame can be read; empty where one may be."""
-    if not container.streams.video:
-        return "it has no video stream"
-    # PyAV's types say that there always is one.
-    context = cast("av.VideoCodecContext | None", container.streams.video[0].codec_context)
-    if context is None:
-        return "no decoder knows how it is coded"
-    if min(context.width, context.height) < 1:
-        return "its header gives no frame size"
-    if context.width * context.height > MOST_PIXELS:
-        return f"its header gives frames of {context.width}x{context.height} pixels"
-    return ""
-
-
-def _shown_size(path: Path, short_side: int | None) -> tuple[int, int]:
-    """Width and height of the frames to be returned, from the first one as PyAV decodes it.
+def _look(path: Path) -> Shown:
+    """How frames are shown, from the first one as PyAV decodes it.
 
     Raises:
         BrokenVideo: The file does not open as a video, or has no frame.
-        ValueError: Only PyAV is safe to read it.
+        ValueError: Only PyAV is safe to read it, or sure to choose the right stream.
     """
-    container = open_container(path)
-    try:
-        # decord makes room for all frames that a header promises, and ends the process without it.
-        if container.streams.video[0].frames > path.stat().st_size:
-            raise ValueError("its header gives more frames than it has bytes")
-        frame = next(decode(container), None)
+    with containers.open_container(path) as container:
+        check_for_others(container, path)
+        frame = next(containers.decode(container), None)
         if frame is None:
             raise BrokenVideo(path, "no frame decodes")
-        width, height = _fit(frame.width, frame.height, short_side)
-        return (height, width) if _quarter_turns(frame) % 2 else (width, height)
-    finally:
-        container.close()
+        return containers.shown(container, frame)
 
 
-def _fit(width: int, height: int, short_side: int | None) -> tuple[int, int]:
-    """Width and height in pixels after resizing."""
-    if short_side is None:
-        return width, height
-    scale = short_side / min(width, height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _quarter_turns(frame: av.VideoFrame) -> int:
-    """How often to turn a frame counter-clockwise; other angles are those of the nearest turn."""
-    return round(frame.rotation / 90) % 4
+def check_for_others(container: Any, path: Path) -> None:
+    """Raises ValueError where only PyAV is safe to read a file, or sure to choose its stream."""
+    # decord makes room for all frames that a header promises, and ends the process without it.
+    if containers.video_stream(container).frames > path.stat().st_size:
+        raise ValueError("its header gives more frames than it has bytes")
+    if not containers.only_stream(container):
+        raise ValueError("it has several video streams")
 
 
 def _without_padding(frame: Pixels) -> Pixels:

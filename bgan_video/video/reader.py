@@ -1,21 +1,27 @@
 """Video files to frames, exactly: frame `i` is the `i`-th of decoding from the first packet.
 
-A damaged file has the frames that decode before its first damaged packet, as PyAV finds them.
+A damaged file has the frames that decode before its first damaged packet, as PyAV finds them. A
+file whose index is known is entered at its proven places; any other is read from the start.
 """
 
 from __future__ import annotations
 
-import stat
+import os
+from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakSet
 
 import numpy as np
 
-from bgan_video.video import decoders
-from bgan_video.video.decoders import BrokenVideo, Decoder, Pass, Pixels
+from bgan_video.video import containers, decoders
+from bgan_video.video import index as video_index
+from bgan_video.video.containers import BrokenVideo
+from bgan_video.video.decoders import Decoder, Pass, Pixels
 
 __all__ = ["BrokenVideo", "Decoder", "OpenVideo", "open_video", "read_all"]
 
@@ -53,24 +59,32 @@ def read_all(path: Path | str, decoder: Decoder = "auto", size: int | None = Non
         return video.read_all()
 
 
+class StartAgain(Exception):  # noqa: N818  # what to do, not what went wrong
+    """The decoder gave up after some frames; the next one begins with the first frame."""
+
+
 class OpenVideo:
-    """Walks forwards and holds no frame but those asked for; to go back it starts again.
+    """Holds no frame but those asked for; goes forwards, and back only to a proven place.
 
     Arguments and errors are those of `open_video`.
     """
 
     def __init__(self, path: Path, decoder: Decoder, size: int | None) -> None:
-        _check_file(path)
+        containers.check_file(path)
         self._path = path
         self._decoders = decoders.passes(decoder)
         self._size = size
         self._pass: Pass | None = None
         self._next = 0
+        self._index = video_index.known(path, decoder)
+        if self._index is not None and self._index.decoder == "pyav":
+            self._decoders = self._decoders[-1:]
+        self._may_seek = self._index is not None
         self._try(self._start)
 
     def __len__(self) -> int:
         """How many frames decode, counted by decoding them, whatever the header says."""
-        return _count(self._path)
+        return _count(self._path) if self._index is None else self._index.num_frames
 
     def read(self, indices: Sequence[int]) -> Pixels:
         """The frames at `indices` as uint8 RGB `[T, H, W, 3]`, in that order, repeats allowed.
@@ -84,7 +98,7 @@ class OpenVideo:
             raise ValueError("no frames asked for")
         if wanted[0] < 0:
             raise IndexError(f"frame {wanted[0]} of {self._path}: indices start at 0")
-        frames = self._try(lambda: {index: self._seek(index)() for index in wanted})
+        frames = self._try(lambda: {index: self._frame(index)() for index in wanted})
         return np.stack([frames[index] for index in indices])
 
     def read_all(self) -> Pixels:
@@ -93,10 +107,32 @@ class OpenVideo:
         Raises:
             BrokenVideo: Not one frame decodes.
         """
-        frames = self._try(lambda: [pixels() for pixels in self._rest()])
-        if not frames:
+        while True:
+            try:
+                return np.concatenate(list(self.pieces()))
+            except StartAgain:
+                continue
+
+    def pieces(self, num_frames: int = 64) -> Iterator[Pixels]:
+        """Every frame in turn, `[n, H, W, 3]` with up to `num_frames` of them at a time.
+
+        Raises:
+            BrokenVideo: Not one frame decodes.
+            StartAgain: What came is to be forgotten: call it anew, and another decoder reads.
+        """
+        frames = self._from_start()
+        read = 0
+        while True:
+            left = len(self._decoders)
+            piece = self._try(lambda: [pixels() for pixels in islice(frames, num_frames)])
+            if len(self._decoders) != left:
+                raise StartAgain
+            if not piece:
+                break
+            read += len(piece)
+            yield np.stack(piece)
+        if read == 0:
             raise BrokenVideo(self._path, "no frame decodes")
-        return np.stack(frames)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -113,53 +149,116 @@ class OpenVideo:
                 self.close()
                 if len(self._decoders) > 1:
                     del self._decoders[0]
+                    self._may_seek = False  # the places are proven for the other one
                 elif isinstance(error, IndexError):
                     raise
                 else:
-                    raise BrokenVideo(self._path, decoders.one_line(error)) from None
+                    raise BrokenVideo(self._path, containers.one_line(error)) from None
 
     def _start(self) -> Pass:
         """A pass that has every frame before it."""
         self.close()
-        self._pass = self._decoders[0](self._path, self._size)
+        look = None if self._index is None else self._index.look
+        self._pass = self._decoders[0](self._path, self._size, look)
         self._next = 0
         return self._pass
 
-    def _seek(self, index: int) -> Callable[[], Pixels]:
-        """Frame `index`; those before it are decoded and let go."""
-        running = self._pass
-        if running is None or self._next > index:
-            running = self._start()
-        while (pixels := running.next_frame()) is not None:
-            self._next += 1
-            if self._next > index:
+    def _frame(self, index: int) -> Callable[[], Pixels]:
+        """Frame `index`; those before it, from a proven place or the start, are let go."""
+        if self._index is None or index < self._index.num_frames:
+            running = self._near(index)
+            self._next += running.skip(index - self._next)
+            pixels = running.next_frame() if self._next == index else None
+            if pixels is not None:
+                self._next += 1
                 return pixels
         raise IndexError(f"frame {index} of {self._path}: it has {len(self)} frames")
 
-    def _rest(self) -> Iterator[Callable[[], Pixels]]:
-        running = self._pass or self._start()
-        while (pixels := running.next_frame()) is not None:
+    def _near(self, index: int) -> Pass:
+        """A pass that has frame `index` before it, as near as may be."""
+        mark = self._index.mark(index) if self._index and self._may_seek else None
+        running = self._pass
+        if mark and (running is None or not mark.frame <= self._next <= index):
+            running = running or self._start()
+            try:
+                running.seek(mark)
+            except decoders.DECODE_ERRORS:
+                self._may_seek = False
+                return self._start()
+            self._next = mark.frame
+        elif running is None or self._next > index:
+            running = self._start()
+        return running
+
+    def _from_start(self) -> Iterator[Callable[[], Pixels]]:
+        running = self._pass if self._pass and self._next == 0 else self._start()
+        most = None if self._index is None else self._index.num_frames
+        while self._next != most and (pixels := running.next_frame()) is not None:
             self._next += 1
             yield pixels
         if len(self._decoders) > 1 and self._next != len(self):
             raise RuntimeError(f"{self._next} of {len(self)} frames decode")  # PyAV finds the rest
 
 
-def _check_file(path: Path) -> None:
-    """Raises BrokenVideo where there is no file with something in it."""
-    try:
-        state = path.stat()
-    except FileNotFoundError:
-        reason = "a link to nothing" if path.is_symlink() else "no such file"
-    except (OSError, ValueError) as error:  # no permission, a name that cannot be
-        reason = decoders.one_line(error)
-    else:
-        if stat.S_ISREG(state.st_mode) and state.st_size > 0:
-            return
-        is_file = stat.S_ISREG(state.st_mode)
-        special = "it is a folder" if stat.S_ISDIR(state.st_mode) else "it is no regular file"
-        reason = "the file is empty" if is_file else special
-    raise BrokenVideo(path, reason)
+class OpenFiles:
+    """Videos kept open while clips of them are wanted, the last few of them.
+
+    None is open when the process forks: decoders have threads, which a child does not inherit.
+
+    Args:
+        most: How many may be open at a time.
+    """
+
+    def __init__(self, decoder: Decoder, size: int | None, most: int) -> None:
+        self._decoder: Decoder = decoder
+        self._size = size
+        self._most = most
+        self._open: OrderedDict[tuple[Path, int, int, int], OpenVideo] = OrderedDict()
+        _all_open.add(self)
+
+    def __reduce__(self) -> tuple[type[OpenFiles], tuple[Decoder, int | None, int]]:
+        """Pickle without what is open."""
+        return type(self), (self._decoder, self._size, self._most)
+
+    def read(self, path: Path, indices: Sequence[int]) -> Pixels:
+        """See `OpenVideo.read`.
+
+        Raises:
+            BrokenVideo: The file is not there, not a video, or has no such frame.
+        """
+        containers.check_file(path)
+        now = path.stat()
+        key = (path, now.st_size, now.st_mtime_ns, now.st_ino)
+        video = self._open.pop(key, None) or OpenVideo(path, self._decoder, self._size)
+        try:
+            frames = video.read(indices)
+        except IndexError as error:
+            video.close()
+            raise BrokenVideo(path, str(error)) from None
+        except BaseException:
+            video.close()
+            raise
+        self._open[key] = video
+        while len(self._open) > self._most:
+            self._open.popitem(last=False)[1].close()
+        return frames
+
+    def close(self) -> None:
+        """Let go of all files."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+
+_all_open: WeakSet[OpenFiles] = WeakSet()
+
+
+def _close_all() -> None:
+    for files in list(_all_open):
+        files.close()
+
+
+if hasattr(os, "register_at_fork"):  # where processes fork
+    os.register_at_fork(before=_close_all)
 
 
 def _count(path: Path) -> int:
@@ -179,5 +278,5 @@ def _count(path: Path) -> int:
 def _count_frames(path: Path, file_size: int, modified_ns: int) -> int:
     """Frames of one state of a file; kept, as counting costs about as much as reading a clip."""
     del file_size, modified_ns
-    with decoders.open_container(path) as container:
-        return sum(1 for _ in decoders.decode(container))
+    with containers.open_container(path) as container:
+        return sum(1 for _ in containers.decode(container))

@@ -429,9 +429,9 @@ def test_an_unreadable_image_is_left_out_by_name(
         store = Frames(listed.root, c)
         if not allowed:
             with pytest.raises(UserError, match=victim):
-                frames.survey(listed, store, c, listed.items)
+                frames.survey(listed, store, c)
             continue
-        readable, broken = frames.survey(listed, store, c, listed.items)
+        readable, broken = frames.survey(listed, store, c)
         assert [b.path for b in broken] == [victim]
         assert broken[0].reason
         assert victim not in {item.path for item in readable.items}
@@ -628,7 +628,7 @@ def test_refusals_call_images_images(tmp_path: Path) -> None:
     c = settings("image_folder", tmp_path)
     found = manifest(c)
     with pytest.raises(UserError, match=r"broken image .*leave such images out"):
-        frames.survey(found, Frames(found.root, c), c, found.items)
+        frames.survey(found, Frames(found.root, c), c)
 
 
 # --- views -------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def of(small_videos: Path, tmp_path: Path, tiny: list[str]) -> Config:
 
 def surveyed(of: Config) -> Manifest:
     manifest = layouts.read(of.data)
-    return survey(manifest, Frames(manifest.root, of), of, manifest.items)[0]
+    return survey(manifest, Frames(manifest.root, of), of)[0]
 
 
 def fill(of: Config, manifest: Manifest, body: FrozenBody, seen: list[int] | None = None):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 from av.error import FFmpegError
 
 from bgan_video.data import frames
-from bgan_video.video import decoders, open_video
+from bgan_video.video import containers, open_video
 from bgan_video.video.reader import BrokenVideo, Decoder, read_all
 from tests.video.videos import DECODERS, SPECS, numbers, write
 
@@ -108,14 +109,17 @@ def in_sequence(path: Path) -> list[np.ndarray]:
                 if stream.codec_context is None:  # no decoder for it
                     break
                 with suppress(FFmpegError):
-                    found += [_rgb(late, found) for late in stream.codec_context.decode(None)]
+                    late = stream.codec_context.decode(None)
+                    found += [_rgb(picture, found, stream) for picture in late]
                 break
-            found.append(_rgb(picture, found))
+            found.append(_rgb(picture, found, stream))
     return found
 
 
-def _rgb(picture: av.VideoFrame, before: list[np.ndarray]) -> np.ndarray:
-    height, width = before[0].shape[:2] if before else (picture.height, picture.width)
+def _rgb(picture: av.VideoFrame, before: list[np.ndarray], stream: Any) -> np.ndarray:
+    aspect = stream.sample_aspect_ratio or 1
+    shown = round(picture.width * aspect) if 1 / 16 <= aspect <= 16 else picture.width
+    height, width = before[0].shape[:2] if before else (picture.height, shown)
     scaled = picture.reformat(width, height, format="rgb24", interpolation="AREA", threads=1)
     return scaled.to_ndarray()
 
@@ -233,7 +237,7 @@ def test_frames_larger_than_any_camera_makes_are_refused(
 ) -> None:
     path = tmp_path / "large.avi"
     path.write_bytes(sound("mpeg4-no-b"))
-    monkeypatch.setattr(decoders, "MOST_PIXELS", 96 * 64 - 1)
+    monkeypatch.setattr(containers, "MOST_PIXELS", 96 * 64 - 1)
     with pytest.raises(BrokenVideo, match="frames of 96x64 pixels"):
         read_all(path, decoder)
 

@@ -204,12 +204,17 @@ def test_auto_gives_the_same_pixels_everywhere(
     assert np.array_equal(read_all(videos[SOME], "auto"), before)
 
 
-def test_a_decoder_that_is_not_there_is_a_users_error(
+def test_where_decord_has_no_build_pyav_stands_in(
     videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoders, "decord", None)
-    with pytest.raises(UserError, match=r"data\.decoder=decord.*allowed: auto, pyav, torchcodec"):
-        read_all(videos[SOME], "decord")
+    assert decoders.in_use("decord") == "pyav"
+    assert np.array_equal(read_all(videos[SOME], "decord"), read_all(videos[SOME], "pyav"))
+
+
+def test_a_decoder_that_is_not_there_is_a_users_error(
+    videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "torchcodec", None)
     with pytest.raises(UserError, match=r"bgan_video\[torchcodec\].*allowed: auto, decord, pyav"):
         read_all(videos[SOME], "torchcodec")

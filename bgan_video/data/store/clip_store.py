@@ -14,7 +14,7 @@ import json
 import math
 import mmap
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgan_video.config import Config
-from bgan_video.data.manifest import fingerprint
+from bgan_video.data.reading import Seen
 from bgan_video.errors import UserError
+from bgan_video.files import source_fingerprint
+from bgan_video.video.decoders import stand_in
 from bgan_video.video.reader import BrokenVideo
 
 Array = NDArray[np.uint8]
@@ -32,6 +34,8 @@ Array = NDArray[np.uint8]
 SCHEMA = 1
 SETTINGS = "store.json"
 INDEX = "index.jsonl"
+# Frames of a video that are looked at together.
+_PIECE = 64
 
 
 @dataclass(frozen=True)
@@ -88,31 +92,33 @@ class Store:
         check_settings(self._folder, config)
         self._records = read_index(self._folder)
 
-    def length(self, path: str) -> int:
-        """How many frames a video has, from the index.
+    def survey(self, paths: Sequence[str], workers: int) -> Iterator[Seen | BrokenVideo]:
+        """How many frames each video has, from the index; of one that has none, why.
 
         Raises:
-            BrokenVideo: The store says why it has none.
-            UserError: The video is not in the store, or came into being since.
+            UserError: A video is not in the store, or its file is there and is another one.
         """
-        record = self._record(path)
-        if record.error:
+        del workers
+        for path in paths:
+            record = self._record(path)
             self._check_source(record)
-            raise BrokenVideo(self._root / path, record.error)
-        return record.shape[0]
+            if record.error:
+                yield BrokenVideo(self._root / path, record.error)
+            else:
+                yield Seen(record.shape[0], record.fingerprint)
 
     def read_all(self, path: str) -> Array:
         """All frames `[T, H, W, 3]` of a video; raises as `read`."""
-        return self.read(path, range(self.length(path)))
+        return self.read(path, range(self._length(path)))
 
     def read(self, path: str, indices: Sequence[int]) -> Array:
         """The frames at `indices`, `[T, H, W, 3]`, in that order, repeats allowed.
 
         Raises:
             BrokenVideo: It has no such frame, or the store is not whole.
-            UserError: As `length`.
+            UserError: The video is not in the store.
         """
-        length = self.length(path)
+        length = self._length(path)
         first, stop = min(indices), max(indices) + 1
         if first < 0 or stop > length:
             raise BrokenVideo(self._root / path, f"it has {length} frames, not {first}..{stop - 1}")
@@ -127,11 +133,17 @@ class Store:
         """Of the file the frames were decoded from.
 
         Raises:
-            UserError: The file is there and is another one, or as `length`.
+            UserError: The video is not in the store, or its file is there and is another one.
         """
         record = self._record(path)
         self._check_source(record)
         return record.fingerprint
+
+    def _length(self, path: str) -> int:
+        record = self._record(path)
+        if record.error:
+            raise BrokenVideo(self._root / path, record.error)
+        return record.shape[0]
 
     def _record(self, path: str) -> StoredVideo:
         record = self._records.get(path)
@@ -163,7 +175,8 @@ def check_settings(folder: Path, config: Config) -> None:
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / SETTINGS} does not read: {error}") from None
     wanted = settings(config)
-    if made == wanted:
+    # What decord decoded elsewhere serves where only PyAV could stand in for it.
+    if made in (wanted, wanted | {"decoder": config.data.decoder}):
         return
     what = {"schema": "version", "short_side": "short side", "decoder": "data.decoder"}
     key = next(key for key in what if made.get(key) != wanted[key])
@@ -176,7 +189,8 @@ def check_settings(folder: Path, config: Config) -> None:
 
 def settings(config: Config) -> dict[str, Any]:
     """What the bytes of a store depend on, beside the videos."""
-    return {"schema": SCHEMA, "short_side": config.load_size, "decoder": config.data.decoder}
+    decoder = stand_in(config.data.decoder)
+    return {"schema": SCHEMA, "short_side": config.load_size, "decoder": decoder}
 
 
 def command(config: Config, folder: Path | None = None) -> str:
@@ -244,14 +258,12 @@ def map_frames(folder: Path, record: StoredVideo, first: int, stop: int) -> Arra
     return np.frombuffer(mapped, np.uint8, math.prod(shape), skipped).reshape(shape)
 
 
-def checksum(frames: Array) -> str:
-    """BLAKE2b-128 of the bytes of frames that lie in one piece."""
-    return hashlib.blake2b(frames.data.cast("B"), digest_size=16).hexdigest()
+def new_checksum() -> hashlib.blake2b:
+    """BLAKE2b-128, to be fed with the bytes of a video's frames."""
+    return hashlib.blake2b(digest_size=16)
 
 
-def source_fingerprint(file: Path) -> str:
-    """Fingerprint of a video file; empty where it is not there or may not be read."""
-    try:
-        return fingerprint(file) if file.is_file() else ""
-    except OSError:
-        return ""
+def pieces(folder: Path, record: StoredVideo) -> Iterator[Array]:
+    """The frames of a video, `[n, H, W, 3]` at a time; raises as `map_frames`."""
+    for first in range(0, record.shape[0], _PIECE):
+        yield map_frames(folder, record, first, min(first + _PIECE, record.shape[0]))

@@ -22,6 +22,7 @@ from typing import Any
 from bgan_video.config import Config
 from bgan_video.data.frames import Broken
 from bgan_video.data.manifest import Manifest
+from bgan_video.data.reading import say_stand_in
 from bgan_video.data.store import clip_store, shards
 from bgan_video.data.store.clip_store import StoredVideo
 from bgan_video.errors import UserError
@@ -82,6 +83,7 @@ def prepare(manifest: Manifest, config: Config, say: Say, progress: Progress) ->
             decoding process died. What was written stays and serves.
     """
     folder, root = folder_of(config), Path(manifest.root)
+    say_stand_in(config.data.decoder, say)
     paths = list(dict.fromkeys(item.path for item in manifest.items))
     with _locked(folder, config, say):
         clip_store.check_settings(folder, config)
@@ -246,8 +248,11 @@ def _check_room(todo: Sequence[str], root: Path, config: Config, say: Say) -> No
     encoded = decoded = 0
     step = -(-len(todo) // _ESTIMATED_FROM)
     for path, size in zip(todo[::step], sizes[::step], strict=True):
-        with suppress(BrokenVideo, MemoryError):
-            decoded += reader.read_all(root / path, config.data.decoder, config.load_size).nbytes
+        with (
+            suppress(BrokenVideo, MemoryError),
+            reader.open_video(root / path, config.data.decoder, config.load_size) as video,
+        ):
+            decoded += len(video) * video.read([0]).nbytes
             encoded += size
     folder = folder_of(config)
     free = shutil.disk_usage(folder).free
@@ -263,11 +268,13 @@ def _check_room(todo: Sequence[str], root: Path, config: Config, say: Say) -> No
 
 
 def _is_whole(folder: Path, record: StoredVideo) -> bool:
+    digest = clip_store.new_checksum()
     try:
-        frames = clip_store.map_frames(folder, record, 0, record.shape[0])
+        for frames in clip_store.pieces(folder, record):
+            digest.update(frames.data.cast("B"))
     except (OSError, ValueError):
         return False
-    return clip_store.checksum(frames) == record.checksum
+    return digest.hexdigest() == record.checksum
 
 
 def _size(num_bytes: int) -> str:

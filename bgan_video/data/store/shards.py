@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import dataclasses
 import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from bgan_video.config import Config
+from bgan_video.data import parallel
 from bgan_video.data.store import clip_store
-from bgan_video.data.store.clip_store import Array, StoredVideo
+from bgan_video.data.store.clip_store import StoredVideo
 from bgan_video.errors import UserError
 from bgan_video.video import reader
-from bgan_video.video.reader import BrokenVideo
+from bgan_video.video.reader import BrokenVideo, OpenVideo, StartAgain
 
 # A new shard is begun past this size: parts that any file system holds and any tool copies.
 _SHARD_BYTES = 1 << 30
@@ -44,35 +43,48 @@ class Job:
         file = self._root / path
         known = clip_store.source_fingerprint(file)
         try:
-            frames = reader.read_all(file, self._decoder, self._short_side)
+            with reader.open_video(file, self._decoder, self._short_side) as video:
+                return self._append(StoredVideo(path, known), video)
         except BrokenVideo as error:
             return StoredVideo(path, known, error=error.reason)
-        except OSError as error:
-            return StoredVideo(path, known, error=str(error))
         except MemoryError:
-            return StoredVideo(path, known, error="its frames do not fit into memory")
-        frames = np.ascontiguousarray(frames)
-        shard, offset = self._append(frames)
-        checksum = clip_store.checksum(frames)
-        return StoredVideo(path, known, "", shard.name, offset, frames.shape, checksum)
+            return StoredVideo(path, known, error="a frame does not fit into memory")
 
-    def _append(self, frames: Array) -> tuple[Path, int]:
+    def _append(self, record: StoredVideo, video: OpenVideo) -> StoredVideo:
+        """Write all frames of a video, or none."""
         if self._shard is None or self._shard.stat().st_size >= _SHARD_BYTES:
             self._shard = _new_shard(self._folder)
         file = os.open(self._shard, os.O_WRONLY | os.O_APPEND)
         try:
             offset = os.fstat(file).st_size
-            left = frames.data.cast("B")
-            try:
-                while left:
-                    left = left[os.write(file, left) :]
-                os.fsync(file)  # before a line says that the frames are there
-            except OSError:
-                os.ftruncate(file, offset)
-                raise
+            while True:
+                try:
+                    shape, checksum = _write(file, video)
+                    os.fsync(file)  # before a line says that the frames are there
+                    break
+                except StartAgain:
+                    os.ftruncate(file, offset)
+                except BaseException:
+                    os.ftruncate(file, offset)
+                    raise
         finally:
             os.close(file)
-        return self._shard, offset
+        return dataclasses.replace(
+            record, shard=self._shard.name, offset=offset, shape=shape, checksum=checksum
+        )
+
+
+def _write(file: int, video: OpenVideo) -> tuple[tuple[int, ...], str]:
+    """Append a video piece by piece, so that memory holds a piece; its shape and its checksum."""
+    digest = clip_store.new_checksum()
+    length, shape = 0, ()
+    for piece in video.pieces():
+        left = np.ascontiguousarray(piece).data.cast("B")
+        digest.update(left)
+        length, shape = length + len(piece), piece.shape[1:]
+        while left:
+            left = left[os.write(file, left) :]
+    return (length, *shape), digest.hexdigest()
 
 
 def _new_shard(folder: Path) -> Path:
@@ -98,7 +110,7 @@ def decoded(paths: Sequence[str], job: Job, workers: int) -> Iterator[StoredVide
         return
     running: dict[Future[StoredVideo], str] = {}
     try:
-        with ProcessPoolExecutor(workers, initializer=_begin_worker, initargs=(job,)) as pool:
+        with parallel.pool_of(job, workers) as pool:
             yield from _in_turns(paths, pool, running, 2 * workers)
     except BrokenProcessPool:
         raise UserError(
@@ -118,7 +130,7 @@ def _in_turns(
     failure: OSError | None = None
     while True:
         room = 0 if failure else most - len(running)
-        running.update((pool.submit(_work, path), path) for path in islice(waiting, room))
+        running.update((pool.submit(parallel.work, path), path) for path in islice(waiting, room))
         if not running:
             break
         for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -131,26 +143,3 @@ def _in_turns(
             del running[future]
     if failure:
         raise failure
-
-
-_job: Job | None = None
-
-
-def _begin_worker(job: Job) -> None:
-    global _job  # the one way in that a pool's initializer has
-    _job = job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the pool
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    """A pool's workers wait for ever where their parent was killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _work(path: str) -> StoredVideo:
-    assert _job is not None
-    return _job(path)

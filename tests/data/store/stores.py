@@ -67,13 +67,13 @@ def assert_complete(of: Config) -> None:
 
 def slow_decoding(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Processes forked from here take their time over each video."""
-    read_all = reader.read_all
+    pieces = reader.OpenVideo.pieces
 
-    def slowly(*args: Any) -> Any:
+    def slowly(video: Any) -> Any:
         time.sleep(seconds)
-        return read_all(*args)
+        return pieces(video)
 
-    monkeypatch.setattr(reader, "read_all", slowly)
+    monkeypatch.setattr(reader.OpenVideo, "pieces", slowly)
 
 
 def start(of: Config, said: list[str] | None = None) -> BaseProcess:

@@ -51,7 +51,7 @@ def own(filled: Config, tmp_path: Path) -> Config:
 def surveyed(of: Config) -> tuple[tuple[Item, ...], Frames]:
     manifest = layouts.read(of.data)
     frames = Frames(manifest.root, of)
-    readable, _ = survey(manifest, frames, of, manifest.items)
+    readable, _ = survey(manifest, frames, of)
     return readable.items, frames
 
 

@@ -84,7 +84,7 @@ def test_files_that_do_not_read_are_kept_by_reason_and_tried_again(videos: Path,
 
     manifest = layouts.read(of.data)
     frames = Frames(manifest.root, of)
-    _, broken = survey(manifest, frames, of, manifest.items)
+    _, broken = survey(manifest, frames, of)
     assert dict(broken) == reasons
 
     before = contents(folder)
@@ -230,7 +230,7 @@ def test_a_disk_that_is_full_at_the_index_leaves_what_was_written(videos: Path, 
     of = stores.settings(videos, folder, "clip.size=8")
     with pytest.MonkeyPatch.context() as patch:
         tiny = reader.read_all(next(videos.rglob("*.avi")), "auto", 9)[:1, :2, :2]
-        patch.setattr(reader, "read_all", lambda *_: tiny)
+        patch.setattr(reader.OpenVideo, "pieces", lambda _: iter([tiny]))
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
@@ -270,16 +270,16 @@ def test_a_process_that_dies_is_told_with_what_it_may_have_read(
     videos: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     victim = next((videos / "MoveUp").glob("*.avi"))
-    read_all, parent = reader.read_all, os.getpid()
+    pieces, parent = reader.OpenVideo.pieces, os.getpid()
 
-    def die(path: Path, *args: Any) -> Any:
-        if path == victim and os.getpid() != parent:
+    def die(video: Any) -> Any:
+        if video._path == victim and os.getpid() != parent:
             os._exit(9)
-        return read_all(path, *args)
+        return pieces(video)
 
     of = stores.settings(videos, folder, "data.num_workers=1")
     with monkeypatch.context() as patch:
-        patch.setattr(reader, "read_all", die)
+        patch.setattr(reader.OpenVideo, "pieces", die)
         with pytest.raises(UserError) as caught:
             stores.fill(of)
     assert f"MoveUp/{victim.name}" in str(caught.value)
