@@ -242,7 +242,7 @@ def check_data(config: Config, read: bool = True) -> DataCheck:
 
 def _finish(folder: Path, overrides: Sequence[str] = ()) -> Result:
     run = load(folder, overrides)
-    split = run.config.train.final_split
+    split = run.final_split
     has_items = run.manifest.part(split)
     models = run.evaluate() if has_items and not run.config.is_unsupervised else None
     return Result(folder, models, split, write_report(folder))

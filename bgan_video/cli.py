@@ -93,7 +93,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from bgan_video.reports import write_report
 
     run = api.load(options.run, options.overrides)
-    split = "validation" if options.validation else run.config.train.final_split
+    split = "validation" if options.validation else run.final_split
     models = run.evaluate(split, options.renormalise)
     write_report(run.folder)
     _say(json.dumps(models) if options.json else api.comparison(models, split))

@@ -18,8 +18,17 @@ def check(config: Config) -> None:
     Raises:
         UserError: Says which settings, what is allowed, and what to do.
     """
-    for part in (_labels, _sampling, _baselines, _rounds, _pretext, _items, _pairs, _compat):
+    of_data = (_layout, _labels, _items)
+    for part in (*of_data, _sampling, _baselines, _rounds, _pretext, _pairs, _compat):
         part(config)
+
+
+def _layout(config: Config) -> None:
+    if (config.data.layout == "table") != bool(config.data.table):
+        raise UserError(
+            f"data.layout={config.data.layout} with data.table={config.data.table}: a table names "
+            f"the videos of data.layout=table, and of no other; set both, or neither"
+        )
 
 
 def _labels(config: Config) -> None:

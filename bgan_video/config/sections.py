@@ -43,6 +43,7 @@ class Data:
         "ucf101",
         "hmdb51",
         "video_folder",
+        "table",
         "mnist",
         "cifar10",
         "svhn",
@@ -51,7 +52,11 @@ class Data:
         "synthetic",
     ] = "motion_shapes"
     root: str | None = None
-    """`motion_shapes` renders itself into a cache folder where no root is given."""
+    """`motion_shapes` renders itself into a cache folder where no root is given; the paths of a
+    `table` then start at its own folder."""
+    table: str | tuple[str, ...] | None = None
+    """`table`: a CSV with a column `path` and any of `label`, `split`, `group`, `start`, `end`,
+    `weight`; or the lists of Kinetics or Something-Something, one or several."""
     download: bool = False
     """Let torchvision fetch `mnist`, `cifar10`, `svhn` or `celeba` into the root."""
     lists: str | None = None

@@ -17,14 +17,26 @@ from bgan_video.data.frames import Reader, VideoFiles
 from bgan_video.data.labels import choice
 from bgan_video.data.labels.lists import read_list
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest, Split
+from bgan_video.data.spans import file_of, frames_of, parted
+from bgan_video.data.texts import some
 from bgan_video.errors import UserError
 from bgan_video.video import clips
 from bgan_video.video.reader import BrokenVideo
+from bgan_video.video.times import frame_times
 
 NOT_THERE = "no such file"
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "open")
 Kind = Literal[
-    "missing", "broken", "short", "duplicate", "group", "class", "label", "list", "unlisted"
+    "missing",
+    "broken",
+    "short",
+    "duplicate",
+    "group",
+    "class",
+    "label",
+    "list",
+    "unlisted",
+    "suffix",
 ]
 NO_CLASS = "(no known class)"
 
@@ -134,9 +146,13 @@ def inspect(
     manifest = choice.use(together, chosen, config.data)
     reader = VideoFiles(Path(listed.root), config.data.decoder, config.load_size)
     look = _read if read else _glance
-    readings = {
-        item.path: look(item.path, Path(listed.root), reader) for item in progress(manifest.items)
+    files = {file_of(item.path): item for item in manifest.items}
+    root = Path(listed.root)
+    of_files = {
+        file_of(item.path): look(file_of(item.path), root, reader)
+        for item in progress([*files.values()])
     }
+    readings = {i.path: _of_part(i.path, of_files[file_of(i.path)], root) for i in manifest.items}
     traps = [
         *find_traps(manifest, readings, config),
         *(Trap("label", manifest.name, line) for line in choice.remarks(manifest, config.data)),
@@ -144,6 +160,10 @@ def inspect(
         *(
             Trap("unlisted", path, "no list and no class folder has it")
             for path in layouts.unlisted(listed, config.data)
+        ),
+        *(
+            Trap("suffix", suffix or "no suffix", f"{len(paths)} files: {some(paths, 3)}")
+            for suffix, paths in layouts.passed_over_by_suffix(listed, config.data).items()
         ),
     ]
     return DataCheck(
@@ -182,8 +202,9 @@ def find_traps(
         if len(sides) > 1:
             counts = ", ".join(f"{number} in {split}" for split, number in videos.items())
             yield Trap("group", group, counts)
+    has_test = bool(manifest.part("test"))  # a remark says so where there is none
     for count in _class_counts(manifest):
-        for split in ("train", "test"):
+        for split in ("train", "test") if has_test else ("train",):
             if count.name in manifest.classes and split not in count.videos:
                 yield Trap("class", count.name, f"no video in {split}")
 
@@ -215,6 +236,19 @@ def _read(path: str, root: Path, reader: Reader) -> Reading:
     digest = hashlib.blake2b(str(frames.shape).encode(), digest_size=16)
     digest.update(frames.tobytes())
     return Reading(len(frames), digest.hexdigest())
+
+
+def _of_part(path: str, whole: Reading, root: Path) -> Reading:
+    """The reading of a part of a file, whose reading as a whole is given."""
+    file, span = parted(path)
+    if span is None or whole.reason:
+        return whole
+    content = f"{whole.content}{span}" if whole.content else ""
+    if not whole.num_frames:
+        return Reading(content=content)
+    _, count = frames_of(span, frame_times(root / file, whole.num_frames))
+    reason = "" if count > 0 else "no frame of the file lies in this part"
+    return Reading(max(count, 0), content, reason)
 
 
 def _glance(path: str, _root: Path, reader: Reader) -> Reading:

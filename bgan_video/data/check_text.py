@@ -20,6 +20,7 @@ _TITLES: dict[Kind, str] = {
     "label": "labels",
     "list": "lines of the label list that do not fit",
     "unlisted": "in the folder, but not in the data set",
+    "suffix": "passed over, as their suffix is none of a video",
 }
 
 

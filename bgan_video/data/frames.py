@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from bgan_video.config import Config
 from bgan_video.data import images
 from bgan_video.data.manifest import Item, Manifest
+from bgan_video.data.spans import file_of, frames_of, parted
 from bgan_video.data.store.clip_store import Store, source_fingerprint
 from bgan_video.errors import UserError
 from bgan_video.video import clips, reader
 from bgan_video.video.reader import BrokenVideo, Decoder
+from bgan_video.video.times import frame_times
 
 Array = NDArray[Any]
 
@@ -163,6 +165,8 @@ class Frames:
             self._reader = Images(source)
         self._room = config.data.cache_mib * 2**20
         self._kept: dict[str, Array] = {}
+        # Files that several items are parts of are surveyed once.
+        self._cut_up: dict[str, tuple[int, str]] = {}
 
     def survey(self, item: Item) -> Item:
         """Count an item's frames and hash it.
@@ -174,11 +178,24 @@ class Frames:
             BrokenVideo: It is missing, or not one frame of it decodes.
             UserError: The clip store has not this item, or has it of another file.
         """
-        length = self._reader.length(item.path)
+        file, span = parted(item.path)
+        if span is None:
+            length, known = self._survey_file(file)
+            return dataclasses.replace(item, num_frames=length, fingerprint=known)
+        if file not in self._cut_up:
+            self._cut_up[file] = self._survey_file(file)
+        length, known = self._cut_up[file]
+        first, count = frames_of(span, frame_times(self.root / file, length))
+        if count < 1:
+            raise BrokenVideo(self.root / file, f"no frame is at {item.path.partition('#t=')[2]} s")
+        return dataclasses.replace(item, num_frames=count, fingerprint=known, first_frame=first)
+
+    def _survey_file(self, file: str) -> tuple[int, str]:
+        """How many frames a file has, and its fingerprint."""
+        length = self._reader.length(file)
         if length is None:
-            length = self._read_and_keep(item.path)
-        known = self._reader.fingerprint(item.path)
-        return dataclasses.replace(item, num_frames=length, fingerprint=known)
+            length = self._read_and_keep(file)
+        return length, self._reader.fingerprint(file)
 
     def _read_and_keep(self, path: str) -> int:
         frames = self._reader.read_all(path)
@@ -193,14 +210,16 @@ class Frames:
         Raises:
             BrokenVideo: The file no longer reads as it did when it was surveyed.
         """
-        kept = self._kept.get(item.path)
-        return self._reader.read(item.path, indices) if kept is None else kept[list(indices)]
+        file, placed = file_of(item.path), [item.first_frame + index for index in indices]
+        kept = self._kept.get(file)
+        return self._reader.read(file, placed) if kept is None else kept[placed]
 
     def check(self, item: Item) -> None:
         """Raises UserError where an item is not what it was when it was surveyed."""
-        if self._reader.fingerprint(item.path) != item.fingerprint:
+        file = file_of(item.path)
+        if self._reader.fingerprint(file) != item.fingerprint:
             raise UserError(
-                f"{self.root / item.path} is not the file the run was made with; "
+                f"{self.root / file} is not the file the run was made with; "
                 f"data.root names the folder"
             )
 

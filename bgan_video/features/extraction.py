@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections import deque
@@ -21,6 +22,7 @@ from bgan_video.data import feature_store
 from bgan_video.data.feature_store import FeatureRecord, FeatureStore, Vectors
 from bgan_video.data.frames import Broken, too_short
 from bgan_video.data.manifest import Item, Manifest
+from bgan_video.data.spans import file_of, frames_of, parted
 from bgan_video.data.store.clip_store import source_fingerprint
 from bgan_video.data.transforms import test_view
 from bgan_video.errors import UserError
@@ -29,6 +31,7 @@ from bgan_video.files import cache_folder, locked, write_atomically
 from bgan_video.video import clips
 from bgan_video.video.decoders import Pixels
 from bgan_video.video.reader import BrokenVideo, OpenVideo, open_video
+from bgan_video.video.times import frame_times
 
 Say = Callable[[str], None]
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
@@ -174,7 +177,7 @@ def extract(
         UserError: As `fill`.
     """
     root = Path(manifest.root)
-    keys = {(item.path, source_fingerprint(root / item.path)) for item in manifest.items}
+    keys = {(item.path, source_fingerprint(root / file_of(item.path))) for item in manifest.items}
     before = open_store(config, body)
     known = {key for key in keys if (found := before.record(*key)) and not found.error}
     store = fill(manifest.items, root, config, body, say, progress)
@@ -273,18 +276,21 @@ def _computed(
 
 def _decode(item: Item, root: Path, config: Config, size: int) -> _Decoded | FeatureRecord:
     """The frames of a video's clips; a line that says why there are none."""
-    file = root / item.path
+    name, span = parted(item.path)
+    file = root / name
     now = source_fingerprint(file)
     if item.fingerprint not in ("", now):
         state = "changed since it was surveyed" if now else "is not there"
         raise UserError(f"{file} {state}, and its features are not in the feature store")
     try:
         with open_video(file, config.data.decoder, size) as reader:
-            length = item.num_frames or len(reader)
-            read = Item(item.path, item.label, item.group, item.split, item.labelled, length, now)
+            first, length = item.first_frame, item.num_frames or len(reader)
+            if span is not None and not item.num_frames:
+                first, length = frames_of(span, frame_times(file, length))
+            read = dataclasses.replace(item, num_frames=length, fingerprint=now, first_frame=first)
             if reason := too_short(read, config):
                 raise UserError(f"{item.path} {reason}")
-            return _Decoded(read, *_clip_frames(reader, length, config))
+            return _Decoded(read, *_clip_frames(reader, length, config, first))
     except BrokenVideo as error:
         return FeatureRecord(item.path, now, error=error.reason)
 
@@ -327,7 +333,7 @@ def _write(folder: Path, found: Iterable[tuple[FeatureRecord, Vectors | None]]) 
 
 def _is_due(store: FeatureStore, item: Item, root: Path) -> bool:
     """Whether a video has to be read; one that did not read before is tried again."""
-    known = item.fingerprint or source_fingerprint(root / item.path)
+    known = item.fingerprint or source_fingerprint(root / file_of(item.path))
     record = store.record(item.path, known)
     return record is None or bool(record.error)
 

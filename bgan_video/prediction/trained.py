@@ -97,6 +97,13 @@ class TrainedRun:
         """Names in label order."""
         return self.manifest.classes
 
+    @property
+    def final_split(self) -> Literal["test", "validation"]:
+        """What the run is judged on: `train.final_split`; validation where there is no test."""
+        wanted = self.config.train.final_split
+        has_other = not self.manifest.part(wanted) and self.manifest.part("validation")
+        return "validation" if has_other else wanted
+
     def networks(self, model: str, batches: Sequence[Tensor] = ()) -> Networks:
         """The stored networks of one of `models`, of the posterior those of its first body.
 
@@ -201,14 +208,14 @@ class TrainedRun:
         videos of classes that were held out.
 
         Args:
-            split: test or validation; by default `train.final_split`.
+            split: test or validation; by default `final_split`.
             renormalise: Take every network's normalisation statistics anew from the labelled clips.
 
         Raises:
             UserError: The split is empty, or a video changed.
         """
-        kind, is_final = self.config.items, split in (None, self.config.train.final_split)
-        split = split or self.config.train.final_split
+        kind, is_final = self.config.items, split in (None, self.final_split)
+        split = split or self.final_split
         self._check_knows_classes()
         answering = self.answering  # a run without networks says so before any video is read
         if not self.manifest.part(split):

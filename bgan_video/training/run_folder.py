@@ -18,13 +18,14 @@ from bgan_video.data import layouts, splits
 from bgan_video.data.frames import Broken, Frames, survey
 from bgan_video.data.labels import choice
 from bgan_video.data.manifest import Manifest
+from bgan_video.data.tables import table_files
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
 from bgan_video.method.rounds import check_prior
 from bgan_video.models.weights import PACKAGED
 from bgan_video.training import console
 
-_PLACES = ("data.root", "data.store")
+_PLACES = ("data.root", "data.table", "data.store")
 """What may have moved since a run began."""
 _PACKAGES = ("bgan_video", "torch", "torchvision", "av", "decord", "timm", "numpy")
 
@@ -44,6 +45,7 @@ def anchored(config: Config) -> Config:
     data = dataclasses.replace(
         d,
         root=_absolute(d.root),
+        table=tuple(str(Path(t).absolute()) for t in table_files(d)) or None,
         lists=_absolute(d.lists),
         store=_absolute(d.store),
         label_list=_absolute(d.label_list),

@@ -22,6 +22,7 @@ from typing import Any
 from bgan_video.config import Config
 from bgan_video.data.frames import Broken
 from bgan_video.data.manifest import Manifest
+from bgan_video.data.spans import file_of
 from bgan_video.data.store import clip_store, shards
 from bgan_video.data.store.clip_store import StoredVideo
 from bgan_video.errors import UserError
@@ -82,7 +83,7 @@ def prepare(manifest: Manifest, config: Config, say: Say, progress: Progress) ->
             decoding process died. What was written stays and serves.
     """
     folder, root = folder_of(config), Path(manifest.root)
-    paths = list(dict.fromkeys(item.path for item in manifest.items))
+    paths = list(dict.fromkeys(file_of(item.path) for item in manifest.items))
     with _locked(folder, config, say):
         clip_store.check_settings(folder, config)
         _drop_unfinished(folder)
