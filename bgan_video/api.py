@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ __all__ = [
     "measure",
     "plan",
     "prepare",
+    "recall_table",
     "resume",
     "sample",
     "study",
@@ -48,19 +49,29 @@ __all__ = [
 ]
 
 
+_PERCENT = ("top1", "top5", "balanced_accuracy", "macro_f1")
+_SHOWN_CLASSES = 12
+
+
 @dataclass(frozen=True)
 class Result:
-    """A finished run: where it is, its figures by model and level, of which split, its report."""
+    """A finished run: where it is, its figures by model and level, of which split, its report.
+
+    `recall` is each model's by class.
+    """
 
     folder: Path
     models: dict[str, Any] | None
     split: str
     report: Path
+    recall: dict[str, dict[str, float | None]] | None = None
 
     def __str__(self) -> str:
         figures = f"nothing to classify: no {self.split} figures"
         if self.models:
             figures = comparison(self.models, self.split)
+        if self.recall:
+            figures += f"\n{recall_table(self.recall)}"
         return f"{figures}\nreport: {self.report}"
 
 
@@ -215,16 +226,37 @@ def study_states(
 
 def comparison(models: dict[str, Any], split: str) -> str:
     """A table of models by level and figure, on a split."""
-    header = f"{f'on {split}':26}{'top-1':>9}{'top-5':>9}{'NLL':>9}{'ECE':>9}{'Brier':>9}"
+    titles = ("top-1", "top-5", "balanced", "macro F1", "NLL", "ECE", "Brier")
+    header = f"{f'on {split}':26}" + "".join(f"{title:>9}" for title in titles)
     rows = [
         f"{label_of(model):18}{level:8}"
-        + "".join(f"{100 * figures[key]:8.1f}%" for key in ("top1", "top5"))
+        + "".join(f"{100 * figures[key]:8.1f}%" for key in _PERCENT)
         + "".join(f"{figures[key]:9.3f}" for key in ("nll", "ece", "brier"))
         for level in next(iter(models.values()))
         for model, levels in models.items()
         for figures in [levels[level]]
     ]
     return "\n".join([header, *rows])
+
+
+def recall_table(recall: Mapping[str, Mapping[str, float | None]]) -> str:
+    """A table of each model's recall by class; of many classes those that the first finds least.
+
+    Args:
+        recall: As `metrics.json` has it.
+    """
+    first = next(iter(recall.values()))
+    order = sorted(first, key=lambda name: -1.0 if (r := first[name]) is None else r)
+    shown = order[:_SHOWN_CLASSES] if len(order) > _SHOWN_CLASSES else list(first)
+    width = max(26, *(len(name) + 2 for name in shown))
+    lines = [f"{'recall by class':{width}}" + "".join(f"{label_of(m):>18}" for m in recall)]
+    for name in shown:
+        values = (of[name] for of in recall.values())
+        cells = ("none there" if v is None else f"{100 * v:.1f}%" for v in values)
+        lines.append(f"{name:{width}}" + "".join(f"{cell:>18}" for cell in cells))
+    if len(order) > len(shown):
+        lines.append(f"… and {len(order) - len(shown)} more classes in metrics.json")
+    return "\n".join(lines)
 
 
 def check_data(config: Config, read: bool = True) -> DataCheck:
@@ -245,4 +277,4 @@ def _finish(folder: Path, overrides: Sequence[str] = ()) -> Result:
     split = run.final_split
     has_items = run.manifest.part(split)
     models = run.evaluate() if has_items and not run.config.is_unsupervised else None
-    return Result(folder, models, split, write_report(folder))
+    return Result(folder, models, split, write_report(folder), run.recall if models else None)

@@ -96,7 +96,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     split = "validation" if options.validation else run.final_split
     models = run.evaluate(split, options.renormalise)
     write_report(run.folder)
-    _say(json.dumps(models) if options.json else api.comparison(models, split))
+    if options.json:
+        _say(json.dumps(models))
+        return
+    _say(api.comparison(models, split))
+    if split == run.final_split:
+        _say(api.recall_table(run.recall))
 
 
 def _predict(options: argparse.Namespace) -> None:

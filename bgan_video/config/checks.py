@@ -53,6 +53,11 @@ def _labels(config: Config) -> None:
             f"data.groups_span_classes says what g01 of data.layout=ucf101 means; the groups of "
             f"data.layout={config.data.layout} are known; set it to false"
         )
+    if config.train.class_weights != "none" and config.train.labelled_sampling == "balanced":
+        raise UserError(
+            f"train.class_weights={config.train.class_weights} and train.labelled_sampling="
+            f"balanced both even the classes out, together too far; set one to none or natural"
+        )
     if config.is_unsupervised and config.objective.consistency_weight > 0:
         raise UserError(
             "objective.consistency_weight needs classes, and data.num_labelled=0 has none; "

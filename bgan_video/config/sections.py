@@ -316,6 +316,12 @@ class Train:
     rounds: CountOrZero = 0
     """Rounds of self-training after the first, which learns from the labels: each begins with
     fresh weights and learns from what the round before believes as well (section `rounds`)."""
+    class_weights: Literal["none", "balanced", "effective"] = "none"
+    """What a labelled clip weighs by its class, where classes are of unlike size: one over the
+    number of labels of its class, or over their effective number (Cui et al. 2019)."""
+    labelled_sampling: Literal["natural", "balanced"] = "natural"
+    """Labelled clips as often as there are labels of their class, or of all classes as often. The
+    `weight` of a table's rows counts within a class."""
     adam_schedule: Literal["constant", "cosine"] = "constant"
     """`cosine`: Adam's step size falls to 0 along half a cosine, over a chain's burn-in or, without
     sampling, over all steps."""

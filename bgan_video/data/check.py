@@ -27,6 +27,7 @@ from bgan_video.video.times import frame_times
 NOT_THERE = "no such file"
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "open")
 Kind = Literal[
+    "imbalance",
     "missing",
     "broken",
     "short",
@@ -39,6 +40,8 @@ Kind = Literal[
     "suffix",
 ]
 NO_CLASS = "(no known class)"
+UNLIKE = 3
+"""Times the smallest class that the largest one may have before they are of unlike size."""
 
 
 class Reading(NamedTuple):
@@ -186,6 +189,7 @@ def find_traps(
     manifest: Manifest, readings: Mapping[str, Reading], config: Config
 ) -> Iterator[Trap]:
     """What is wrong with a split manifest and the files of it, whose readings are given by path."""
+    yield from _imbalance(manifest)
     for path, reading in readings.items():
         if reading.reason:
             kind = "missing" if reading.reason == NOT_THERE else "broken"
@@ -254,6 +258,21 @@ def _of_part(path: str, whole: Reading, root: Path) -> Reading:
 def _glance(path: str, _root: Path, reader: Reader) -> Reading:
     content = reader.fingerprint(path)
     return Reading(content=content, reason="" if content else NOT_THERE)
+
+
+def _imbalance(manifest: Manifest) -> Iterator[Trap]:
+    """Said where the largest class has several times the videos of the smallest."""
+    known = Counter(i.label for i in manifest.part("train") if 0 <= i.label < manifest.num_classes)
+    if len(known) < 2:
+        return
+    (most, large), *_, (least, small) = known.most_common()
+    if large >= UNLIKE * small:
+        yield Trap(
+            "imbalance",
+            f"{manifest.classes[most]} and {manifest.classes[least]}",
+            f"{large} and {small} training videos: accuracy hides the small one; look at balanced "
+            f"accuracy, and set train.class_weights=balanced or train.labelled_sampling=balanced",
+        )
 
 
 def _duplicates(manifest: Manifest, readings: Mapping[str, Reading]) -> Iterator[Trap]:

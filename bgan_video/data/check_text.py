@@ -11,6 +11,7 @@ SHOWN = 5
 """Traps of a kind that are written out; the rest is counted."""
 
 _TITLES: dict[Kind, str] = {
+    "imbalance": "classes of unlike size",
     "missing": "listed, but not there",
     "broken": "broken",
     "short": "shorter than a clip",

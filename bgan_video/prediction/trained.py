@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from bgan_video.errors import UserError
 from bgan_video.files import append_line, write_atomically
 from bgan_video.method.rounds import answering_rounds, has_pool
 from bgan_video.method.timetable import rival_size
+from bgan_video.metrics.by_class import recalls
 from bgan_video.metrics.scores import Scores
 from bgan_video.prediction import diagnosis, uncertainty
 from bgan_video.prediction.bodies import (
@@ -103,6 +105,11 @@ class TrainedRun:
         wanted = self.config.train.final_split
         has_other = not self.manifest.part(wanted) and self.manifest.part("validation")
         return "validation" if has_other else wanted
+
+    @property
+    def recall(self) -> dict[str, dict[str, float | None]]:
+        """Each model's recall by class in the last final evaluation, as `metrics.json` has it."""
+        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))["recall"]
 
     def networks(self, model: str, batches: Sequence[Tensor] = ()) -> Networks:
         """The stored networks of one of `models`, of the posterior those of its first body.
@@ -229,7 +236,8 @@ class TrainedRun:
         }
         level = self.config.item_level
         models = {m: figures(p, labels[split], level) for m, p in predictions[split].items()}
-        judged, more = self._how_judged(renormalise), dict[str, Any]()
+        judged = self._how_judged(renormalise)
+        more: dict[str, Any] = {"recall": self._recall(predictions[split], labels[split])}
         if len(of_bodies) > 1:
             more["bodies"] = {
                 name: figures(p[split], labels[split], level) for name, p in of_bodies.items()
@@ -378,6 +386,24 @@ class TrainedRun:
         for item in items:
             frames.check(item)
         return frames
+
+    def _recall(
+        self, predictions: Mapping[str, Prediction], labels: Tensor
+    ) -> dict[str, dict[str, float | None]]:
+        """Of every model, the part of each class's items that it finds; None where there are none.
+
+        Args:
+            predictions: By model.
+            labels: `[V]`.
+        """
+        found = {m: recalls(p.video_probabilities, labels) for m, p in predictions.items()}
+        return {
+            model: {
+                name: None if math.isnan(value) else float(value)
+                for name, value in zip(self.classes, of_classes, strict=True)
+            }
+            for model, of_classes in found.items()
+        }
 
     def _write_metrics(self, models: dict[str, dict[str, Scores]], more: dict[str, Any]) -> None:
         manifest = self.manifest

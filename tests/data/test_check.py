@@ -361,3 +361,22 @@ def test_videos_without_groups_are_asked_about(tmp_path: Path) -> None:
 def test_a_refusal_needs_no_file_read(root: Path) -> None:
     with pytest.raises(UserError):
         check.inspect(settings(root, "data.fold=7"))
+
+
+def test_classes_of_unlike_size_are_told() -> None:
+    def of(sizes: list[int]) -> list[Trap]:
+        items = [
+            Item(f"{k}/{n}", k, f"{k}/{n}", "train")
+            for k, size in enumerate(sizes)
+            for n in range(size)
+        ]
+        readings = {i.path: Reading(99, i.path) for i in items}
+        whole = Manifest("test", "root", 1, ("a", "b", "c"), tuple(items))
+        found = check.find_traps(whole, readings, DEFAULTS)
+        return [trap for trap in found if trap.kind == "imbalance"]
+
+    assert not of([5, 2, 4])
+    (trap,) = of([5, 2, 6])
+    assert trap.what == "c and b"
+    assert "6 and 2 training videos" in trap.why
+    assert "train.class_weights=balanced" in trap.why
