@@ -165,6 +165,11 @@ def _items(config: Config) -> None:
             f"data.store holds videos, but data.layout={config.data.layout} has {config.items}; "
             f"set it to null"
         )
+    if c.fps is not None:
+        raise UserError(
+            f"clip.fps={c.fps:g}, but data.layout={config.data.layout} has {config.items}; set it "
+            f"to null"
+        )
     for key in ("num_frames", "stride", "test_clips", "test_crops"):
         if getattr(c, key) != 1:
             raise UserError(

@@ -109,6 +109,10 @@ class Clip:
 
     num_frames: Count = 16
     stride: Count = 2
+    fps: Positive | None = None
+    """Frames a second of a clip, whatever the video's rate, also a variable one; `stride` then does
+    not matter. Null: every `stride`-th frame, so that a video of twice the rate looks half as
+    fast."""
     size: Annotated[int, Range(8)] = 64
     load_size: Annotated[int, Range(8)] | None = None
     """Short side after decoding; by default 8/7 of `size`, as 128 is to 112, and all of an

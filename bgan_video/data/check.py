@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from bgan_video.config import Config
 from bgan_video.data import layouts, splits
+from bgan_video.data.cutting import Length, shortness
 from bgan_video.data.frames import Reader, VideoFiles
 from bgan_video.data.labels import choice
 from bgan_video.data.labels.lists import read_list
@@ -20,9 +21,8 @@ from bgan_video.data.manifest import UNKNOWN, Item, Manifest, Split
 from bgan_video.data.spans import file_of, frames_of, parted
 from bgan_video.data.texts import some
 from bgan_video.errors import UserError
-from bgan_video.video import clips
 from bgan_video.video.reader import BrokenVideo
-from bgan_video.video.times import frame_times
+from bgan_video.video.times import Times, frame_times, usual_gap, varies
 
 NOT_THERE = "no such file"
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "open")
@@ -31,6 +31,7 @@ Kind = Literal[
     "missing",
     "broken",
     "short",
+    "rate",
     "duplicate",
     "group",
     "class",
@@ -40,16 +41,26 @@ Kind = Literal[
     "suffix",
 ]
 NO_CLASS = "(no known class)"
+ALIKE = 1.05
+"""Largest over smallest rate up to which videos are of one rate: 29.97 and 30 frames a second."""
 UNLIKE = 3
 """Times the smallest class that the largest one may have before they are of unlike size."""
 
 
 class Reading(NamedTuple):
-    """What one file gave: `content` is a hash; `reason` says why there is none."""
+    """What one file, or a part of one, gave.
+
+    Attributes:
+        num_frames: That decode.
+        content: A hash; empty where there is none.
+        reason: Why there is none.
+        times: When each frame is shown, in seconds; None where it was not read.
+    """
 
     num_frames: int = 0
     content: str = ""
     reason: str = ""
+    times: Times | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,7 @@ class DataCheck:
         parts: By split.
         classes: In label order; classes held out and videos of no known class at the end.
         groups: Videos by split, of each group.
+        rates: Videos by frames a second, as `rates` names them; none where no file was read.
         traps: Everything found wrong, in the order of `Kind`.
     """
 
@@ -119,6 +131,7 @@ class DataCheck:
     parts: dict[Split, Part]
     classes: tuple[ClassCount, ...]
     groups: dict[str, dict[Split, int]]
+    rates: dict[str, int]
     traps: tuple[Trap, ...]
 
 
@@ -181,6 +194,7 @@ def inspect(
         parts={split: _part(manifest.part(split), readings) for split in SPLITS},
         classes=tuple(_class_counts(manifest)),
         groups=_groups(manifest),
+        rates=rates(readings.values()),
         traps=tuple(traps),
     )
 
@@ -194,11 +208,11 @@ def find_traps(
         if reading.reason:
             kind = "missing" if reading.reason == NOT_THERE else "broken"
             yield Trap(kind, path, reading.reason)
-    span = clips.span(config.clip.num_frames, config.clip.stride)
     for path, reading in readings.items():
-        if 0 < reading.num_frames < span:
-            why = f"{reading.num_frames} frames, a clip reaches over {span}"
+        length = Length(reading.num_frames, reading.times)
+        if reading.num_frames and (why := shortness(length, config.clip)):
             yield Trap("short", path, f"{why} (clip.short_clip={config.clip.short_clip})")
+    yield from _unlike_rates(readings, config)
     yield from _duplicates(manifest, readings)
     for group, videos in _groups(manifest).items():
         # What is held out for the open set is cut from the test fold.
@@ -239,7 +253,7 @@ def _read(path: str, root: Path, reader: Reader) -> Reading:
         return Reading(reason=error.reason)
     digest = hashlib.blake2b(str(frames.shape).encode(), digest_size=16)
     digest.update(frames.tobytes())
-    return Reading(len(frames), digest.hexdigest())
+    return Reading(len(frames), digest.hexdigest(), times=frame_times(root / path, len(frames)))
 
 
 def _of_part(path: str, whole: Reading, root: Path) -> Reading:
@@ -250,14 +264,41 @@ def _of_part(path: str, whole: Reading, root: Path) -> Reading:
     content = f"{whole.content}{span}" if whole.content else ""
     if not whole.num_frames:
         return Reading(content=content)
-    _, count = frames_of(span, frame_times(root / file, whole.num_frames))
-    reason = "" if count > 0 else "no frame of the file lies in this part"
-    return Reading(max(count, 0), content, reason)
+    times = frame_times(root / file, whole.num_frames)
+    first, count = frames_of(span, times)
+    if count < 1:
+        return Reading(reason="no frame of the file lies in this part")
+    return Reading(count, content, times=times[first : first + count])
 
 
 def _glance(path: str, _root: Path, reader: Reader) -> Reading:
     content = reader.fingerprint(path)
     return Reading(content=content, reason="" if content else NOT_THERE)
+
+
+def rates(readings: Iterable[Reading]) -> dict[str, int]:
+    """How many videos have each rate, in frames a second to a tenth, or a `variable` one."""
+    counts: Counter[str] = Counter()
+    for reading in readings:
+        if reading.times is not None and len(reading.times) > 1:
+            rate = f"{1 / usual_gap(reading.times):.1f}".removesuffix(".0")
+            counts["variable" if varies(reading.times) else rate] += 1
+    return dict(counts.most_common())
+
+
+def _unlike_rates(readings: Mapping[str, Reading], config: Config) -> Iterator[Trap]:
+    """Said where a stride means another time from video to video."""
+    counts = rates(readings.values())
+    known = [float(rate) for rate in counts if rate != "variable"]
+    are_alike = "variable" not in counts and max(known, default=1) <= ALIKE * min(known, default=1)
+    if not are_alike and config.clip.fps is None:
+        told = ", ".join(f"{rate} ({number})" for rate, number in counts.items())
+        yield Trap(
+            "rate",
+            told,
+            f"frames a second differ, and clip.stride={config.clip.stride} counts frames: the same "
+            f"movement has another speed; set clip.fps to cut clips in seconds",
+        )
 
 
 def _imbalance(manifest: Manifest) -> Iterator[Trap]:

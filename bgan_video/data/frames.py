@@ -14,14 +14,14 @@ from typing import Any, NamedTuple, Protocol
 from numpy.typing import NDArray
 
 from bgan_video.config import Config
-from bgan_video.data import images
+from bgan_video.data import cutting, images
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.spans import file_of, frames_of, parted
 from bgan_video.data.store.clip_store import Store, source_fingerprint
 from bgan_video.errors import UserError
-from bgan_video.video import clips, reader
+from bgan_video.video import reader
 from bgan_video.video.reader import BrokenVideo, Decoder
-from bgan_video.video.times import frame_times
+from bgan_video.video.times import Times, frame_times
 
 Array = NDArray[Any]
 
@@ -58,14 +58,6 @@ class Reader(Protocol):
 
     def fingerprint(self, path: str) -> str:
         """What changes where the item does; empty where it is not there."""
-        ...
-
-
-class ItemFrames(Protocol):
-    """What training and prediction read: frames of surveyed items by index."""
-
-    def read(self, item: Item, indices: Sequence[int]) -> Array:
-        """The frames at `indices`, `[T, H, W, C]`; of vectors `[T, L]`."""
         ...
 
 
@@ -167,6 +159,8 @@ class Frames:
         self._kept: dict[str, Array] = {}
         # Files that several items are parts of are surveyed once.
         self._cut_up: dict[str, tuple[int, str]] = {}
+        self._times: dict[str, Times] = {}
+        self._needs_times = config.clip.fps is not None
 
     def survey(self, item: Item) -> Item:
         """Count an item's frames and hash it.
@@ -181,14 +175,40 @@ class Frames:
         file, span = parted(item.path)
         if span is None:
             length, known = self._survey_file(file)
-            return dataclasses.replace(item, num_frames=length, fingerprint=known)
+            read = dataclasses.replace(item, num_frames=length, fingerprint=known)
+        else:
+            if file not in self._cut_up:
+                self._cut_up[file] = self._survey_file(file)
+            length, known = self._cut_up[file]
+            first, count = frames_of(span, self._times_of(file, length))
+            if count < 1:
+                raise BrokenVideo(self.root / file, f"no frame at {item.path.partition('#')[2]}")
+            read = dataclasses.replace(item, num_frames=count, fingerprint=known, first_frame=first)
+        if self._needs_times:
+            self.times(read)  # here, so that processes forked afterwards have them
+        return read
+
+    def times(self, item: Item) -> Times:
+        """When each of its frames is shown, in seconds after the first one of its file.
+
+        Raises:
+            BrokenVideo: Its file does not open any more.
+        """
+        file, span = parted(item.path)
+        length = item.num_frames if span is None else self._whole_length(file)
+        times = self._times_of(file, length)
+        return times[item.first_frame : item.first_frame + item.num_frames]
+
+    def _times_of(self, file: str, length: int) -> Times:
+        if file not in self._times:
+            self._times[file] = frame_times(self.root / file, length)
+        return self._times[file]
+
+    def _whole_length(self, file: str) -> int:
+        """How many frames a file has that items are parts of."""
         if file not in self._cut_up:
             self._cut_up[file] = self._survey_file(file)
-        length, known = self._cut_up[file]
-        first, count = frames_of(span, frame_times(self.root / file, length))
-        if count < 1:
-            raise BrokenVideo(self.root / file, f"no frame is at {item.path.partition('#t=')[2]} s")
-        return dataclasses.replace(item, num_frames=count, fingerprint=known, first_frame=first)
+        return self._cut_up[file][0]
 
     def _survey_file(self, file: str) -> tuple[int, str]:
         """How many frames a file has, and its fingerprint."""
@@ -251,22 +271,12 @@ def survey(
             if len(broken) > config.data.max_broken:
                 raise UserError(_too_many(broken, config)) from None
             continue
-        if reason := too_short(read, config):
+        length = cutting.length_of(read, frames, config.clip)
+        if reason := cutting.too_short(length, config.clip):
             raise UserError(f"{item.path} {reason}")
         good.append(read)
     left_out = tuple(record.path for record in broken)
     return dataclasses.replace(manifest, items=tuple(good), broken=left_out), broken
-
-
-def too_short(item: Item, config: Config) -> str:
-    """Why no clip can be cut from a surveyed video; empty where one can."""
-    needed = clips.span(config.clip.num_frames, config.clip.stride)
-    if item.num_frames >= needed or config.clip.short_clip != "error":
-        return ""
-    return (
-        f"has {item.num_frames} frames, a clip needs {needed}; "
-        f"allowed with clip.short_clip=loop or repeat_last"
-    )
 
 
 def _too_many(broken: list[Broken], config: Config) -> str:

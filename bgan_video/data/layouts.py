@@ -123,7 +123,7 @@ def _video_folder(data: Data) -> Manifest:
         )
     empty = next((name for name in classes if not videos[name]), None)
     if empty is not None:
-        others = sorted(passed_over(root, empty))
+        others = [suffix or "(none)" for suffix in sorted(passed_over(root, empty))]
         passed = f" (passed over: files with the suffix {some(others, 5)})" if others else ""
         raise UserError(
             f"data.root={root}: no video in class folder {empty!r}{passed}; remove the folder, or "

@@ -26,11 +26,11 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from bgan_video import rng
 from bgan_video.backend import on_cuda
 from bgan_video.config import Config
-from bgan_video.data.frames import ItemFrames
+from bgan_video.data import cutting
+from bgan_video.data.cutting import ItemFrames
 from bgan_video.data.manifest import Item
 from bgan_video.data.transforms import View, Window, strong_view, weak_view
 from bgan_video.errors import UserError
-from bgan_video.video import clips
 from bgan_video.video.reader import BrokenVideo
 
 # `rounds.share` as a ratio, so that no sample number is large enough for a rounding error.
@@ -104,13 +104,13 @@ class ClipStream:
         """A random clip `[T, H, W, C]` of the sample's item, as it is stored."""
         item = self.item(sample)
         clip = self._clip
-        indices = clips.random_clip(
-            item.num_frames, clip.num_frames, clip.stride, clip.short_clip, random.random()
-        )
+        drawn = random.random()
         worker = get_worker_info()
         slot = worker.id if worker else 0
         self._reading[slot] = sample
         try:
+            length = cutting.length_of(item, self._frames, clip)
+            indices = cutting.random_clip(length, clip, drawn)
             return item, self._frames.read(item, indices)
         except BrokenVideo as error:
             raise UserError(f"{item.path} no longer reads: {error.reason}") from None
@@ -299,6 +299,6 @@ def _order(
     if weights is None:
         return random.permutation(length)
     ends: NDArray[np.float64] = np.cumsum(weights)
-    places = (np.arange(length) + random.random()) * (ends[-1] / length)
-    chosen: NDArray[np.int64] = np.searchsorted(ends, places, side="right")
+    places: NDArray[np.float64] = (np.arange(length) + random.random()) * (ends[-1] / length)
+    chosen: NDArray[np.int64] = np.digitize(places, ends)  # pyright: ignore - numpy's stub
     return random.permutation(np.minimum(chosen, length - 1))

@@ -18,7 +18,8 @@ from bgan_video.acquisition import suggestions
 from bgan_video.acquisition.suggestions import Suggestion
 from bgan_video.backend import resolve_backend
 from bgan_video.config import GANS, Config, model_of
-from bgan_video.data.frames import Frames, ItemFrames
+from bgan_video.data.cutting import ItemFrames
+from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest, Split
 from bgan_video.data.streams import labelled_batches
 from bgan_video.errors import UserError

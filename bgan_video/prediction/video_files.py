@@ -8,20 +8,23 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bgan_video.backend import Backend
 from bgan_video.config import Config
-from bgan_video.data.frames import too_short
+from bgan_video.data.cutting import Length, rows_of, too_short, uniform_clips
+from bgan_video.data.found import files_under
 from bgan_video.data.images import SUFFIXES, Array, ImageError, decode
-from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item
+from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES
 from bgan_video.errors import UserError
 from bgan_video.prediction.bodies import FileVectors, combine
 from bgan_video.prediction.chunks import ClipChunk, clip_views, stacked, videos_a_chunk
 from bgan_video.prediction.predict import Networks, Prediction, predict
 from bgan_video.video import clips
 from bgan_video.video.reader import BrokenVideo, OpenVideo, open_video
+from bgan_video.video.times import frame_times, usual_gap
 
 
 @dataclass(frozen=True)
@@ -120,17 +123,23 @@ def predict_files(
             yield Unreadable(str(path), str(error))
 
 
-def windows(num_frames: int, config: Config) -> list[tuple[int, int]]:
+def windows(length: Length, config: Config) -> list[tuple[int, int]]:
     """First frame and end of each window of a video: equal parts that cover it.
 
     A window is `clip.test_clips` clips laid end to end and less than twice that, so that the clips
-    it is judged by see at least half of it. A shorter video is one window.
+    it is judged by see at least half of it. A shorter video is one window. With `clip.fps` parts
+    are equal in time.
     """
-    c = config.clip
-    length = c.test_clips * clips.span(c.num_frames, c.stride)
-    count = max(1, num_frames // length)
-    edges = [i * num_frames // count for i in range(count + 1)]
-    return list(pairwise(edges))
+    c, n = config.clip, length.num_frames
+    if length.times is None or c.fps is None:
+        count = max(1, n // (c.test_clips * clips.span(c.num_frames, c.stride)))
+        edges = [i * n // count for i in range(count + 1)]
+        return list(pairwise(edges))
+    lasts = float(length.times[-1] - length.times[0]) + usual_gap(length.times)
+    count = max(1, int(lasts * c.fps / (c.test_clips * c.num_frames) + 1e-6))
+    starts = length.times[0] + np.arange(1, count) * (lasts / count)
+    inner = np.searchsorted(length.times, starts).tolist()
+    return list(pairwise(sorted({0, *inner, n})))  # a pause may span a window
 
 
 def _predict_file(
@@ -142,18 +151,20 @@ def _predict_file(
 ) -> VideoPrediction | Unreadable:
     with _open(path, config) as reader:
         num_frames = len(reader)
-        item = Item(str(path), UNKNOWN, "", "test", num_frames=num_frames)
-        if reason := too_short(item, config):
+        times = None if config.clip.fps is None else frame_times(path, num_frames)
+        length = Length(num_frames, times)
+        if reason := too_short(length, config.clip):
             return Unreadable(str(path), reason)
-        places = windows(num_frames, config)
+        places = windows(length, config)
         of_bodies = [
-            predict(judge.networks, _window_chunks(reader, places, judge.config), backend)
+            predict(judge.networks, _window_chunks(reader, length, places, judge.config), backend)
             for judge in judges
             if judge.vectors is None
         ]
     for judge in judges:
         if judge.vectors is not None:
-            of_bodies.append(predict(judge.networks, _vector_chunks(path, places, judge), backend))
+            chunks = _vector_chunks(path, length, places, judge)
+            of_bodies.append(predict(judge.networks, chunks, backend))
     how = config.discriminator.combine
     of_windows = combine(of_bodies, how)
     of_file = combine([_whole(p) for p in of_bodies], how)
@@ -177,13 +188,13 @@ def _whole(p: Prediction) -> Prediction:
 
 
 def _vector_chunks(
-    path: Path, places: Sequence[tuple[int, int]], judge: Judge
+    path: Path, length: Length, places: Sequence[tuple[int, int]], judge: Judge
 ) -> Iterator[ClipChunk]:
     """The vectors of every window's clips."""
     vectors = judge.vectors
     assert vectors is not None, "this judge sees clips"
     with open_video(path, judge.config.data.decoder, vectors.frozen.size) as reader:
-        seen = [vectors(reader, start, end) for start, end in places]
+        seen = [vectors(reader, length.part(start, end), start) for start, end in places]
     yield ClipChunk(torch.cat(seen), torch.full((len(places),), UNKNOWN), len(seen[0]))
 
 
@@ -227,7 +238,10 @@ def _window(place: tuple[int, int], index: int, p: Prediction) -> Window:
 
 
 def _window_chunks(
-    reader: OpenVideo | _Image, places: Sequence[tuple[int, int]], config: Config
+    reader: OpenVideo | _Image,
+    length: Length,
+    places: Sequence[tuple[int, int]],
+    config: Config,
 ) -> Iterator[ClipChunk]:
     """The test clips of every window, read forwards: memory holds a chunk, not the video."""
     step = videos_a_chunk(config)
@@ -235,13 +249,9 @@ def _window_chunks(
 
     def views(part: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
         for start, end in part:
-            placed = clips.uniform_clips(
-                end - start, c.num_frames, c.stride, c.test_clips, c.short_clip
-            )
-            wanted = sorted({start + index for indices in placed for index in indices})
-            row = {index: r for r, index in enumerate(wanted)}
-            rows = [[row[start + i] for i in indices] for indices in placed]
-            yield from clip_views(reader.read(wanted), rows, config)
+            placed = uniform_clips(length.part(start, end), c, c.test_clips)
+            wanted, rows = rows_of(placed)
+            yield from clip_views(reader.read([start + i for i in wanted]), rows, config)
 
     per_window = c.test_clips * c.test_crops
     for first in range(0, len(places), step):
@@ -254,7 +264,7 @@ def _expand(paths: Sequence[Path | str], config: Config) -> Iterator[Path]:
     suffixes = VIDEO_SUFFIXES if config.spatial_dims == 3 else SUFFIXES
     for path in map(Path, paths):
         if path.is_dir():
-            files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in suffixes]
+            files = [p for p in files_under(path) if p.suffix.lower() in suffixes]
             if not files:
                 raise UserError(f"{path} holds no {config.items} ({' '.join(suffixes)})")
             yield from files

@@ -144,7 +144,7 @@ def test_a_video_shorter_than_a_clip_is_found(root: Path) -> None:
     short = [t for t in found if t.kind == "short"]
     assert short == found
     assert len(short) == 8 * GROUPS  # 32 to 56 frames, and a clip reaches over 59
-    assert all("reaches over 59 (clip.short_clip=loop)" in t.why for t in short)
+    assert all("a clip needs 59 (clip.short_clip=loop)" in t.why for t in short)
     assert not traps(root, "clip.num_frames=16", "clip.stride=2")
 
 
@@ -308,6 +308,7 @@ def test_many_traps_of_a_kind_are_counted_behind_the_first() -> None:
         parts={"train": eight, "validation": none, "test": none, "open": none},
         classes=(check.ClassCount("a", 0, {"train": 8}),),
         groups={"g": {"train": 8}},
+        rates={},
         traps=many,
     )
     said = check_text.text(found)

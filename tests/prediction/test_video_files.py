@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bgan_video import config
 from bgan_video.backend import Backend
+from bgan_video.data.cutting import Length
 from bgan_video.data.transforms import test_view as view_of
 from bgan_video.errors import UserError
 from bgan_video.prediction.predict import Current
@@ -54,7 +55,7 @@ NETWORKS = Current([Brightness(0), Brightness(1)])
 def test_windows_cover_a_video(frames: int, test_clips: int, length: int, stride: int) -> None:
     overrides = [f"clip.num_frames={length}", f"clip.stride={stride}"]
     c = settings(*overrides, f"clip.test_clips={test_clips}")
-    found = windows(frames, c)
+    found = windows(Length(frames), c)
     assert [start for start, _ in found] == [0, *(end for _, end in found[:-1])]
     assert found[-1][1] == frames
     nominal = test_clips * clips.span(length, stride)
