@@ -72,7 +72,7 @@ def test_what_is_passed_over_for_its_suffix_is_counted_and_named(tmp_path: Path)
     root = touch(tmp_path, "a/1.xyz", "b/2.XYZ", "b/notes.txt")
     for name in ("a", "b"):
         videos.write(root / name / "v.mp4", videos.SPECS["h264-mp4"], 8)
-    chosen = ["data.layout=video_folder", f"data.root={root}", "data.num_labelled=0"]
+    chosen = ["data.layout=video_folder", f"data.root={root}", "data.labels_per_class=null"]
     found = check.inspect(config.load(None, chosen), read=False)
     traps = {t.what: t.why for t in found.traps if t.kind == "suffix"}
     assert traps == {".xyz": "2 files: a/1.xyz, b/2.XYZ", ".txt": "1 files: b/notes.txt"}
@@ -95,7 +95,7 @@ def test_unlike_rates_are_told_and_clips_in_seconds_are_the_answer(tmp_path: Pat
         (tmp_path / name).mkdir()
         videos.write(tmp_path / name / "v.mp4", videos.SPECS["h264-mp4"], 30)
     videos.write(tmp_path / "b" / "w.mp4", videos.SPECS["h264-variable-mp4"], 30)
-    chosen = ["data.layout=video_folder", f"data.root={tmp_path}", "data.num_labelled=0"]
+    chosen = ["data.layout=video_folder", f"data.root={tmp_path}", "data.labels_per_class=null"]
     found = check.inspect(config.load(None, [*chosen, "clip.num_frames=4"]))
     assert found.rates == {"25": 2, "variable": 1}
     (trap,) = [t for t in found.traps if t.kind == "rate"]
