@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,15 @@ from bgan_video.data.check import DataCheck, inspect
 from bgan_video.data.manifest import Item
 from bgan_video.errors import UserError
 from bgan_video.media import pictures
+from bgan_video.prediction import outputs
 from bgan_video.prediction.generated import generate, measure
 from bgan_video.prediction.trained import TrainedRun, load
-from bgan_video.reports import write_report
+from bgan_video.prediction.video_files import Unreadable, VideoPrediction
+from bgan_video.reports import timeline, write_report
 from bgan_video.reports.plots import label_of
 from bgan_video.training import console, loop, run_folder
 from bgan_video.training.plan import plan
+from bgan_video.video import open_video
 
 if TYPE_CHECKING:
     from bgan_video.data.store.prepare import Prepared
@@ -36,6 +39,7 @@ __all__ = [
     "load",
     "measure",
     "plan",
+    "predict",
     "prepare",
     "recall_table",
     "resume",
@@ -51,6 +55,8 @@ __all__ = [
 
 _PERCENT = ("top1", "top5", "balanced_accuracy", "macro_f1")
 _SHOWN_CLASSES = 12
+_THUMBNAIL = 72
+"""Short side in pixels of a timeline's frames."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,54 @@ def sample(run: TrainedRun, count: int, out: Path) -> list[Path]:
     for name, items in generate(run, count):
         files += pictures.write(out / f"samples_{name}", items, run.config.spatial_dims)
     return files
+
+
+def predict(
+    run: TrainedRun,
+    paths: Sequence[Path | str],
+    out: Path | None = None,
+    timelines: Path | None = None,
+) -> Iterator[VideoPrediction | Unreadable]:
+    """Predict files and folders, with progress on standard error.
+
+    Args:
+        run: Whose networks.
+        paths: Files and folders.
+        out: A `.csv` or `.jsonl` that gets a line a file; files it has are not predicted again.
+        timelines: A folder that gets the timeline of each video of several windows.
+
+    Raises:
+        UserError: A folder holds nothing to predict, or `out` or `timelines` do not serve.
+    """
+    files = run.files(paths)
+    output = None if out is None else outputs.Output(out, run.classes)
+    if timelines is not None:
+        try:
+            timelines.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--timeline={timelines}: {error.strerror}") from None
+    if output is not None and output.done:
+        left = [file for file in files if str(file) not in output.done]
+        console.say(f"{out} has {len(files) - len(left)} of {len(files)} files; going on")
+        files = left
+    said = run.predict(files) if files else iter(())
+    for found in console.progress(said, "predicting", len(files)):
+        if output is not None:
+            output.add(found)
+        if timelines is not None and isinstance(found, VideoPrediction) and len(found.windows) > 1:
+            _timeline(run, found, timelines)
+        yield found
+
+
+def _timeline(run: TrainedRun, found: VideoPrediction, folder: Path) -> None:
+    """The timeline of a video under its name, numbered where another one has that name."""
+    path = Path(found.path)
+    middles = [(window.start + window.end) // 2 for window in found.windows]
+    with open_video(path, run.config.data.decoder, _THUMBNAIL) as reader:
+        frames = reader.read(middles)
+    names = (path.stem, *(f"{path.stem}-{number}" for number in range(2, 10_000)))
+    name = next(name for name in names if not (folder / f"{name}.html").exists())
+    timeline.write(folder, name, outputs.record(found, run.classes), frames)
 
 
 def prepare(config: Config) -> Prepared:

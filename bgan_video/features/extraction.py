@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from einops import rearrange
@@ -39,6 +39,14 @@ Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 # A shard is written at the first of the two, so that a kill costs a minute and files stay few.
 _SHARD_VIDEOS = 256
 _SHARD_SECONDS = 60.0
+
+
+class Readable(Protocol):
+    """An open video, or frames of one that are in memory."""
+
+    def read(self, indices: Sequence[int]) -> Pixels:
+        """The frames at `indices`, `[T, H, W, 3]`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -228,7 +236,7 @@ def verify(config: Config, body: FrozenBody, say: Say, progress: Progress) -> in
 
 
 def clip_vectors(
-    reader: OpenVideo, length: Length, config: Config, body: FrozenBody, start: int = 0
+    reader: Readable, length: Length, config: Config, body: FrozenBody, start: int = 0
 ) -> Vectors:
     """The vectors `[clips, L]` of an open video's clips, as `FeatureStore.read` gives them.
 
@@ -311,7 +319,7 @@ def _measured(item: Item, file: Path, reader: OpenVideo, config: Config) -> tupl
 
 
 def _clip_frames(
-    reader: OpenVideo, length: Length, config: Config, start: int = 0
+    reader: Readable, length: Length, config: Config, start: int = 0
 ) -> tuple[Pixels, list[list[int]]]:
     """Each frame of a video's clips once, and which of them each clip is made of."""
     wanted, rows = rows_of(uniform_clips(length, config.clip, config.features.clips))

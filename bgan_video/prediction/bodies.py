@@ -24,6 +24,7 @@ from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import UserError
 from bgan_video.features import (
     FrozenBody,
+    Readable,
     Scale,
     clip_vectors,
     fill,
@@ -33,7 +34,6 @@ from bgan_video.features import (
 from bgan_video.models import build_discriminator
 from bgan_video.prediction.chunks import ClipChunk, test_chunks
 from bgan_video.prediction.predict import Networks, Prediction, predict_all
-from bgan_video.video.reader import OpenVideo
 
 FEATURES = "features:"
 # A linear layer is there after a few hundred steps of Adam or fewer; the rest of a round samples.
@@ -56,7 +56,7 @@ class FileVectors:
     config: Config
     scale: Scale
 
-    def __call__(self, reader: OpenVideo, length: Length, start: int) -> Tensor:
+    def __call__(self, reader: Readable, length: Length, start: int) -> Tensor:
         """`[clips, L]` of a part of a file decoded at `frozen.size`, from frame `start` on."""
         vectors = clip_vectors(reader, length, self.config, self.frozen, start)
         return self.scale(torch.from_numpy(vectors))

@@ -20,7 +20,7 @@ from bgan_video.errors import UserError
 from bgan_video.video.reader import BrokenVideo
 
 # Clips held in memory at once while every network looks at them.
-_CHUNK_BYTES = 512 * 2**20
+_CHUNK_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)

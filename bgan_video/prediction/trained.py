@@ -45,7 +45,13 @@ from bgan_video.prediction.predict import (
     WithDropout,
     figures,
 )
-from bgan_video.prediction.video_files import Judge, Unreadable, VideoPrediction, predict_files
+from bgan_video.prediction.video_files import (
+    Judge,
+    Unreadable,
+    VideoPrediction,
+    expand,
+    predict_files,
+)
 from bgan_video.prediction.written import write_predictions
 from bgan_video.sampling import SampleBank
 
@@ -271,9 +277,10 @@ class TrainedRun:
         return models
 
     def predict(self, paths: Sequence[Path | str]) -> Iterator[VideoPrediction | Unreadable]:
-        """Predict files, or all videos (or images) in folders, one by one with the answering model.
+        """Predict files, or all videos (or images) in folders, with the answering model.
 
-        A file that does not read is one `Unreadable`; the rest go on.
+        In their order, decoded ahead of the networks. A file that does not read is one
+        `Unreadable`; the rest go on.
 
         Raises:
             UserError: The run used no labels, or (on iterating) a folder holds nothing to predict.
@@ -286,6 +293,14 @@ class TrainedRun:
             bodies = self.bodies(Frames(self.config.data.root or self.manifest.root, self.config))
             judges = [Judge(self.of_body(body), body.config, body.vectors) for body in bodies]
         return predict_files(paths, judges, self.config, self.backend, limit, knows_fakes)
+
+    def files(self, paths: Sequence[Path | str]) -> list[Path]:
+        """The files that `predict` would read.
+
+        Raises:
+            UserError: A folder holds nothing to predict.
+        """
+        return expand(paths, self.config)
 
     def suggest(self, budget: int, file: Path | None = None) -> list[Suggestion]:
         """The unlabelled training videos to label next, as `batchbald.suggest` chooses them.

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,6 +52,10 @@ def read_all(path: Path | str, decoder: Decoder = "auto", size: int | None = Non
     """
     with closing(OpenVideo(Path(path), decoder, size)) as video:
         return video.read_all()
+
+
+class StartAgain(Exception):  # noqa: N818  # what to do, not what went wrong
+    """Another decoder takes over: what was read so far is to be forgotten."""
 
 
 class OpenVideo:
@@ -97,6 +102,27 @@ class OpenVideo:
         if not frames:
             raise BrokenVideo(self._path, "no frame decodes")
         return np.stack(frames)
+
+    def pieces(self, num_frames: int = 64) -> Iterator[Pixels]:
+        """Every frame in turn, `[n, H, W, 3]` with up to `num_frames` of them at a time.
+
+        Raises:
+            BrokenVideo: Not one frame decodes.
+            StartAgain: What came is to be forgotten: call it anew, and another decoder reads.
+        """
+        frames = self._rest()
+        read = 0
+        while True:
+            left = len(self._decoders)
+            piece = self._try(lambda: [pixels() for pixels in islice(frames, num_frames)])
+            if len(self._decoders) != left:
+                raise StartAgain
+            if not piece:
+                break
+            read += len(piece)
+            yield np.stack(piece)
+        if read == 0:
+            raise BrokenVideo(self._path, "no frame decodes")
 
     def close(self) -> None:
         """Let go of the file."""
