@@ -165,6 +165,11 @@ def _items(config: Config) -> None:
             f"data.store holds videos, but data.layout={config.data.layout} has {config.items}; "
             f"set it to null"
         )
+    if config.data.segment_seconds is not None:
+        raise UserError(
+            f"data.segment_seconds cuts videos, but data.layout={config.data.layout} has "
+            f"{config.items}; set it to null"
+        )
     if c.fps is not None:
         raise UserError(
             f"clip.fps={c.fps:g}, but data.layout={config.data.layout} has {config.items}; set it "

@@ -85,6 +85,9 @@ class Data:
     held_out_in_pool: bool = False
     """Leave the training videos of `held_out` classes in the unlabelled pool, as strangers of no
     known class."""
+    segment_seconds: Positive | None = None
+    """Cut unlabelled training videos of twice this length or more into parts of about it: each
+    counts as a video in epochs, in the pool of the rounds and in suggestions."""
     groups: str | None = None
     """`video_folder`: a CSV `path,group`, or a pattern whose first parenthesis is the group."""
     groups_span_classes: bool = False

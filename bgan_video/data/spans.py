@@ -6,11 +6,14 @@ seconds after the first frame; without an end, to the last frame.
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from bgan_video.errors import UserError
 from bgan_video.video.times import Times
 
 _SPAN = re.compile(r"#t=(\d+(?:\.\d+)?)(?:,(\d+(?:\.\d+)?))?$")
@@ -45,6 +48,49 @@ def joined(file: str, span: Span | None) -> str:
         return file
     end = "" if span.end is None else f",{_shown(span.end)}"
     return f"{file}#t={_shown(span.start)}{end}"
+
+
+def span_of(
+    where: str, cells: Mapping[str, str], columns: tuple[str, str] = ("start", "end")
+) -> Span | None:
+    """The part that two cells of a table's row name; None where both are empty.
+
+    Seconds, or minutes and hours before them (`1:02.5`).
+
+    Raises:
+        UserError: A cell is neither, or the end does not come behind the start.
+    """
+    start, end = (_seconds(where, name, cells.get(name, "")) for name in columns)
+    if start is None and end is None:
+        return None
+    span = Span(start or 0.0, end)
+    if span.end is not None and span.end <= span.start:
+        raise UserError(
+            f"{where}: the part from {span.start:g} to {span.end:g} seconds is empty; the end "
+            f"comes behind the start"
+        )
+    return span
+
+
+def number_from_zero(text: str) -> float | None:
+    """A finite number from 0; None of anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None
+
+
+def _seconds(where: str, column: str, text: str) -> float | None:
+    if not text:
+        return None
+    seconds = 0.0
+    for part in text.replace(",", ".").split(":"):
+        value = number_from_zero(part)
+        if value is None:
+            raise UserError(f"{where}: {column}={text!r}; allowed: seconds, or 1:02.5")
+        seconds = 60 * seconds + value
+    return seconds
 
 
 def frames_of(span: Span, times: Times) -> tuple[int, int]:

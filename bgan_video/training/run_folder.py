@@ -14,7 +14,7 @@ import torch
 from bgan_video import config as config_module
 from bgan_video.backend import Backend
 from bgan_video.config import Config
-from bgan_video.data import layouts, splits
+from bgan_video.data import layouts, segments, splits
 from bgan_video.data.frames import Broken, Frames, survey
 from bgan_video.data.labels import choice
 from bgan_video.data.manifest import Manifest
@@ -137,6 +137,9 @@ def prepare_data(config: Config) -> tuple[Manifest, list[Broken], Frames]:
     items = console.progress(listed.items, f"reading {config.items}", len(listed.items))
     readable, broken = survey(listed, frames, config, items)
     manifest = splits.split(readable, config.data, first_labels=config.compat.first_labels)
+    if config.spatial_dims == 3:
+        manifest, empty = segments.cut(manifest, frames, config)
+        broken += empty
     check_prior(config.rounds, manifest.num_classes)
     if not manifest.labelled and not config.is_unsupervised:
         raise UserError(

@@ -10,6 +10,7 @@ from bgan_video.config import ITEMS, Data, spatial_dims_of
 from bgan_video.data.labels.lists import TRAINING_FOLD, read_list
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest
 from bgan_video.data.recordings import recording
+from bgan_video.data.spans import file_of
 from bgan_video.data.texts import plain, some
 from bgan_video.errors import UserError
 from bgan_video.rng import shuffled
@@ -53,19 +54,27 @@ def label(manifest: Manifest, data: Data, *, first: bool = False) -> Manifest:
 
 
 def use(manifest: Manifest, chosen: Mapping[str, int], data: Data) -> Manifest:
-    """The manifest with the chosen videos labelled (class by path).
+    """The manifest with the chosen videos, or parts of videos, labelled (class by path).
 
     Raises:
         UserError: `data.separate_recordings` leaves no unlabelled video.
     """
-    manifest = manifest.replace(
-        tuple(
-            dataclasses.replace(
-                item, label=chosen.get(item.path, item.label), labelled=item.path in chosen
-            )
-            for item in manifest.items
+    items = [
+        dataclasses.replace(
+            item, label=chosen.get(item.path, item.label), labelled=item.path in chosen
         )
-    )
+        for item in manifest.items
+    ]
+    by_path = {item.path: item for item in items}
+    # Labelled parts of videos are items of their own, which are yet to be surveyed.
+    items += [
+        dataclasses.replace(
+            by_path[file_of(path)], path=path, label=label, labelled=True, num_frames=0
+        )
+        for path, label in chosen.items()
+        if path not in by_path
+    ]
+    manifest = manifest.replace(tuple(items))
     if not data.separate_recordings:
         return manifest
     shared = {item.path for item in beside_labelled(manifest, data)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections import defaultdict
@@ -12,6 +13,7 @@ from typing import Literal, NamedTuple
 from bgan_video.config import Data
 from bgan_video.data.found import Finder
 from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item, Manifest, Split
+from bgan_video.data.spans import Span, joined, parted, span_of
 from bgan_video.data.texts import meant, plain, read_table, read_text
 from bgan_video.errors import UserError
 
@@ -39,11 +41,15 @@ class Listed(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A line of a list: what may be meant as a path, likeliest first, and the class it names."""
+    """A line of a list: what may be meant as a path, likeliest first, and the class it names.
+
+    `span` is the part of the video that is meant; None of all of it.
+    """
 
     number: int
     paths: Sequence[str]
     name: str | None
+    span: Span | None = None
 
 
 def read_list(manifest: Manifest, data: Data, part: Split = "train") -> Listed:
@@ -67,7 +73,7 @@ def read_list(manifest: Manifest, data: Data, part: Split = "train") -> Listed:
     for row in rows:
         where = f"{file}:{row.number}"
         try:
-            item = names.find(where, row.paths)
+            item = names.find(where, row.paths, row.span)
             if isinstance(item, str):
                 left_out[item].append(row.paths[0])
                 continue
@@ -108,7 +114,9 @@ def _csv_rows(file: Path) -> Iterator[_Row]:
     for number, cells in table.rows:
         path, name = cells.get("path", ""), cells.get("label", "")
         if path and name:
-            yield _Row(number, list(meant(path)), name)
+            path, span = parted(path)
+            span = span_of(f"{file}:{number}", cells) or span
+            yield _Row(number, list(meant(path)), name, span)
 
 
 class _Names:
@@ -130,19 +138,26 @@ class _Names:
         folders = {PurePosixPath(path).parent.name for path in everything}
         self._folders = {plain(name).casefold() for name in (*folders, *manifest.classes)}
 
-    def find(self, where: str, paths: Sequence[str]) -> Item | Literal["broken", "tested"]:
+    def find(
+        self, where: str, paths: Sequence[str], span: Span | None = None
+    ) -> Item | Literal["broken", "tested"]:
         """The item that the first of these that fits anything means, or why it was left out.
+
+        A part of a video that is no item yet is one of its own.
 
         Raises:
             UserError: It is no video of the data set, or several, or tested on in this fold.
         """
-        fits = self._fitting(paths)
+        parts = [path for path in (joined(p, span) for p in paths) if path in self._items]
+        fits = {parts[0]} if parts else self._fitting(paths)
+        span = None if parts else span
         if len(fits) == 1:
             (path,) = fits
             if path not in self._items:
                 return "broken"
             if self._items[path].split in TRAINING_FOLD or self._is_own:
-                return self._items[path]
+                part = joined(path, span)
+                return self._items.get(part, dataclasses.replace(self._items[path], path=part))
             what = "is a test video"
         elif not fits and self._is_own and self._finder.find(paths[0]):
             return "tested"  # of no known class, and of a group that is tested

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, cast
 
-from bgan_video.data.spans import Span, parted
+from bgan_video.data.spans import Span, number_from_zero, parted, span_of
 from bgan_video.data.texts import Table, plain, read_table, read_text
 from bgan_video.errors import UserError
 
@@ -73,10 +72,9 @@ def _own(file: Path, table: Table) -> Iterator[Entry]:
         path, inside = parted(cells.get("path", ""))
         if not path:
             raise UserError(f"{where}: no path; every row names a video")
-        start, end = (_seconds(where, name, cells.get(name, "")) for name in ("start", "end"))
         yield Entry(
             where,
-            ((path, _span(where, start, end) or inside),),
+            ((path, span_of(where, cells) or inside),),
             cells.get("label", ""),
             _split(where, cells.get("split", "")),
             cells.get("group", ""),
@@ -93,15 +91,15 @@ def _kinetics(file: Path, table: Table) -> Iterator[Entry]:
     for number, cells in table.rows:
         where = f"{file}:{number}"
         video = cells.get("youtube_id", "")
-        start, end = (_seconds(where, n, cells.get(n, "")) for n in ("time_start", "time_end"))
-        if not video or start is None or end is None:
+        span = span_of(where, cells, ("time_start", "time_end"))
+        if not video or span is None or span.end is None:
             raise UserError(
                 f"{where}: a clip has youtube_id, time_start and time_end; one is empty"
             )
-        clip = f"{video}_{int(start):06d}_{int(end):06d}"
+        clip = f"{video}_{int(span.start):06d}_{int(span.end):06d}"
         yield Entry(
             where,
-            ((clip, None), (video, _span(where, start, end))),
+            ((clip, None), (video, span)),
             cells.get("label", ""),
             _split(where, cells.get("split", "")) or _split_of_file(file),
             video,
@@ -148,45 +146,11 @@ def _check_columns(file: Path, table: Table) -> None:
         raise UserError(f"{file}:1: the column {repeated[0]} is there twice; name it once")
 
 
-def _seconds(where: str, column: str, text: str) -> float | None:
-    """Seconds, or minutes and hours before them (`1:02.5`); None of an empty cell."""
-    if not text:
-        return None
-    seconds = 0.0
-    for part in text.replace(",", ".").split(":"):
-        value = _number(part)
-        if value is None:
-            raise UserError(f"{where}: {column}={text!r}; allowed: seconds, or 1:02.5")
-        seconds = 60 * seconds + value
-    return seconds
-
-
-def _span(where: str, start: float | None, end: float | None) -> Span | None:
-    if start is None and end is None:
-        return None
-    span = Span(start or 0.0, end)
-    if span.end is not None and span.end <= span.start:
-        raise UserError(
-            f"{where}: the part from {span.start:g} to {span.end:g} seconds is empty; the end "
-            f"comes behind the start"
-        )
-    return span
-
-
 def _weight(where: str, text: str) -> float:
-    weight = _number(text.replace(",", ".")) if text else 1.0
+    weight = number_from_zero(text.replace(",", ".")) if text else 1.0
     if weight is None:
         raise UserError(f"{where}: weight={text!r}; allowed: a number from 0")
     return weight
-
-
-def _number(text: str) -> float | None:
-    """A finite number from 0; None of anything else."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value >= 0 else None
 
 
 def _split(where: str, text: str) -> str:
