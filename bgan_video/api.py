@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,15 @@ from bgan_video.data import layouts
 from bgan_video.data.check import DataCheck, inspect
 from bgan_video.errors import UserError
 from bgan_video.media import pictures
+from bgan_video.prediction import outputs
 from bgan_video.prediction.generated import generate, measure
 from bgan_video.prediction.trained import TrainedRun, load
-from bgan_video.reports import write_report
+from bgan_video.prediction.video_files import Unreadable, VideoPrediction
+from bgan_video.reports import timeline, write_report
 from bgan_video.reports.plots import label_of
 from bgan_video.training import console, loop, run_folder
 from bgan_video.training.plan import plan
+from bgan_video.video import open_video
 
 if TYPE_CHECKING:
     from bgan_video.data.store.prepare import Prepared
@@ -35,7 +38,9 @@ __all__ = [
     "load",
     "measure",
     "plan",
+    "predict",
     "prepare",
+    "recall_table",
     "resume",
     "sample",
     "study",
@@ -47,19 +52,31 @@ __all__ = [
 ]
 
 
+_PERCENT = ("top1", "top5", "balanced_accuracy", "macro_f1")
+_SHOWN_CLASSES = 12
+_THUMBNAIL = 72
+"""Short side in pixels of a timeline's frames."""
+
+
 @dataclass(frozen=True)
 class Result:
-    """A finished run: where it is, its figures by model and level, of which split, its report."""
+    """A finished run: where it is, its figures by model and level, of which split, its report.
+
+    `recall` is each model's by class.
+    """
 
     folder: Path
     models: dict[str, Any] | None
     split: str
     report: Path
+    recall: dict[str, dict[str, float | None]] | None = None
 
     def __str__(self) -> str:
         figures = f"nothing to classify: no {self.split} figures"
         if self.models:
             figures = comparison(self.models, self.split)
+        if self.recall:
+            figures += f"\n{recall_table(self.recall)}"
         return f"{figures}\nreport: {self.report}"
 
 
@@ -109,6 +126,54 @@ def sample(run: TrainedRun, count: int, out: Path, select: bool = False) -> list
     for name, items in generate(run, count, select):
         files += pictures.write(out / f"samples_{name}", items, run.config.spatial_dims)
     return files
+
+
+def predict(
+    run: TrainedRun,
+    paths: Sequence[Path | str],
+    out: Path | None = None,
+    timelines: Path | None = None,
+) -> Iterator[VideoPrediction | Unreadable]:
+    """Predict files and folders, with progress on standard error.
+
+    Args:
+        run: Whose networks.
+        paths: Files and folders.
+        out: A `.csv` or `.jsonl` that gets a line a file; files it has are not predicted again.
+        timelines: A folder that gets the timeline of each video of several windows.
+
+    Raises:
+        UserError: A folder holds nothing to predict, or `out` or `timelines` do not serve.
+    """
+    files = run.files(paths)
+    output = None if out is None else outputs.Output(out, run.classes)
+    if timelines is not None:
+        try:
+            timelines.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--timeline={timelines}: {error.strerror}") from None
+    if output is not None and output.done:
+        left = [file for file in files if str(file) not in output.done]
+        console.say(f"{out} has {len(files) - len(left)} of {len(files)} files; going on")
+        files = left
+    said = run.predict(files) if files else iter(())
+    for found in console.progress(said, "predicting", len(files)):
+        if output is not None:
+            output.add(found)
+        if timelines is not None and isinstance(found, VideoPrediction) and len(found.windows) > 1:
+            _timeline(run, found, timelines)
+        yield found
+
+
+def _timeline(run: TrainedRun, found: VideoPrediction, folder: Path) -> None:
+    """The timeline of a video under its name, numbered where another one has that name."""
+    path = Path(found.path)
+    middles = [(window.start + window.end) // 2 for window in found.windows]
+    with open_video(path, run.config.data.decoder, _THUMBNAIL) as reader:
+        frames = reader.read(middles)
+    names = (path.stem, *(f"{path.stem}-{number}" for number in range(2, 10_000)))
+    name = next(name for name in names if not (folder / f"{name}.html").exists())
+    timeline.write(folder, name, outputs.record(found, run.classes), frames)
 
 
 def prepare(config: Config) -> Prepared:
@@ -215,17 +280,38 @@ def study_states(
 
 def comparison(models: dict[str, Any], split: str) -> str:
     """A table of models by level and figure, on a split."""
+    titles = ("top-1", "top-5", "balanced", "macro F1", "NLL", "ECE", "Brier")
     width = max(18, *(len(label_of(model)) + 2 for model in models))
-    header = f"{f'on {split}':{width + 8}}{'top-1':>9}{'top-5':>9}{'NLL':>9}{'ECE':>9}{'Brier':>9}"
+    header = f"{f'on {split}':{width + 8}}" + "".join(f"{title:>9}" for title in titles)
     rows = [
         f"{label_of(model):{width}}{level:8}"
-        + "".join(f"{100 * figures[key]:8.1f}%" for key in ("top1", "top5"))
+        + "".join(f"{100 * figures[key]:8.1f}%" for key in _PERCENT)
         + "".join(f"{figures[key]:9.3f}" for key in ("nll", "ece", "brier"))
         for level in next(iter(models.values()))
         for model, levels in models.items()
         for figures in [levels[level]]
     ]
     return "\n".join([header, *rows])
+
+
+def recall_table(recall: Mapping[str, Mapping[str, float | None]]) -> str:
+    """A table of each model's recall by class; of many classes those that the first finds least.
+
+    Args:
+        recall: As `metrics.json` has it.
+    """
+    first = next(iter(recall.values()))
+    order = sorted(first, key=lambda name: -1.0 if (r := first[name]) is None else r)
+    shown = order[:_SHOWN_CLASSES] if len(order) > _SHOWN_CLASSES else list(first)
+    width = max(26, *(len(name) + 2 for name in shown))
+    lines = [f"{'recall by class':{width}}" + "".join(f"{label_of(m):>18}" for m in recall)]
+    for name in shown:
+        values = (of[name] for of in recall.values())
+        cells = ("none there" if v is None else f"{100 * v:.1f}%" for v in values)
+        lines.append(f"{name:{width}}" + "".join(f"{cell:>18}" for cell in cells))
+    if len(order) > len(shown):
+        lines.append(f"… and {len(order) - len(shown)} more classes in metrics.json")
+    return "\n".join(lines)
 
 
 def check_data(config: Config, read: bool = True) -> DataCheck:
@@ -239,7 +325,7 @@ def check_data(config: Config, read: bool = True) -> DataCheck:
 
 def _finish(folder: Path, overrides: Sequence[str] = ()) -> Result:
     run = load(folder, overrides)
-    split = run.config.train.final_split
+    split = run.final_split
     has_items = run.manifest.part(split)
     models = run.evaluate() if has_items and not run.config.is_unsupervised else None
-    return Result(folder, models, split, write_report(folder))
+    return Result(folder, models, split, write_report(folder), run.recall if models else None)

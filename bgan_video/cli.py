@@ -93,14 +93,20 @@ def _evaluate(options: argparse.Namespace) -> None:
     from bgan_video.reports import write_report
 
     run = api.load(options.run, options.overrides)
-    split = "validation" if options.validation else run.config.train.final_split
+    split = "validation" if options.validation else run.final_split
     models = run.evaluate(split, options.renormalise)
     write_report(run.folder)
-    _say(json.dumps(models) if options.json else api.comparison(models, split))
+    if options.json:
+        _say(json.dumps(models))
+        return
+    _say(api.comparison(models, split))
+    if split == run.final_split:
+        _say(api.recall_table(run.recall))
 
 
 def _predict(options: argparse.Namespace) -> None:
     from bgan_video import api
+    from bgan_video.prediction import outputs
     from bgan_video.prediction.video_files import Unreadable
 
     for path in options.paths:
@@ -108,11 +114,13 @@ def _predict(options: argparse.Namespace) -> None:
             hint = "; settings stand behind --set" if "=" in path else ""
             raise UserError(f"{path}: no such file or folder{hint}")
     run = api.load(options.run, options.set)
-    read = 0
-    for record in run.predict(options.paths):
-        read += not isinstance(record, Unreadable)
+    read, total = 0, 0
+    for record in api.predict(run, options.paths, options.out, options.timeline):
+        read, total = read + (not isinstance(record, Unreadable)), total + 1
         if options.json:
-            _say(json.dumps(_record(record, run.classes)))
+            _say(json.dumps(outputs.record(record, run.classes)))
+        elif options.out:
+            continue
         elif isinstance(record, Unreadable):
             _say(f"{record.path}: does not read: {record.error}")
         else:
@@ -120,16 +128,13 @@ def _predict(options: argparse.Namespace) -> None:
             _say(f"{record.path}: {_judgement(record, run.classes)}{warning}")
             for window in record.windows if len(record.windows) > 1 else []:
                 place = f"frames {window.start}-{window.end - 1}"
+                if window.start_seconds is not None:
+                    place += f", {window.start_seconds:.1f}-{window.end_seconds:.1f} s"
                 _say(f"  {place}: {_judgement(window, run.classes)}")
-    if not read:
+    if total and not read:
         raise UserError("none of the files reads")
-
-
-def _record(record: Any, classes: Sequence[str]) -> dict[str, Any]:
-    """A prediction as JSON has it: its figures, and its class by name; or why there is none."""
-    figures: dict[str, Any] = dataclasses.asdict(record) | {"classes": classes}
-    p = figures.get("probabilities")
-    return figures if p is None else {"class": classes[_best(p)], **figures}
+    if options.out and not options.json:
+        _say(f"{options.out}: {total} files added, {total - read} of them do not read")
 
 
 def _judgement(record: Any, classes: Sequence[str]) -> str:
@@ -346,11 +351,18 @@ def _parser() -> argparse.ArgumentParser:
         "predict",
         _predict,
         "Class, uncertainty and p(fake) of video files, long ones in windows too.",
-        "  bgan-video predict runs/demo clip.avi folder/ --json",
+        "  bgan-video predict runs/demo clip.avi folder/ --json\n"
+        "  bgan-video predict runs/demo folder/ --out predictions.csv --timeline timelines",
     )
     sub.add_argument("run", type=Path, help="the run's folder")
     sub.add_argument("paths", nargs="+", help="video files, or folders of them")
     sub.add_argument("--json", action="store_true", help="print one JSON record a line")
+    sub.add_argument(
+        "--out", type=Path, help="append to this .csv or .jsonl; run again, it goes on where it was"
+    )
+    sub.add_argument(
+        "--timeline", type=Path, help="a folder for class over time of long videos (CSV and page)"
+    )
     sub.add_argument(
         "--set", metavar="key=value", action="append", default=[], help="such as run.device=cpu"
     )

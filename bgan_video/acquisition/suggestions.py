@@ -120,11 +120,12 @@ def write_csv(file: Path, chosen: Sequence[Suggestion], manifest: Manifest) -> N
     for item in manifest.labelled:
         row = {"path": item.path, "label": manifest.classes[item.label], "group": item.group}
         table.writerow(row)
-    write_atomically(file, text.getvalue())
+    # With the mark by which a spreadsheet knows UTF-8: else it saves other letters than it read.
+    write_atomically(file, text.getvalue().encode("utf-8-sig"))
 
 
 def _is_filled_in(file: Path) -> bool:
     """Whether a table of suggestions holds work that must not be lost."""
     if not file.is_file():
         return False
-    return any(row.get("rank") and row.get("label") for row in read_table(file))
+    return any(row.cells.get("rank") and row.cells.get("label") for row in read_table(file).rows)

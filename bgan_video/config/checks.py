@@ -18,8 +18,17 @@ def check(config: Config) -> None:
     Raises:
         UserError: Says which settings, what is allowed, and what to do.
     """
-    for part in (_labels, _sampling, _baselines, _rounds, _pretext, _items, _pairs, _compat):
+    of_data = (_layout, _labels, _items)
+    for part in (*of_data, _sampling, _baselines, _rounds, _pretext, _pairs, _compat):
         part(config)
+
+
+def _layout(config: Config) -> None:
+    if (config.data.layout == "table") != bool(config.data.table):
+        raise UserError(
+            f"data.layout={config.data.layout} with data.table={config.data.table}: a table names "
+            f"the videos of data.layout=table, and of no other; set both, or neither"
+        )
 
 
 def _labels(config: Config) -> None:
@@ -43,6 +52,11 @@ def _labels(config: Config) -> None:
         raise UserError(
             f"data.groups_span_classes says what g01 of data.layout=ucf101 means; the groups of "
             f"data.layout={config.data.layout} are known; set it to false"
+        )
+    if config.train.class_weights != "none" and config.train.labelled_sampling == "balanced":
+        raise UserError(
+            f"train.class_weights={config.train.class_weights} and train.labelled_sampling="
+            f"balanced both even the classes out, together too far; set one to none or natural"
         )
     if config.is_unsupervised and config.objective.consistency_weight > 0:
         raise UserError(
@@ -157,6 +171,16 @@ def _items(config: Config) -> None:
         raise UserError(
             f"data.store holds videos, but data.layout={config.data.layout} has {config.items}; "
             f"set it to null"
+        )
+    if config.data.segment_seconds is not None:
+        raise UserError(
+            f"data.segment_seconds cuts videos, but data.layout={config.data.layout} has "
+            f"{config.items}; set it to null"
+        )
+    if c.fps is not None:
+        raise UserError(
+            f"clip.fps={c.fps:g}, but data.layout={config.data.layout} has {config.items}; set it "
+            f"to null"
         )
     for key in ("num_frames", "stride", "test_clips", "test_crops"):
         if getattr(c, key) != 1:

@@ -43,6 +43,7 @@ class Data:
         "ucf101",
         "hmdb51",
         "video_folder",
+        "table",
         "mnist",
         "cifar10",
         "svhn",
@@ -51,7 +52,11 @@ class Data:
         "synthetic",
     ] = "motion_shapes"
     root: str | None = None
-    """`motion_shapes` renders itself into a cache folder where no root is given."""
+    """`motion_shapes` renders itself into a cache folder where no root is given; the paths of a
+    `table` then start at its own folder."""
+    table: str | tuple[str, ...] | None = None
+    """`table`: a CSV with a column `path` and any of `label`, `split`, `group`, `start`, `end`,
+    `weight`; or the lists of Kinetics or Something-Something, one or several."""
     download: bool = False
     """Let torchvision fetch `mnist`, `cifar10`, `svhn` or `celeba` into the root."""
     lists: str | None = None
@@ -80,6 +85,9 @@ class Data:
     held_out_in_pool: bool = False
     """Leave the training videos of `held_out` classes in the unlabelled pool, as strangers of no
     known class."""
+    segment_seconds: Positive | None = None
+    """Cut unlabelled training videos of twice this length or more into parts of about it: each
+    counts as a video in epochs, in the pool of the rounds and in suggestions."""
     groups: str | None = None
     """`video_folder`: a CSV `path,group`, or a pattern whose first parenthesis is the group."""
     groups_span_classes: bool = False
@@ -105,6 +113,10 @@ class Clip:
 
     num_frames: Count = 16
     stride: Count = 2
+    fps: Positive | None = None
+    """Frames a second of a clip, whatever the video's rate, also a variable one; `stride` then does
+    not matter. Null: every `stride`-th frame, so that a video of twice the rate looks half as
+    fast."""
     size: Annotated[int, Range(8)] = 64
     load_size: Annotated[int, Range(8)] | None = None
     """Short side after decoding; by default 8/7 of `size`, as 128 is to 112, and all of an
@@ -335,6 +347,12 @@ class Train:
     rounds: CountOrZero = 0
     """Rounds of self-training after the first, which learns from the labels: each begins with
     fresh weights and learns from what the round before believes as well (section `rounds`)."""
+    class_weights: Literal["none", "balanced", "effective"] = "none"
+    """What a labelled clip weighs by its class, where classes are of unlike size: one over the
+    number of labels of its class, or over their effective number (Cui et al. 2019)."""
+    labelled_sampling: Literal["natural", "balanced"] = "natural"
+    """Labelled clips as often as there are labels of their class, or of all classes as often. The
+    `weight` of a table's rows counts within a class."""
     adam_schedule: Literal["constant", "cosine"] = "constant"
     """`cosine`: Adam's step size falls to 0 along half a cosine, over a chain's burn-in or, without
     sampling, over all steps."""

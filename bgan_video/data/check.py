@@ -5,36 +5,62 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bgan_video.config import Config
 from bgan_video.data import layouts, parallel, splits
+from bgan_video.data.cutting import Length, shortness
 from bgan_video.data.labels import choice
 from bgan_video.data.labels.lists import read_list
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest, Split
 from bgan_video.data.parallel import Progress, silent
 from bgan_video.data.reading import VideoFiles
+from bgan_video.data.spans import file_of, frames_of, parted
+from bgan_video.data.texts import some
 from bgan_video.errors import UserError
-from bgan_video.video import clips
 from bgan_video.video.reader import BrokenVideo
+from bgan_video.video.times import Times, usual_gap, varies
 
 NOT_THERE = "no such file"
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "open")
 Kind = Literal[
-    "missing", "broken", "short", "duplicate", "group", "class", "label", "list", "unlisted"
+    "imbalance",
+    "missing",
+    "broken",
+    "short",
+    "rate",
+    "duplicate",
+    "group",
+    "class",
+    "label",
+    "list",
+    "unlisted",
+    "suffix",
 ]
 NO_CLASS = "(no known class)"
+ALIKE = 1.05
+"""Largest over smallest rate up to which videos are of one rate: 29.97 and 30 frames a second."""
+UNLIKE = 3
+"""Times the smallest class that the largest one may have before they are of unlike size."""
 
 
 class Reading(NamedTuple):
-    """What one file gave: `content` is a hash; `reason` says why there is none."""
+    """What one file, or a part of one, gave.
+
+    Attributes:
+        num_frames: That decode.
+        content: A hash; empty where there is none.
+        reason: Why there is none.
+        times: When each frame is shown, in seconds; None where it was not read.
+    """
 
     num_frames: int = 0
     content: str = ""
     reason: str = ""
+    times: Times | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +116,7 @@ class DataCheck:
         parts: By split.
         classes: In label order; classes held out and videos of no known class at the end.
         groups: Videos by split, of each group.
+        rates: Videos by frames a second, as `rates` names them; none where no file was read.
         traps: Everything found wrong, in the order of `Kind`.
     """
 
@@ -104,6 +131,7 @@ class DataCheck:
     parts: dict[Split, Part]
     classes: tuple[ClassCount, ...]
     groups: dict[str, dict[Split, int]]
+    rates: dict[str, int]
     traps: tuple[Trap, ...]
 
 
@@ -133,11 +161,12 @@ def inspect(
     chosen = {item.path: item.label for item in together.labelled}
     manifest = choice.use(together, chosen, config.data)
     reader = VideoFiles(Path(listed.root), config.data.decoder, config.load_size)
-    paths = [item.path for item in manifest.items]
+    files = list(dict.fromkeys(file_of(item.path) for item in manifest.items))
     workers = config.data.num_workers or parallel.num_cpus()
-    look = _read(paths, reader, workers) if read else (_glance(path, reader) for path in paths)
-    found = progress(look, f"reading {config.items}", len(paths))
-    readings = dict(zip(paths, found, strict=True))
+    look = _read(files, reader, workers) if read else (_glance(file, reader) for file in files)
+    found = progress(look, f"reading {config.items}", len(files))
+    of_files = dict(zip(files, found, strict=True))
+    readings = {i.path: _of_part(i.path, of_files[file_of(i.path)]) for i in manifest.items}
     traps = [
         *find_traps(manifest, readings, config),
         *(Trap("label", manifest.name, line) for line in choice.remarks(manifest, config.data)),
@@ -145,6 +174,10 @@ def inspect(
         *(
             Trap("unlisted", path, "no list and no class folder has it")
             for path in layouts.unlisted(listed, config.data)
+        ),
+        *(
+            Trap("suffix", suffix or "no suffix", f"{len(paths)} files: {some(paths, 3)}")
+            for suffix, paths in layouts.passed_over_by_suffix(listed, config.data).items()
         ),
     ]
     return DataCheck(
@@ -159,6 +192,7 @@ def inspect(
         parts={split: _part(manifest.part(split), readings) for split in SPLITS},
         classes=tuple(_class_counts(manifest)),
         groups=_groups(manifest),
+        rates=rates(readings.values()),
         traps=tuple(traps),
     )
 
@@ -167,15 +201,16 @@ def find_traps(
     manifest: Manifest, readings: Mapping[str, Reading], config: Config
 ) -> Iterator[Trap]:
     """What is wrong with a split manifest and the files of it, whose readings are given by path."""
+    yield from _imbalance(manifest)
     for path, reading in readings.items():
         if reading.reason:
             kind = "missing" if reading.reason == NOT_THERE else "broken"
             yield Trap(kind, path, reading.reason)
-    span = clips.span(config.clip.num_frames, config.clip.stride)
     for path, reading in readings.items():
-        if 0 < reading.num_frames < span:
-            why = f"{reading.num_frames} frames, a clip reaches over {span}"
+        length = Length(reading.num_frames, reading.times)
+        if reading.num_frames and (why := shortness(length, config.clip)):
             yield Trap("short", path, f"{why} (clip.short_clip={config.clip.short_clip})")
+    yield from _unlike_rates(readings, config)
     yield from _duplicates(manifest, readings)
     for group, videos in _groups(manifest).items():
         # What is held out for the open set is cut from the test fold.
@@ -183,8 +218,9 @@ def find_traps(
         if len(sides) > 1:
             counts = ", ".join(f"{number} in {split}" for split, number in videos.items())
             yield Trap("group", group, counts)
+    has_test = bool(manifest.part("test"))  # a remark says so where there is none
     for count in _class_counts(manifest):
-        for split in ("train", "test"):
+        for split in ("train", "test") if has_test else ("train",):
             if count.name in manifest.classes and split not in count.videos:
                 yield Trap("class", count.name, f"no video in {split}")
 
@@ -206,17 +242,71 @@ def _label(listed: Manifest, config: Config) -> tuple[Manifest, list[str]]:
     return choice.use(manifest, listing.chosen, data), listing.problems
 
 
-def _read(paths: Sequence[str], reader: VideoFiles, workers: int) -> Iterator[Reading]:
-    for found in reader.first_readings(paths, workers):
+def _read(files: Sequence[str], reader: VideoFiles, workers: int) -> Iterator[Reading]:
+    for found in reader.first_readings(files, workers):
         if isinstance(found, BrokenVideo):
             yield Reading(reason=found.reason)
         else:
-            yield Reading(found.num_frames, found.content)
+            yield Reading(found.num_frames, found.content, times=found.times)
+
+
+def _of_part(path: str, whole: Reading) -> Reading:
+    """The reading of a part of a file, whose reading as a whole is given."""
+    _, span = parted(path)
+    if span is None or whole.reason:
+        return whole
+    content = f"{whole.content}{span}" if whole.content else ""
+    if whole.times is None:
+        return Reading(content=content)
+    first, count = frames_of(span, whole.times)
+    if count < 1:
+        return Reading(reason="no frame of the file lies in this part")
+    return Reading(count, content, times=whole.times[first : first + count])
 
 
 def _glance(path: str, reader: VideoFiles) -> Reading:
     content = reader.fingerprint(path)
     return Reading(content=content, reason="" if content else NOT_THERE)
+
+
+def rates(readings: Iterable[Reading]) -> dict[str, int]:
+    """How many videos have each rate, in frames a second to a tenth, or a `variable` one."""
+    counts: Counter[str] = Counter()
+    for reading in readings:
+        if reading.times is not None and len(reading.times) > 1:
+            rate = f"{1 / usual_gap(reading.times):.1f}".removesuffix(".0")
+            counts["variable" if varies(reading.times) else rate] += 1
+    return dict(counts.most_common())
+
+
+def _unlike_rates(readings: Mapping[str, Reading], config: Config) -> Iterator[Trap]:
+    """Said where a stride means another time from video to video."""
+    counts = rates(readings.values())
+    known = [float(rate) for rate in counts if rate != "variable"]
+    are_alike = "variable" not in counts and max(known, default=1) <= ALIKE * min(known, default=1)
+    if not are_alike and config.clip.fps is None:
+        told = ", ".join(f"{rate} ({number})" for rate, number in counts.items())
+        yield Trap(
+            "rate",
+            told,
+            f"frames a second differ, and clip.stride={config.clip.stride} counts frames: the same "
+            f"movement has another speed; set clip.fps to cut clips in seconds",
+        )
+
+
+def _imbalance(manifest: Manifest) -> Iterator[Trap]:
+    """Said where the largest class has several times the videos of the smallest."""
+    known = Counter(i.label for i in manifest.part("train") if 0 <= i.label < manifest.num_classes)
+    if len(known) < 2:
+        return
+    (most, large), *_, (least, small) = known.most_common()
+    if large >= UNLIKE * small:
+        yield Trap(
+            "imbalance",
+            f"{manifest.classes[most]} and {manifest.classes[least]}",
+            f"{large} and {small} training videos: accuracy hides the small one; look at balanced "
+            f"accuracy, and set train.class_weights=balanced or train.labelled_sampling=balanced",
+        )
 
 
 def _duplicates(manifest: Manifest, readings: Mapping[str, Reading]) -> Iterator[Trap]:

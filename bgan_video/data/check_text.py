@@ -11,21 +11,33 @@ SHOWN = 5
 """Traps of a kind that are written out; the rest is counted."""
 
 _TITLES: dict[Kind, str] = {
+    "imbalance": "classes of unlike size",
     "missing": "listed, but not there",
     "broken": "broken",
     "short": "shorter than a clip",
+    "rate": "frame rates",
     "duplicate": "copies of another video",
     "group": "groups on several sides of the split",
     "class": "classes that lack videos",
     "label": "labels",
     "list": "lines of the label list that do not fit",
     "unlisted": "in the folder, but not in the data set",
+    "suffix": "passed over, as their suffix is none of a video",
 }
 
 
 def text(check: DataCheck) -> str:
     """Tables of counts and lengths, then the traps by kind, the first of each written out."""
-    lines = [*_head(check), "", *_parts(check), "", *_classes(check), "", *_traps(check)]
+    lines = [
+        *_head(check),
+        "",
+        *_parts(check),
+        *_rates(check),
+        "",
+        *_classes(check),
+        "",
+        *_traps(check),
+    ]
     return "\n".join(lines)
 
 
@@ -57,6 +69,12 @@ def _parts(check: DataCheck) -> Iterator[str]:
     for split, part in check.parts.items():
         if part.videos:
             yield f"{split:12}{part.videos:>8,}{part.groups:>8,}{_lengths(part)}"
+
+
+def _rates(check: DataCheck) -> Iterator[str]:
+    if check.rates:
+        told = ", ".join(f"{rate} ({number:,})" for rate, number in check.rates.items())
+        yield f"frames a second: {told}"
 
 
 def _lengths(part: Part) -> str:

@@ -8,17 +8,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from bgan_video.config import Config
-from bgan_video.data import images, parallel
+from bgan_video.data import cutting, images, parallel
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.parallel import Progress, silent
-from bgan_video.data.reading import FEW_FILES, Array, Images, Reader, VideoFiles
+from bgan_video.data.reading import FEW_FILES, Array, Images, Reader, Seen, VideoFiles
+from bgan_video.data.spans import file_of, frames_of, parted
 from bgan_video.data.store.clip_store import Store
 from bgan_video.errors import UserError
-from bgan_video.video import clips
-from bgan_video.video.reader import BrokenVideo
+from bgan_video.video.reader import BrokenVideo, Decoder
+from bgan_video.video.times import Times, frame_times
 
 # Broken items a run may leave out where the settings do not say: one in so many.
 _BROKEN_ONE_IN = 100
@@ -29,14 +30,6 @@ class Broken(NamedTuple):
 
     path: str
     reason: str
-
-
-class ItemFrames(Protocol):
-    """What training and prediction read: frames of surveyed items by index."""
-
-    def read(self, item: Item, indices: Sequence[int]) -> Array:
-        """The frames at `indices`, `[T, H, W, C]`; of vectors `[T, L]`."""
-        ...
 
 
 class Frames:
@@ -65,6 +58,10 @@ class Frames:
         self._room = config.data.cache_mib * 2**20
         self._sizes: dict[str, int] = {}
         self._kept: dict[str, Array] = {}
+        self._seen: dict[str, Seen | BrokenVideo] = {}
+        self._times: dict[str, Times] = {}
+        self._decoder: Decoder = config.data.decoder
+        self._needs_times = config.clip.fps is not None
 
     def survey(self, item: Item) -> Item:
         """Count an item's frames and hash it.
@@ -81,21 +78,72 @@ class Frames:
     def survey_all(self, items: Sequence[Item]) -> Iterator[Item | BrokenVideo]:
         """Count the frames of items and hash them, in order; of a broken one, say why.
 
+        A file that several items are parts of is read once.
+
         Raises:
             UserError: The clip store has not an item, or has it of another file.
         """
-        found = self._reader.survey([item.path for item in items], self._workers)
-        for item, seen in zip(items, found, strict=True):
-            if isinstance(seen, BrokenVideo):
-                yield seen
-                continue
+        files = dict.fromkeys(file_of(item.path) for item in items)
+        new = [file for file in files if file not in self._seen]
+        coming = zip(new, self._reader.survey(new, self._workers), strict=True)
+        for item in items:
+            file = file_of(item.path)
+            while file not in self._seen:
+                self._remember(*next(coming))
+            seen = self._seen[file]
+            yield seen if isinstance(seen, BrokenVideo) else self._placed(item, seen)
+
+    def times(self, item: Item) -> Times:
+        """When each of its frames is shown, in seconds after the first one of its file.
+
+        Raises:
+            BrokenVideo: Its file does not open any more.
+        """
+        times = self._times_of(file_of(item.path))
+        return times[item.first_frame : item.first_frame + item.num_frames]
+
+    def _placed(self, item: Item, seen: Seen) -> Item | BrokenVideo:
+        """An item with its place in its file; why it has none where no frame is there."""
+        file, span = parted(item.path)
+        first, count = 0, seen.num_frames
+        try:
+            if span is not None:
+                first, count = frames_of(span, self._times_of(file))
+                if count < 1:
+                    part = item.path.partition("#")[2]
+                    return BrokenVideo(self.root / file, f"no frame at {part}")
+            elif self._needs_times:
+                self._times_of(file)  # here, so that processes forked afterwards have them
+        except BrokenVideo as error:
+            return error
+        return dataclasses.replace(
+            item, num_frames=count, first_frame=first, fingerprint=seen.fingerprint
+        )
+
+    def _times_of(self, file: str) -> Times:
+        if file not in self._times:
+            length = self._length_of(file)
+            self._times[file] = frame_times(self.root / file, length, self._decoder)
+        return self._times[file]
+
+    def _length_of(self, file: str) -> int:
+        """How many frames a file has, surveyed or not."""
+        if file not in self._seen:
+            (found,) = self._reader.survey([file], 0)
+            self._remember(file, found)
+        seen = self._seen[file]
+        if isinstance(seen, BrokenVideo):
+            raise seen
+        return seen.num_frames
+
+    def _remember(self, file: str, seen: Seen | BrokenVideo) -> None:
+        if isinstance(seen, Seen):
             if seen.frames is not None and seen.nbytes <= self._room:
-                self._keep(item.path, seen.frames)
+                self._keep(file, seen.frames)
             elif seen.frames is None and seen.nbytes:
-                self._sizes[item.path] = seen.nbytes
-            yield dataclasses.replace(
-                item, num_frames=seen.num_frames, fingerprint=seen.fingerprint
-            )
+                self._sizes[file] = seen.nbytes
+            seen = seen._replace(frames=None)
+        self._seen[file] = seen
 
     @property
     def decoded_mib(self) -> int:
@@ -132,14 +180,16 @@ class Frames:
         Raises:
             BrokenVideo: The file no longer reads as it did when it was surveyed.
         """
-        kept = self._kept.get(item.path)
-        return self._reader.read(item.path, indices) if kept is None else kept[list(indices)]
+        file, placed = file_of(item.path), [item.first_frame + index for index in indices]
+        kept = self._kept.get(file)
+        return self._reader.read(file, placed) if kept is None else kept[placed]
 
     def check(self, item: Item) -> None:
         """Raises UserError where an item is not what it was when it was surveyed."""
-        if self._reader.fingerprint(item.path) != item.fingerprint:
+        file = file_of(item.path)
+        if self._reader.fingerprint(file) != item.fingerprint:
             raise UserError(
-                f"{self.root / item.path} is not the file the run was made with; "
+                f"{self.root / file} is not the file the run was made with; "
                 f"data.root names the folder"
             )
 
@@ -173,7 +223,8 @@ def survey(
             if len(broken) > allowed:
                 raise UserError(_too_many(broken, allowed, config))
             continue
-        if reason := too_short(read, config):
+        length = cutting.length_of(read, frames, config.clip)
+        if reason := cutting.too_short(length, config.clip):
             raise UserError(f"{item.path} {reason}")
         good.append(read)
     try:
@@ -188,17 +239,6 @@ def max_broken(config: Config, num_items: int) -> int:
     """How many broken items a run of so many may leave out."""
     chosen = config.data.max_broken
     return num_items // _BROKEN_ONE_IN if chosen is None else chosen
-
-
-def too_short(item: Item, config: Config) -> str:
-    """Why no clip can be cut from a surveyed video; empty where one can."""
-    needed = clips.span(config.clip.num_frames, config.clip.stride)
-    if item.num_frames >= needed or config.clip.short_clip != "error":
-        return ""
-    return (
-        f"has {item.num_frames} frames, a clip needs {needed}; "
-        f"allowed with clip.short_clip=loop or repeat_last"
-    )
 
 
 def _too_many(broken: list[Broken], allowed: int, config: Config) -> str:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bgan_video.config import ITEMS, Data, spatial_dims_of
-from bgan_video.data import images, motion_shapes
+from bgan_video.data import images, motion_shapes, tables
+from bgan_video.data.found import files_under, is_video, passed_over, videos_in, videos_under
 from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item, Manifest, Split
-from bgan_video.data.splits import group_folds
-from bgan_video.data.texts import read_text
+from bgan_video.data.spans import file_of
+from bgan_video.data.splits import NUM_FOLDS, group_folds
+from bgan_video.data.texts import meant, plain, read_rows, read_text, some
 from bgan_video.errors import UserError
 
-NUM_FOLDER_FOLDS = 5
 UNLABELLED = "unlabelled"
 """The folder beside those of the classes whose videos are of no known class (`video_folder`)."""
 
@@ -41,10 +41,26 @@ def unlisted(manifest: Manifest, data: Data) -> list[str]:
     """
     if data.layout == "hmdb51":  # its lists also name videos that neither train nor test
         manifest = read(dataclasses.replace(data, train_on_unused=True))
-    listed = {item.path for item in manifest.items}
+    listed = {file_of(item.path) for item in manifest.items}
     if data.layout == "video_folder":  # those recorded with test videos are left out on purpose
-        listed.update(_videos(Path(manifest.root), UNLABELLED))
-    return [path for path in _videos(Path(manifest.root), ".") if path not in listed]
+        listed.update(_strangers(Path(manifest.root)))
+    if data.layout == "table":  # beside those it names: its root may be all of a disk
+        folders = sorted({PurePosixPath(path).parent for path in listed})
+        there = [v for folder in folders for v in videos_in(Path(manifest.root), str(folder))]
+    else:
+        there = videos_under(Path(manifest.root))
+    return [path for path in there if path not in listed]
+
+
+def passed_over_by_suffix(manifest: Manifest, data: Data) -> dict[str, list[str]]:
+    """Files in the folders of `video_folder`'s classes that are taken for no video, by suffix."""
+    if data.layout != "video_folder":
+        return {}
+    others: dict[str, list[str]] = {}
+    for name in _class_folders(Path(manifest.root)):
+        for suffix, paths in passed_over(Path(manifest.root), name).items():
+            others.setdefault(suffix, []).extend(paths)
+    return others
 
 
 def _motion_shapes(data: Data) -> Manifest:
@@ -90,34 +106,34 @@ def _hmdb51(data: Data) -> Manifest:
 
 def _video_folder(data: Data) -> Manifest:
     root = _root(data)
-    folders = sorted(
-        p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX"))
-    )
-    classes = [name for name in folders if name != UNLABELLED]
+    classes = [name for name in _class_folders(root) if name != UNLABELLED]
     for name in classes:
         if name.casefold() in ("unlabeled", UNLABELLED):
             raise UserError(
                 f"data.root={root}: the folder {name!r} would be a class; videos of no known class "
                 f"lie in {UNLABELLED!r}: rename it"
             )
-    paths = [(path, label) for label, name in enumerate(classes) for path in _videos(root, name)]
+    videos = {name: videos_under(root, name) for name in classes}
+    paths = [(path, label) for label, name in enumerate(classes) for path in videos[name]]
     if not paths:
         raise UserError(
             f"data.root={root} holds no videos; looked for <class>/* with a "
             f"suffix of {' '.join(VIDEO_SUFFIXES)}, found {_found(root)}; the classes are those of "
             f"folders, also where data.label_list names some; see datasets/video_folder.md"
         )
-    empty = set(range(len(classes))) - {label for _, label in paths}
-    if empty:
+    empty = next((name for name in classes if not videos[name]), None)
+    if empty is not None:
+        others = [suffix or "(none)" for suffix in sorted(passed_over(root, empty))]
+        passed = f" (passed over: files with the suffix {some(others, 5)})" if others else ""
         raise UserError(
-            f"data.root={root}: no video in class folder {classes[min(empty)]!r}; remove the "
-            f"folder, or give it a name that begins with a dot"
+            f"data.root={root}: no video in class folder {empty!r}{passed}; remove the folder, or "
+            f"give it a name that begins with a dot"
         )
-    unknown = _videos(root, UNLABELLED) if UNLABELLED in folders else []
+    unknown = _strangers(root)
     groups = _folder_groups(data.groups, [*(path for path, _ in paths), *unknown])
-    if data.fold > NUM_FOLDER_FOLDS:
-        raise UserError(f"data.fold={data.fold} does not exist; allowed: 1..{NUM_FOLDER_FOLDS}")
-    folds = group_folds([(groups[p], label) for p, label in paths], NUM_FOLDER_FOLDS)
+    if data.fold > NUM_FOLDS:
+        raise UserError(f"data.fold={data.fold} does not exist; allowed: 1..{NUM_FOLDS}")
+    folds = group_folds([(groups[p], label) for p, label in paths], NUM_FOLDS)
     items = [
         Item(p, label, groups[p], "test" if folds[groups[p]] == data.fold - 1 else "train")
         for p, label in paths
@@ -131,17 +147,16 @@ def _video_folder(data: Data) -> Manifest:
     return Manifest(root.resolve().name, str(root), data.fold, tuple(classes), tuple(items))
 
 
-def _videos(root: Path, folder: str) -> list[str]:
-    """Paths of the videos in a folder, at any depth, relative to the root.
-
-    Files that begin with a dot are a system's own (macOS puts `._clip.mp4` beside `clip.mp4`).
-    """
-    videos = (
-        p
-        for p in sorted((root / folder).rglob("*"))
-        if p.suffix.lower() in VIDEO_SUFFIXES and not p.name.startswith(".")
+def _class_folders(root: Path) -> list[str]:
+    """Names of the folders in a root, that of videos of no known class among them."""
+    return sorted(
+        p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX"))
     )
-    return [p.relative_to(root).as_posix() for p in videos]
+
+
+def _strangers(root: Path) -> list[str]:
+    """Videos of no known class in a folder of classes."""
+    return videos_under(root, UNLABELLED) if (root / UNLABELLED).is_dir() else []
 
 
 def _images(data: Data) -> Manifest:
@@ -156,6 +171,7 @@ LAYOUTS: dict[str, Callable[[Data], Manifest]] = {
     "ucf101": _ucf101,
     "hmdb51": _hmdb51,
     "video_folder": _video_folder,
+    "table": tables.read,
     **dict.fromkeys(("mnist", "cifar10", "svhn", "celeba", "image_folder", "synthetic"), _images),
 }
 
@@ -244,8 +260,8 @@ def _index(root: Path, name: str) -> dict[str, str]:
     """
     by_name = {
         f"{p.parent.name}/{p.name}".casefold(): p.relative_to(root).as_posix()
-        for p in sorted(root.rglob("*"))
-        if p.suffix.lower() in VIDEO_SUFFIXES
+        for p in files_under(root)
+        if is_video(p.name)
     }
     if not by_name:
         raise UserError(
@@ -268,15 +284,16 @@ def _folder_groups(groups: str | None, paths: list[str]) -> dict[str, str]:
         file = Path(groups)
         if not file.is_file():
             raise UserError(f"data.groups={groups}: no such file")
-        rows = csv.reader(read_text(file).splitlines())
-        listed = {row[0].strip(): row[1].strip() for row in rows if len(row) >= 2}
+        rows = (cells for _, cells in read_rows(file) if len(cells) >= 2)
+        named = {name: cells[1] for cells in rows for name in map(plain, meant(cells[0]))}
+        listed = {p: named[plain(p)] for p in paths if plain(p) in named}
         absent = [p for p in paths if p not in listed]
         if absent:
             raise UserError(
                 f"data.groups={groups} has no line '{absent[0]},<group>', nor of {len(absent) - 1} "
                 f"other videos; every video needs one"
             )
-        return {p: listed[p] for p in paths}
+        return listed
     try:
         pattern = re.compile(groups)
     except re.error as error:

@@ -9,7 +9,12 @@ from typing import Any, Literal
 
 Split = Literal["train", "validation", "test", "open"]
 
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg")
+VIDEO_SUFFIXES = (
+    *(".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".3gp", ".3g2", ".asf"),
+    *(".divx", ".dv", ".f4v", ".flv", ".gif", ".h264", ".hevc", ".ivf", ".m2t", ".m2ts", ".m2v"),
+    *(".mjpeg", ".mjpg", ".mpe", ".mts", ".mxf", ".nut", ".ogv", ".qt", ".ts", ".vob", ".wmv"),
+)
+"""What a file in a folder is taken for a video by; one that is named may have any suffix."""
 
 UNKNOWN = -1
 """Label of a training video whose class nobody has said."""
@@ -20,7 +25,8 @@ class Item:
     """One video.
 
     Attributes:
-        path: Relative to the manifest's root, with forward slashes.
+        path: Relative to the manifest's root, with forward slashes; of a part of a video with its
+            seconds behind it (`data/spans.py`).
         label: Class, 0..K-1, `UNKNOWN`, or K + j for the j-th class that was held out. *Used* in
             training only where `labelled`.
         group: The recording or person it was cut from; a group is on one side of every split.
@@ -28,6 +34,8 @@ class Item:
         labelled: Whether training may see the label.
         num_frames: Decoded frames (not what the header claims); 0 before the file was read.
         fingerprint: Hash of the file's size, first and last 64 KiB; empty before it was read.
+        first_frame: Number of its first frame in its file, where it is a part of one.
+        weight: How often training sees its label, against one of weight 1; at least 0.
     """
 
     path: str
@@ -37,6 +45,8 @@ class Item:
     labelled: bool = False
     num_frames: int = 0
     fingerprint: str = ""
+    first_frame: int = 0
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from bgan_video.data.manifest import UNKNOWN, Item, Manifest
 from bgan_video.errors import UserError
 from bgan_video.rng import shuffled
 
+NUM_FOLDS = 5
+"""Of videos that come without a split of their own."""
+
 
 def split(manifest: Manifest, data: Data, *, first_labels: bool = False) -> Manifest:
     """Hold classes out, carve validation out of the training groups, choose whose labels are used.
@@ -100,7 +103,12 @@ def _with_strangers(carved: Manifest, whole: Manifest) -> Manifest:
 
 
 def _carve_validation(manifest: Manifest, data: Data) -> Manifest:
-    """Whole groups, in a seeded order, as long as no class gives more than its part."""
+    """Whole groups, in a seeded order, as long as no class gives more than its part.
+
+    Nothing where the data bring a validation split of their own.
+    """
+    if manifest.part("validation"):
+        return manifest
     training = manifest.part("train")
     per_class = Counter(item.label for item in training)
     # A video of no known class cannot be evaluated: its group stays in training.

@@ -10,6 +10,7 @@ of the time of a view is little to it, and a quarter of the bytes goes there.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction as Rational
 from functools import lru_cache
@@ -25,11 +26,11 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from bgan_video import rng
 from bgan_video.backend import on_cuda
 from bgan_video.config import Config
-from bgan_video.data.frames import ItemFrames
+from bgan_video.data import cutting
+from bgan_video.data.cutting import ItemFrames
 from bgan_video.data.manifest import Item
 from bgan_video.data.transforms import View, Window, strong_view, weak_view
 from bgan_video.errors import UserError
-from bgan_video.video import clips
 from bgan_video.video.reader import BrokenVideo
 
 # `rounds.share` as a ratio, so that no sample number is large enough for a rounding error.
@@ -61,15 +62,29 @@ class ClipStream:
     """The clips of one stream by sample number.
 
     Every pass over the items is in a new order; every sample has a new place in time and new views.
+
+    Args:
+        name: Seeds it.
+        items: At least one.
+        frames: Theirs.
+        config: Clips and seed.
+        weights: How often each item is seen; None where all are as often. A pass of n samples has
+            each item `n·w/Σw` times, rounded up or down by chance.
     """
 
     def __init__(
-        self, name: str, items: Sequence[Item], frames: ItemFrames, config: Config
+        self,
+        name: str,
+        items: Sequence[Item],
+        frames: ItemFrames,
+        config: Config,
+        weights: tuple[float, ...] | None = None,
     ) -> None:
         self._name = name
         self._items = items
         self._frames = frames
         self._clip = config.clip
+        self._weights = weights
         self._seed = config.run.seed
         # Sample that each loading process is reading, -1 while it reads none.
         self._reading = torch.full((max(1, config.data.num_workers),), -1)
@@ -78,7 +93,7 @@ class ClipStream:
     def item(self, sample: int) -> Item:
         """The item of a sample: position `sample mod n` in the order of pass `sample div n`."""
         epoch, position = divmod(sample, len(self._items))
-        order = _order(self._seed, self._name, epoch, len(self._items))
+        order = _order(self._seed, self._name, epoch, len(self._items), self._weights)
         return self._items[int(order[position])]
 
     def random(self, sample: int) -> np.random.Generator:
@@ -89,13 +104,13 @@ class ClipStream:
         """A random clip `[T, H, W, C]` of the sample's item, as it is stored."""
         item = self.item(sample)
         clip = self._clip
-        indices = clips.random_clip(
-            item.num_frames, clip.num_frames, clip.stride, clip.short_clip, random.random()
-        )
+        drawn = random.random()
         worker = get_worker_info()
         slot = worker.id if worker else 0
         self._reading[slot] = sample
         try:
+            length = cutting.length_of(item, self._frames, clip)
+            indices = cutting.random_clip(length, clip, drawn)
             return item, self._frames.read(item, indices)
         except BrokenVideo as error:
             raise UserError(f"{item.path} no longer reads: {error.reason}") from None
@@ -177,7 +192,8 @@ def labelled_batches(
     if not items:
         return repeat(None)
     size = config.train.labelled_batch_size
-    stream, view = ClipStream("labelled", items, frames, config), weak_view(config)
+    weights = label_weights(items, config)
+    stream, view = ClipStream("labelled", items, frames, config, weights), weak_view(config)
     dataset, streams = LabelledClips(stream, _seeing(view, config)), [stream]
     if believed:
         share = min(
@@ -257,6 +273,32 @@ def _load(dataset: Dataset[Batch], size: int, first: int, config: Config) -> Ite
     return iter(loader)
 
 
+def label_weights(items: Sequence[Item], config: Config) -> tuple[float, ...] | None:
+    """How often each labelled item is seen, against the others; None where all are as often.
+
+    Raises:
+        UserError: None of the items weighs anything.
+    """
+    weights = [item.weight for item in items]
+    if sum(weights) == 0:
+        raise UserError("all labels have weight 0 in data.table; give some a weight above 0")
+    if config.train.labelled_sampling == "balanced":
+        of_class: dict[int, float] = defaultdict(float)
+        for item in items:
+            of_class[item.label] += item.weight
+        weights = [item.weight / (of_class[item.label] or 1.0) for item in items]
+    return None if len(set(weights)) == 1 else tuple(weights)
+
+
 @lru_cache(maxsize=4)
-def _order(seed: int, name: str, epoch: int, length: int) -> NDArray[np.int64]:
-    return np.random.default_rng(rng.derive_seed(seed, name, "order", epoch)).permutation(length)
+def _order(
+    seed: int, name: str, epoch: int, length: int, weights: tuple[float, ...] | None
+) -> NDArray[np.int64]:
+    """The items of a pass, by number; weighed ones by systematic sampling, then shuffled."""
+    random = np.random.default_rng(rng.derive_seed(seed, name, "order", epoch))
+    if weights is None:
+        return random.permutation(length)
+    ends: NDArray[np.float64] = np.cumsum(weights)
+    places: NDArray[np.float64] = (np.arange(length) + random.random()) * (ends[-1] / length)
+    chosen: NDArray[np.int64] = np.digitize(places, ends)  # pyright: ignore - numpy's stub
+    return random.permutation(np.minimum(chosen, length - 1))

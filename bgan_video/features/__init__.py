@@ -4,6 +4,7 @@ from bgan_video.data.feature_store import FeatureStore
 from bgan_video.features.bodies import FrozenBody, frozen_body
 from bgan_video.features.extraction import (
     Extracted,
+    Readable,
     clip_vectors,
     extract,
     fill,
@@ -16,6 +17,7 @@ __all__ = [
     "Extracted",
     "FeatureStore",
     "FrozenBody",
+    "Readable",
     "Scale",
     "clip_vectors",
     "extract",

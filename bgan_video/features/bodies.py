@@ -71,6 +71,8 @@ class FrozenBody:
             "stride": c.stride,
             "short_clip": c.short_clip,
             "decoder": stand_in(config.data.decoder),
+            # Only where it is set, so that stores made before there was such a setting serve.
+            **({} if c.fps is None else {"fps": c.fps}),
         }
 
 

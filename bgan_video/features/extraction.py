@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections import deque
@@ -10,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from einops import rearrange
@@ -18,16 +19,18 @@ from torch import Tensor
 
 from bgan_video.config import Config
 from bgan_video.data import feature_store
+from bgan_video.data.cutting import Length, rows_of, too_short, uniform_clips
 from bgan_video.data.feature_store import FeatureRecord, FeatureStore, Vectors
-from bgan_video.data.frames import Broken, too_short
+from bgan_video.data.frames import Broken
 from bgan_video.data.manifest import Item, Manifest
+from bgan_video.data.spans import file_of, frames_of, parted
 from bgan_video.data.transforms import test_view
 from bgan_video.errors import UserError
 from bgan_video.features.bodies import FrozenBody
 from bgan_video.files import cache_folder, locked, source_fingerprint, write_atomically
-from bgan_video.video import clips
 from bgan_video.video.decoders import Pixels
 from bgan_video.video.reader import BrokenVideo, OpenVideo, open_video
+from bgan_video.video.times import frame_times
 
 Say = Callable[[str], None]
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
@@ -35,6 +38,14 @@ Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 # A shard is written at the first of the two, so that a kill costs a minute and files stay few.
 _SHARD_VIDEOS = 256
 _SHARD_SECONDS = 60.0
+
+
+class Readable(Protocol):
+    """An open video, or frames of one that are in memory."""
+
+    def read(self, indices: Sequence[int]) -> Pixels:
+        """The frames at `indices`, `[T, H, W, 3]`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -173,7 +184,7 @@ def extract(
         UserError: As `fill`.
     """
     root = Path(manifest.root)
-    keys = {(item.path, source_fingerprint(root / item.path)) for item in manifest.items}
+    keys = {(item.path, source_fingerprint(root / file_of(item.path))) for item in manifest.items}
     before = open_store(config, body)
     known = {key for key in keys if (found := before.record(*key)) and not found.error}
     store = fill(manifest.items, root, config, body, say, progress)
@@ -224,18 +235,18 @@ def verify(config: Config, body: FrozenBody, say: Say, progress: Progress) -> in
 
 
 def clip_vectors(
-    reader: OpenVideo, num_frames: int, config: Config, body: FrozenBody, start: int = 0
+    reader: Readable, length: Length, config: Config, body: FrozenBody, start: int = 0
 ) -> Vectors:
     """The vectors `[clips, L]` of an open video's clips, as `FeatureStore.read` gives them.
 
     Args:
         reader: Of a video decoded with `body.size` as its short side.
-        num_frames: Frames that decode, or those of a part of the video.
+        length: Of the video, or of a part of it.
         config: Which frames make clips, and which summary a vector is.
         body: That makes the features.
         start: First frame of the part.
     """
-    features = _features(*_clip_frames(reader, num_frames, config, start), body)
+    features = _features(*_clip_frames(reader, length, config, start), body)
     return feature_store.vectors(features, body.summaries, config.features.summary)
 
 
@@ -272,34 +283,46 @@ def _computed(
 
 def _decode(item: Item, root: Path, config: Config, size: int) -> _Decoded | FeatureRecord:
     """The frames of a video's clips; a line that says why there are none."""
-    file = root / item.path
+    file = root / file_of(item.path)
     now = source_fingerprint(file)
     if item.fingerprint not in ("", now):
         state = "changed since it was surveyed" if now else "is not there"
         raise UserError(f"{file} {state}, and its features are not in the feature store")
     try:
         with open_video(file, config.data.decoder, size) as reader:
-            length = item.num_frames or len(reader)
-            read = Item(item.path, item.label, item.group, item.split, item.labelled, length, now)
-            if reason := too_short(read, config):
+            read, length = _measured(item, file, reader, config)
+            if reason := too_short(length, config.clip):
                 raise UserError(f"{item.path} {reason}")
-            return _Decoded(read, *_clip_frames(reader, length, config))
+            read = dataclasses.replace(read, fingerprint=now)
+            return _Decoded(read, *_clip_frames(reader, length, config, read.first_frame))
     except BrokenVideo as error:
         return FeatureRecord(item.path, now, error=error.reason)
 
 
+def _measured(item: Item, file: Path, reader: OpenVideo, config: Config) -> tuple[Item, Length]:
+    """An item with its place in its file, and how long it is."""
+    _, span = parted(item.path)
+    is_whole = span is None
+    if item.num_frames and config.clip.fps is None:
+        return item, Length(item.num_frames)
+    whole = item.num_frames if is_whole and item.num_frames else len(reader)
+    if is_whole and config.clip.fps is None:
+        return dataclasses.replace(item, num_frames=whole), Length(whole)
+    times = frame_times(file, whole, config.data.decoder)
+    first, count = (0, whole) if span is None else frames_of(span, times)
+    if count < 1:
+        raise BrokenVideo(file, f"no frame at {item.path.partition('#')[2]}")
+    by_time = None if config.clip.fps is None else times[first : first + count]
+    placed = dataclasses.replace(item, num_frames=count, first_frame=first)
+    return placed, Length(count, by_time)
+
+
 def _clip_frames(
-    reader: OpenVideo, num_frames: int, config: Config, start: int = 0
+    reader: Readable, length: Length, config: Config, start: int = 0
 ) -> tuple[Pixels, list[list[int]]]:
     """Each frame of a video's clips once, and which of them each clip is made of."""
-    c = config.clip
-    placed = clips.uniform_clips(
-        num_frames, c.num_frames, c.stride, config.features.clips, c.short_clip
-    )
-    wanted = sorted({index for indices in placed for index in indices})
-    row = {index: r for r, index in enumerate(wanted)}
-    frames = reader.read([start + index for index in wanted])
-    return frames, [[row[index] for index in indices] for indices in placed]
+    wanted, rows = rows_of(uniform_clips(length, config.clip, config.features.clips))
+    return reader.read([start + index for index in wanted]), rows
 
 
 def _features(frames: Pixels, rows: Sequence[Sequence[int]], body: FrozenBody) -> Vectors:
@@ -326,7 +349,7 @@ def _write(folder: Path, found: Iterable[tuple[FeatureRecord, Vectors | None]]) 
 
 def _is_due(store: FeatureStore, item: Item, root: Path) -> bool:
     """Whether a video has to be read; one that did not read before is tried again."""
-    known = item.fingerprint or source_fingerprint(root / item.path)
+    known = item.fingerprint or source_fingerprint(root / file_of(item.path))
     record = store.record(item.path, known)
     return record is None or bool(record.error)
 

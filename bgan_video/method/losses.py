@@ -52,7 +52,9 @@ def fake(logits: Tensor) -> Tensor:
     return -log_fake(logits).mean()
 
 
-def labelled(logits: Tensor, targets: Tensor, real_weight: float = 1.0) -> Tensor:
+def labelled(
+    logits: Tensor, targets: Tensor, real_weight: float = 1.0, class_weights: Tensor | None = None
+) -> Tensor:
     """`E_sup = mean(-log p(y | real) - w·log(1 - p_0))` of labelled items.
 
     With w = 1 the cross-entropy over all K+1 logits of Saatchi & Wilson 2017, by the chain rule:
@@ -62,8 +64,9 @@ def labelled(logits: Tensor, targets: Tensor, real_weight: float = 1.0) -> Tenso
         logits: `[B, K+1]`.
         targets: `[B]`, classes 0..K-1.
         real_weight: w.
+        class_weights: As in `supervised`; that items are real weighs the same of all classes.
     """
-    return supervised(logits, targets) + real_weight * real(logits)
+    return supervised(logits, targets, class_weights) + real_weight * real(logits)
 
 
 def generator(logits: Tensor, clamp: float = 0.0) -> Tensor:
@@ -76,14 +79,20 @@ def class_probabilities(logits: Tensor) -> Tensor:
     return _at_least_float32(logits)[:, 1:].softmax(dim=1)
 
 
-def supervised(logits: Tensor, targets: Tensor) -> Tensor:
+def supervised(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
     """Cross-entropy over `l[1..K]`: the network that knows no fakes.
 
     Args:
         logits: `[B, K+1]` of the same body as a discriminator; index 0 is not used.
         targets: `[B]`, classes 0..K-1.
+        class_weights: `[K]`, what an item weighs by its class. The sum is divided by B, not by the
+            weights of the batch: else the rarer class of a batch of one would weigh as the others.
     """
-    return F.cross_entropy(_at_least_float32(logits)[:, 1:], targets)
+    classes = _at_least_float32(logits)[:, 1:]
+    if class_weights is None:
+        return F.cross_entropy(classes, targets)
+    entropy = F.cross_entropy(classes, targets, reduction="none")
+    return (class_weights[targets] * entropy).mean()
 
 
 def consistency(weak_probabilities: Tensor, strong_logits: Tensor, threshold: float) -> Tensor:

@@ -120,14 +120,22 @@ class Objective:
         settings: Weights of the terms, prior and N_g, and what the published codes do otherwise.
         num_data: N, the number of unlabelled training items.
         labels_per_class: Labelled items over classes.
+        class_weights: `[K]`, of the labelled term, on the run's device; None where all weigh 1.
     """
 
-    def __init__(self, settings: config.Config, num_data: int, labels_per_class: float) -> None:
+    def __init__(
+        self,
+        settings: config.Config,
+        num_data: int,
+        labels_per_class: float,
+        class_weights: Tensor | None = None,
+    ) -> None:
         posterior = settings.posterior
         self.settings = settings.objective
         self.compat = settings.compat
         self.num_data = num_data
         self._labels_per_class = labels_per_class
+        self._class_weights = class_weights
         self._adam_steps = settings.adam_steps
         self.num_data_generator = posterior.num_data_generator or num_data
         self._prior = PriorTerm(posterior)
@@ -152,7 +160,7 @@ class Objective:
             report["d_real"] = losses.log_real(real.unlabelled.detach()).exp().mean()
         if real.labelled is not None and real.targets is not None:
             terms["labelled"] = s.labelled_weight * losses.labelled(
-                real.labelled, real.targets, real_weight=s.adversarial_weight
+                real.labelled, real.targets, s.adversarial_weight, self._class_weights
             )
             right = real.labelled[:, 1:].argmax(dim=1) == real.targets
             report["train_top1"] = right.float().mean()

@@ -1,4 +1,4 @@
-"""What class probabilities are worth: of each item, and the six figures of a set of them."""
+"""What class probabilities are worth: of each item, and the figures of a set of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bgan_video.metrics.arrays import Floats
+from bgan_video.metrics.by_class import balanced_accuracy, macro_f1
 from bgan_video.metrics.calibration import ece
 
 Scores = dict[str, float]
@@ -46,7 +47,7 @@ def judge(probabilities: ArrayLike, labels: ArrayLike) -> Judged:
 
 
 def scores(probabilities: ArrayLike, labels: ArrayLike) -> Scores:
-    """Top-1, top-5, NLL, ECE and Brier score, and how many items they are the mean of.
+    """Top-1, top-5, balanced accuracy, macro F1, NLL, ECE and Brier score, and of how many items.
 
     Args:
         probabilities: `[V, K]`, rows sum to 1. With K < 5, top-5 is top-K and thus 1.
@@ -68,6 +69,8 @@ def scores(probabilities: ArrayLike, labels: ArrayLike) -> Scores:
     return {
         "top1": float(judged.right.mean()),
         "top5": float((ranked[:, :5] == y[:, None]).any(axis=1).mean()),
+        "balanced_accuracy": balanced_accuracy(p, y),
+        "macro_f1": macro_f1(p, y),
         "nll": float(judged.nll.mean()),
         "ece": ece(judged.confidence, judged.right),
         "brier": float(((p - one_hot) ** 2).sum(axis=1).mean()),

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from bgan_video import rng
 from bgan_video.backend import Backend
 from bgan_video.config import ON_FEATURES, Config, Critic, Features
+from bgan_video.data.cutting import ItemFrames, Length
 from bgan_video.data.feature_store import FeatureStore
-from bgan_video.data.frames import ItemFrames
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import UserError
 from bgan_video.features import (
     FrozenBody,
+    Readable,
     Scale,
     clip_vectors,
     fill,
@@ -33,7 +34,6 @@ from bgan_video.features import (
 from bgan_video.models import build_discriminator
 from bgan_video.prediction.chunks import ClipChunk, test_chunks
 from bgan_video.prediction.predict import Networks, Prediction, predict_all
-from bgan_video.video.reader import OpenVideo
 
 FEATURES = "features:"
 # A linear layer is there after a few hundred steps of Adam or fewer; the rest of a round samples.
@@ -56,9 +56,9 @@ class FileVectors:
     config: Config
     scale: Scale
 
-    def __call__(self, reader: OpenVideo, start: int, end: int) -> Tensor:
-        """`[clips, L]` of the frames `start` to `end - 1` of a file decoded at `frozen.size`."""
-        vectors = clip_vectors(reader, end - start, self.config, self.frozen, start)
+    def __call__(self, reader: Readable, length: Length, start: int) -> Tensor:
+        """`[clips, L]` of a part of a file decoded at `frozen.size`, from frame `start` on."""
+        vectors = clip_vectors(reader, length, self.config, self.frozen, start)
         return self.scale(torch.from_numpy(vectors))
 
 
@@ -127,6 +127,9 @@ class FeatureVectors:
             vectors = torch.from_numpy(self._store.read(item))
             self._kept[item.path] = self._scale(vectors).numpy()
         return self._kept[item.path][list(indices)]
+
+    def times(self, item: Item) -> None:
+        """Vectors have none."""
 
 
 def names(config: Config) -> tuple[str, ...]:
@@ -262,7 +265,7 @@ def of_features(config: Config, length: int) -> Config:
         config,
         data=dataclasses.replace(config.data, store=None),
         clip=dataclasses.replace(
-            config.clip, num_frames=1, stride=1, test_clips=f.clips, test_crops=1
+            config.clip, num_frames=1, stride=1, fps=None, test_clips=f.clips, test_crops=1
         ),
         features=dataclasses.replace(f, length=length),
         discriminator=dataclasses.replace(

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bgan_video.config import Config
-from bgan_video.data.frames import ItemFrames
+from bgan_video.data import cutting
+from bgan_video.data.cutting import ItemFrames
 from bgan_video.data.manifest import Item
 from bgan_video.data.transforms import CROPS, test_view
 from bgan_video.errors import UserError
-from bgan_video.video import clips
 from bgan_video.video.reader import BrokenVideo
 
 # Clips held in memory at once while every network looks at them.
@@ -61,17 +61,14 @@ def videos_a_chunk(config: Config) -> int:
 
 def video_views(item: Item, frames: ItemFrames, config: Config) -> list[Tensor]:
     """The views `[C, T, H, W]` of one video: test_clips × test_crops."""
-    c = config.clip
-    placed = clips.uniform_clips(
-        item.num_frames, c.num_frames, c.stride, c.test_clips, c.short_clip
-    )
-    wanted = sorted({index for indices in placed for index in indices})
+    clip = config.clip
     try:
+        length = cutting.length_of(item, frames, clip)
+        wanted, rows = cutting.rows_of(cutting.uniform_clips(length, clip, clip.test_clips))
         decoded = frames.read(item, wanted)
     except BrokenVideo as error:
         raise UserError(f"{item.path} no longer reads: {error.reason}") from None
-    row = {index: r for r, index in enumerate(wanted)}
-    return clip_views(decoded, [[row[i] for i in indices] for indices in placed], config)
+    return clip_views(decoded, rows, config)
 
 
 def clip_views(

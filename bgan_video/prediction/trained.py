@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -17,13 +18,15 @@ from bgan_video.acquisition import suggestions
 from bgan_video.acquisition.suggestions import Suggestion
 from bgan_video.backend import resolve_backend
 from bgan_video.config import GANS, ON_FEATURES, Config, model_of
-from bgan_video.data.frames import Frames, ItemFrames
+from bgan_video.data.cutting import ItemFrames
+from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest, Split
 from bgan_video.data.streams import labelled_batches
 from bgan_video.errors import UserError
 from bgan_video.files import append_line, write_atomically
 from bgan_video.method.rounds import answering_rounds, has_pool
 from bgan_video.method.timetable import rival_size
+from bgan_video.metrics.by_class import recalls
 from bgan_video.metrics.scores import Scores
 from bgan_video.prediction import diagnosis, on_features, uncertainty
 from bgan_video.prediction.bodies import (
@@ -44,7 +47,13 @@ from bgan_video.prediction.predict import (
     figures,
     predict_all,
 )
-from bgan_video.prediction.video_files import Judge, Unreadable, VideoPrediction, predict_files
+from bgan_video.prediction.video_files import (
+    Judge,
+    Unreadable,
+    VideoPrediction,
+    expand,
+    predict_files,
+)
 from bgan_video.prediction.written import write_predictions
 from bgan_video.sampling import SampleBank
 
@@ -98,6 +107,18 @@ class TrainedRun:
     def classes(self) -> tuple[str, ...]:
         """Names in label order."""
         return self.manifest.classes
+
+    @property
+    def final_split(self) -> Literal["test", "validation"]:
+        """What the run is judged on: `train.final_split`; validation where there is no test."""
+        wanted = self.config.train.final_split
+        has_other = not self.manifest.part(wanted) and self.manifest.part("validation")
+        return "validation" if has_other else wanted
+
+    @property
+    def recall(self) -> dict[str, dict[str, float | None]]:
+        """Each model's recall by class in the last final evaluation, as `metrics.json` has it."""
+        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))["recall"]
 
     def networks(self, model: str, batches: Sequence[Tensor] = ()) -> Networks:
         """The stored networks of one of `models`, of the posterior those of its first body.
@@ -217,14 +238,14 @@ class TrainedRun:
         videos of classes that were held out.
 
         Args:
-            split: test or validation; by default `train.final_split`.
+            split: test or validation; by default `final_split`.
             renormalise: Take every network's normalisation statistics anew from the labelled clips.
 
         Raises:
             UserError: The split is empty, or a video changed.
         """
-        kind, is_final = self.config.items, split in (None, self.config.train.final_split)
-        split = split or self.config.train.final_split
+        kind, is_final = self.config.items, split in (None, self.final_split)
+        split = split or self.final_split
         self._check_knows_classes()
         answering = self.answering  # a run without networks says so before any video is read
         if not self.manifest.part(split):
@@ -238,7 +259,8 @@ class TrainedRun:
         }
         level = self.config.item_level
         models = {m: figures(p, labels[split], level) for m, p in predictions[split].items()}
-        judged, more = self._how_judged(renormalise), dict[str, Any]()
+        judged = self._how_judged(renormalise)
+        more: dict[str, Any] = {"recall": self._recall(predictions[split], labels[split])}
         if len(of_bodies) > 1:
             more["bodies"] = {
                 name: figures(p[split], labels[split], level) for name, p in of_bodies.items()
@@ -271,9 +293,10 @@ class TrainedRun:
         return models
 
     def predict(self, paths: Sequence[Path | str]) -> Iterator[VideoPrediction | Unreadable]:
-        """Predict files, or all videos (or images) in folders, one by one with the answering model.
+        """Predict files, or all videos (or images) in folders, with the answering model.
 
-        A file that does not read is one `Unreadable`; the rest go on.
+        In their order, decoded ahead of the networks. A file that does not read is one
+        `Unreadable`; the rest go on.
 
         Raises:
             UserError: The run used no labels, or (on iterating) a folder holds nothing to predict.
@@ -289,6 +312,14 @@ class TrainedRun:
             body = self._features()
             judges = [Judge(self.networks(self.answering), body.config, body.vectors)]
         return predict_files(paths, judges, self.config, self.backend, limit, knows_fakes)
+
+    def files(self, paths: Sequence[Path | str]) -> list[Path]:
+        """The files that `predict` would read.
+
+        Raises:
+            UserError: A folder holds nothing to predict.
+        """
+        return expand(paths, self.config)
 
     def suggest(self, budget: int, file: Path | None = None) -> list[Suggestion]:
         """The unlabelled training videos to label next, as `batchbald.suggest` chooses them.
@@ -390,6 +421,24 @@ class TrainedRun:
         for item in items:
             frames.check(item)
         return frames
+
+    def _recall(
+        self, predictions: Mapping[str, Prediction], labels: Tensor
+    ) -> dict[str, dict[str, float | None]]:
+        """Of every model, the part of each class's items that it finds; None where there are none.
+
+        Args:
+            predictions: By model.
+            labels: `[V]`.
+        """
+        found = {m: recalls(p.video_probabilities, labels) for m, p in predictions.items()}
+        return {
+            model: {
+                name: None if math.isnan(value) else float(value)
+                for name, value in zip(self.classes, of_classes, strict=True)
+            }
+            for model, of_classes in found.items()
+        }
 
     def _write_metrics(self, models: dict[str, dict[str, Scores]], more: dict[str, Any]) -> None:
         manifest = self.manifest

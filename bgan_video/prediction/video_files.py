@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,20 +13,36 @@ from torch import Tensor
 
 from bgan_video.backend import Backend
 from bgan_video.config import Config
-from bgan_video.data.frames import too_short
-from bgan_video.data.images import SUFFIXES, Array, ImageError, decode
-from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item
+from bgan_video.data.found import files_under
+from bgan_video.data.images import SUFFIXES
+from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES
 from bgan_video.errors import UserError
+from bgan_video.features import Readable
 from bgan_video.prediction.bodies import FileVectors, combine
-from bgan_video.prediction.chunks import ClipChunk, clip_views, stacked, videos_a_chunk
+from bgan_video.prediction.chunks import ClipChunk, videos_a_chunk
+from bgan_video.prediction.opened import (
+    Opened,
+    Refused,
+    ahead,
+    open_file,
+    window_vectors,
+    window_views,
+    workers,
+)
 from bgan_video.prediction.predict import Networks, Prediction, predict
-from bgan_video.video import clips
-from bgan_video.video.reader import BrokenVideo, OpenVideo, open_video
+from bgan_video.video.reader import BrokenVideo, open_video
+from bgan_video.video.times import usual_gap
+
+_BATCH_WINDOWS = 16
+"""Windows of several short files that the networks see at once."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """What the model says of the frames `start` to `end - 1`; else as `VideoPrediction`."""
+    """What the model says of the frames `start` to `end - 1`; else as `VideoPrediction`.
+
+    `start_seconds` and `end_seconds` are after the first frame; None of an image.
+    """
 
     start: int
     end: int
@@ -34,6 +50,8 @@ class Window:
     p_fake: float | None
     total_entropy: float
     mutual_information: float
+    start_seconds: float | None = None
+    end_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,9 +111,10 @@ def predict_files(
     most_entropy: float | None = None,
     knows_fakes: bool = True,
 ) -> Iterator[VideoPrediction | Unreadable]:
-    """Predict files, or all videos (or images) in folders, one by one.
+    """Predict files, or all videos (or images) in folders, in their order.
 
-    A file that does not read is one `Unreadable`; the rest go on.
+    Files are decoded ahead of the networks, several at once; the networks see windows of several
+    short files together. A file that does not read is one `Unreadable`; the rest go on.
 
     Args:
         paths: Files and folders.
@@ -110,63 +129,135 @@ def predict_files(
     """
     if config.spatial_dims == 0:
         raise UserError("the networks of this run see points, which no file holds")
-    for path in _expand(paths, config):
-        try:
-            said = _predict_file(path, judges, config, backend, most_entropy)
+    sizes = list(dict.fromkeys(j.vectors.frozen.size for j in judges if j.vectors is not None))
+    sees_clips = any(judge.vectors is None for judge in judges)
+    read = partial(open_file, config=config, sizes=sizes, sees_clips=sees_clips)
+    for files in _together(ahead(read, iter(expand(paths, config)), workers(config))):
+        for said in _predict(files, judges, config, backend, most_entropy):
             yield said if knows_fakes else _without_fakes(said)
-        except BrokenVideo as error:
-            yield Unreadable(str(path), error.reason)
-        except ImageError as error:
-            yield Unreadable(str(path), str(error))
 
 
-def windows(num_frames: int, config: Config) -> list[tuple[int, int]]:
-    """First frame and end of each window of a video: equal parts that cover it.
+def expand(paths: Sequence[Path | str], config: Config) -> list[Path]:
+    """The files that are meant: those named, and all videos (or images) in folders, links followed.
 
-    A window is `clip.test_clips` clips laid end to end and less than twice that, so that the clips
-    it is judged by see at least half of it. A shorter video is one window.
+    Raises:
+        UserError: A folder holds none; says what was passed over.
     """
-    c = config.clip
-    length = c.test_clips * clips.span(c.num_frames, c.stride)
-    count = max(1, num_frames // length)
-    edges = [i * num_frames // count for i in range(count + 1)]
-    return list(pairwise(edges))
+    suffixes = VIDEO_SUFFIXES if config.spatial_dims == 3 else SUFFIXES
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        there = files_under(path)
+        files = [p for p in there if p.suffix.lower() in suffixes]
+        if not files:
+            others = sorted({p.suffix.lower() or "(none)" for p in there})
+            passed = f", only files with the suffix {', '.join(others)}" if others else ""
+            raise UserError(f"{path} holds no {config.items} ({' '.join(suffixes)}){passed}")
+        found += files
+    return found
 
 
-def _predict_file(
-    path: Path,
+def _together(opened: Iterator[Opened | Refused]) -> Iterator[list[Opened | Refused]]:
+    """Files in their order, as many at a time as have the windows of a batch; long ones alone."""
+    waiting: list[Opened | Refused] = []
+    for file in opened:
+        is_long = isinstance(file, Opened) and file.is_long
+        if is_long and waiting:
+            yield waiting
+            waiting = []
+        waiting.append(file)
+        windows = sum(len(f.places) for f in waiting if isinstance(f, Opened))
+        if is_long or windows >= _BATCH_WINDOWS or isinstance(waiting[0], Refused):
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
+
+
+def _predict(
+    files: Sequence[Opened | Refused],
     judges: Sequence[Judge],
     config: Config,
     backend: Backend,
     most_entropy: float | None,
-) -> VideoPrediction | Unreadable:
-    with _open(path, config) as reader:
-        num_frames = len(reader)
-        item = Item(str(path), UNKNOWN, "", "test", num_frames=num_frames)
-        if reason := too_short(item, config):
-            return Unreadable(str(path), reason)
-        places = windows(num_frames, config)
-        of_bodies = [
-            predict(judge.networks, _window_chunks(reader, places, judge.config), backend)
-            for judge in judges
-            if judge.vectors is None
-        ]
-    for judge in judges:
-        if judge.vectors is not None:
-            of_bodies.append(predict(judge.networks, _vector_chunks(path, places, judge), backend))
+) -> Iterator[VideoPrediction | Unreadable]:
+    """What the model says of some files, of which a long one stands alone."""
+    known = [file for file in files if isinstance(file, Opened)]
+    try:
+        of_bodies = [_of_body(judge, known, config, backend) for judge in judges] if known else []
+    except BrokenVideo as error:  # a long one, which is read as it is predicted
+        yield Unreadable(str(known[0].path), error.reason)
+        return
+    start = 0
+    for file in files:
+        if isinstance(file, Refused):
+            yield Unreadable(str(file.path), file.reason)
+            continue
+        stop = start + len(file.places)
+        parts = [p.part(start, stop) for p in of_bodies]
+        yield _said(file, parts, config, most_entropy)
+        start = stop
+
+
+def _of_body(judge: Judge, files: Sequence[Opened], config: Config, backend: Backend) -> Prediction:
+    """What the networks of one body say of all windows of some files."""
+    if files[0].is_long:
+        (file,) = files
+        return predict(judge.networks, _chunks_of_long(file, judge, config), backend)
+    seen: list[Tensor] = []
+    for file in files:
+        if judge.vectors is None:
+            assert file.clips is not None, "a short file's clips are cut"
+            seen.append(file.clips)
+        else:
+            held = file.held[judge.vectors.frozen.size]
+            seen.append(window_vectors(held, file.length, file.places, judge.vectors))
+    windows = sum(len(file.places) for file in files)
+    return predict(judge.networks, [_chunk(torch.cat(seen), windows)], backend)
+
+
+def _chunks_of_long(file: Opened, judge: Judge, config: Config) -> Iterator[ClipChunk]:
+    """What a body sees of the windows of a long file: memory holds a chunk, not the video."""
+    step = videos_a_chunk(config)
+    with _reopened(file, judge, config) as reader:
+        for first in range(0, len(file.places), step):
+            part = file.places[first : first + step]
+            if judge.vectors is None:
+                seen = window_views(reader, file.length, part, config)
+            else:
+                seen = window_vectors(reader, file.length, part, judge.vectors)
+            yield _chunk(seen, len(part))
+
+
+@contextmanager
+def _reopened(file: Opened, judge: Judge, config: Config) -> Iterator[Readable]:
+    size = config.load_size if judge.vectors is None else judge.vectors.frozen.size
+    with open_video(file.path, config.data.decoder, size) as reader:
+        yield reader
+
+
+def _chunk(seen: Tensor, windows: int) -> ClipChunk:
+    return ClipChunk(seen, torch.full((windows,), UNKNOWN), len(seen) // windows)
+
+
+def _said(
+    file: Opened, of_bodies: Sequence[Prediction], config: Config, most_entropy: float | None
+) -> VideoPrediction:
     how = config.discriminator.combine
     of_windows = combine(of_bodies, how)
     of_file = combine([_whole(p) for p in of_bodies], how)
     total = of_file.total_entropy.item()
     return VideoPrediction(
-        str(path),
-        num_frames,
+        str(file.path),
+        file.length.num_frames,
         of_file.video_probabilities[0].tolist(),
         of_file.p_fake.item(),
         total,
         of_file.mutual_information.item(),
         None if most_entropy is None else total > most_entropy,
-        [_window(place, i, of_windows) for i, place in enumerate(places)],
+        [_window(file, place, i, of_windows) for i, place in enumerate(file.places)],
     )
 
 
@@ -176,17 +267,6 @@ def _whole(p: Prediction) -> Prediction:
     return Prediction(p.clip_probabilities, networks, p.p_fake.mean(dim=0, keepdim=True))
 
 
-def _vector_chunks(
-    path: Path, places: Sequence[tuple[int, int]], judge: Judge
-) -> Iterator[ClipChunk]:
-    """The vectors of every window's clips."""
-    vectors = judge.vectors
-    assert vectors is not None, "this judge sees clips"
-    with open_video(path, judge.config.data.decoder, vectors.frozen.size) as reader:
-        seen = [vectors(reader, start, end) for start, end in places]
-    yield ClipChunk(torch.cat(seen), torch.full((len(places),), UNKNOWN), len(seen[0]))
-
-
 def _without_fakes(said: VideoPrediction | Unreadable) -> VideoPrediction | Unreadable:
     if isinstance(said, Unreadable):
         return said
@@ -194,69 +274,19 @@ def _without_fakes(said: VideoPrediction | Unreadable) -> VideoPrediction | Unre
     return replace(said, p_fake=None, windows=unjudged)
 
 
-class _Image:
-    """A video of one frame."""
-
-    def __init__(self, pixels: Array) -> None:
-        self._frames = pixels[None]
-
-    def __len__(self) -> int:
-        return 1
-
-    def read(self, indices: Sequence[int]) -> Array:
-        return self._frames[list(indices)]
-
-
-@contextmanager
-def _open(path: Path, config: Config) -> Iterator[OpenVideo | _Image]:
-    if config.spatial_dims == 2:
-        yield _Image(decode(path, config.channels))
-        return
-    with open_video(path, config.data.decoder, config.load_size) as reader:
-        yield reader
-
-
-def _window(place: tuple[int, int], index: int, p: Prediction) -> Window:
+def _window(file: Opened, place: tuple[int, int], index: int, p: Prediction) -> Window:
+    start, end = place
+    seconds: tuple[float | None, float | None] = (None, None)
+    if file.seconds is not None:
+        behind = end == len(file.seconds)
+        last = file.seconds[-1] + usual_gap(file.seconds) if behind else file.seconds[end]
+        seconds = round(float(file.seconds[start]), 3), round(float(last), 3)
     return Window(
-        *place,
+        start,
+        end,
         p.video_probabilities[index].tolist(),
         p.p_fake[index].item(),
         p.total_entropy[index].item(),
         p.mutual_information[index].item(),
+        *seconds,
     )
-
-
-def _window_chunks(
-    reader: OpenVideo | _Image, places: Sequence[tuple[int, int]], config: Config
-) -> Iterator[ClipChunk]:
-    """The test clips of every window, read forwards: memory holds a chunk, not the video."""
-    step = videos_a_chunk(config)
-    c = config.clip
-
-    def views(part: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
-        for start, end in part:
-            placed = clips.uniform_clips(
-                end - start, c.num_frames, c.stride, c.test_clips, c.short_clip
-            )
-            wanted = sorted({start + index for indices in placed for index in indices})
-            row = {index: r for r, index in enumerate(wanted)}
-            rows = [[row[start + i] for i in indices] for indices in placed]
-            yield from clip_views(reader.read(wanted), rows, config)
-
-    per_window = c.test_clips * c.test_crops
-    for first in range(0, len(places), step):
-        part = places[first : first + step]
-        labels = torch.full((len(part),), UNKNOWN)
-        yield ClipChunk(stacked(views(part), len(part) * per_window), labels, per_window)
-
-
-def _expand(paths: Sequence[Path | str], config: Config) -> Iterator[Path]:
-    suffixes = VIDEO_SUFFIXES if config.spatial_dims == 3 else SUFFIXES
-    for path in map(Path, paths):
-        if path.is_dir():
-            files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in suffixes]
-            if not files:
-                raise UserError(f"{path} holds no {config.items} ({' '.join(suffixes)})")
-            yield from files
-        else:
-            yield path

@@ -47,6 +47,8 @@ class Metric:
 METRICS = {
     "top1": Metric("top-1", percent=True, higher_is_better=True),
     "top5": Metric("top-5", percent=True, higher_is_better=True),
+    "balanced_accuracy": Metric("balanced accuracy", percent=True, higher_is_better=True),
+    "macro_f1": Metric("macro F1", percent=True, higher_is_better=True),
     "nll": Metric("NLL (nats)", percent=False, higher_is_better=False),
     "ece": Metric("ECE", percent=True, higher_is_better=False),
     "brier": Metric("Brier", percent=False, higher_is_better=False),
@@ -95,6 +97,26 @@ def tables(metrics: Mapping[str, Any]) -> list[LevelTable]:
             rows = [*_network_counts(metrics, present), *rows]
             made.append(LevelTable(level, _count(figures), [label_of(n) for n in present], rows))
     return made
+
+
+@dataclass(frozen=True)
+class RecallTable:
+    """Recall by class: the models, and of every class the figures of each."""
+
+    models: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+def recall(metrics: Mapping[str, Any]) -> RecallTable | None:
+    """What each model finds of each class; None of a run without these figures."""
+    of_models = section(metrics, "recall")
+    names = model_order(of_models)
+    if not names:
+        return None
+    show = METRICS["balanced_accuracy"].show
+    classes = section(of_models, names[0])
+    rows = [(c, [show(number(section(of_models, n).get(c))) for n in names]) for c in classes]
+    return RecallTable([label_of(name) for name in names], rows)
 
 
 def number(value: Any) -> float | None:

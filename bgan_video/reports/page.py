@@ -60,6 +60,7 @@ def collect(folder: RunFolder) -> dict[str, Any]:
         "split": folder.split,
         "facts": sections.facts(folder),
         "tables": comparison.tables(folder.metrics),
+        "recall": comparison.recall(folder.metrics),
         "verdict": comparison.verdict(pair, kind) if pair else None,
         "conclusion": comparison.conclusion(pair) if pair else None,
         "rivals": comparison.against_rivals(folder),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bgan_video.data.texts import read_table
+from bgan_video.errors import UserError
 from bgan_video.reports import plots
 from bgan_video.reports.comparison import TableCell, number
 from bgan_video.reports.plots import Picture, label_of
@@ -132,13 +133,10 @@ def suggestions(folder: RunFolder) -> list[dict[str, str]]:
     """The videos to label next, where they were asked for."""
     path = folder.path / "suggestions.csv"
     try:
-        with path.open(newline="", encoding="utf-8") as text:
-            rows = [row for row in csv.DictReader(text) if row.get("rank")]
-    except (OSError, ValueError, csv.Error):
+        rows = [row.cells for row in read_table(path).rows if row.cells.get("rank")]
+    except UserError:
         return []
-    return [{key: value or "" for key, value in row.items() if key} for row in rows][
-        :SHOWN_SUGGESTIONS
-    ]
+    return rows[:SHOWN_SUGGESTIONS]
 
 
 def _temperatures(kinetic: Mapping[str, Any]) -> Picture | None:

@@ -135,6 +135,7 @@ class LabelsOnly(Learner):
         backend: Device and precision.
         steps: How many each network will take.
         members: Numbers of its networks; 0 is the same as the network of `supervised`.
+        class_weights: `[K]`, as `losses.supervised` has them.
     """
 
     def __init__(
@@ -145,8 +146,10 @@ class LabelsOnly(Learner):
         backend: Backend,
         steps: int,
         members: Sequence[int] = (0,),
+        class_weights: Tensor | None = None,
     ) -> None:
         self.model = model
+        self._class_weights = class_weights
         self.answers_alone = model in ("supervised", "self_training")
         self.restarts = model in ("deep_ensemble", "self_training")
         names = ["supervised" if index == 0 else f"ensemble {index}" for index in members]
@@ -175,7 +178,7 @@ class LabelsOnly(Learner):
         """What a step computes and moves. It may be recorded (see `Replay`)."""
         with member.backend.autocast():
             logits = member.module(x)
-            loss = losses.supervised(logits, y)
+            loss = losses.supervised(logits, y, self._class_weights)
         member.descend(loss)
         return _logged(self.model, loss, logits, y)
 
@@ -211,14 +214,22 @@ class SemiSupervised(Learner):
         num_classes: K.
         backend: Device and precision.
         steps: How many it will take.
+        class_weights: `[K]`, of the labelled term, as `losses.supervised` has them.
     """
 
     answers_alone = True
 
     def __init__(
-        self, model: Method, config: Config, num_classes: int, backend: Backend, steps: int
+        self,
+        model: Method,
+        config: Config,
+        num_classes: int,
+        backend: Backend,
+        steps: int,
+        class_weights: Tensor | None = None,
     ) -> None:
         self.model = model
+        self._class_weights = class_weights
         self._decay = config.baseline.ema_decay
         self._objective = config.objective
         weight = config.baseline.unlabelled_weight
@@ -250,7 +261,7 @@ class SemiSupervised(Learner):
         with self._student.backend.autocast():
             term = self._unlabelled_term(UnlabelledBatch(weak, strong))
             logits = self._student.module(x)
-            loss = losses.supervised(logits, y) + self._weight_now * term
+            loss = losses.supervised(logits, y, self._class_weights) + self._weight_now * term
         self._student.descend(loss)
         self._follow(self._share)
         return {**_logged(self.model, loss, logits, y), f"unlabelled_{self.model}": term.detach()}

@@ -296,6 +296,7 @@ def build(
         bodies: Of the Bayesian GAN; none where it has one, the settings' own.
     """
     methods, k, steps = config.baseline.methods, size.num_classes, config.train.steps
+    weights = size.weights_on(backend.device)
     of_round = settings_of_round(config, number)
     kept = {learner.model: learner for learner in lasting if not learner.restarts}
     learners: list[Learner] = []
@@ -307,15 +308,17 @@ def build(
             learners.append(kept[method])
         elif method == "deep_ensemble":
             members = ensemble_in_round(config, number)
-            learners.append(LabelsOnly(method, own, k, backend, steps, members))
+            learners.append(LabelsOnly(method, own, k, backend, steps, members, weights))
         elif method == "self_training":
-            learners.append(LabelsOnly(method, of_round, k, backend, steps))
+            learners.append(LabelsOnly(method, of_round, k, backend, steps, class_weights=weights))
         elif method in LABELS_ONLY:
-            learners.append(LabelsOnly(method, own, k, backend, config.total_steps))
+            lasts = config.total_steps
+            learners.append(LabelsOnly(method, own, k, backend, lasts, class_weights=weights))
         elif method == "ml_gan":
             learners.append(MaximumLikelihoodGAN(config, size, backend))
         else:
-            learners.append(SemiSupervised(method, own, k, backend, config.total_steps))
+            lasts = config.total_steps
+            learners.append(SemiSupervised(method, own, k, backend, lasts, weights))
     for body in bodies[1:]:
         own = settings_of_round(body.config, number)
         learners.append(BodyChains(body, own, size_for(body, size), backend))

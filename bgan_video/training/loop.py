@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections import defaultdict
@@ -15,9 +14,10 @@ from torch import nn
 
 from bgan_video.backend import resolve_backend
 from bgan_video.config import ON_FEATURES, Config
-from bgan_video.data.manifest import Manifest
+from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import UserError
 from bgan_video.files import append_line, truncate_after, write_atomically
+from bgan_video.method.class_weights import class_weights
 from bgan_video.method.timetable import step_sizes
 from bgan_video.prediction.bodies import FIRST_KIND, Body, open_bodies, open_features
 from bgan_video.prediction.bodies import check as check_bodies
@@ -53,11 +53,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
     check_bodies(config, backend)
     manifest, broken, frames = run_folder.prepare_data(config)
     t, total = config.train, config.total_steps
-    size = DataSize(
-        config.num_classes(manifest.num_classes),
-        len(manifest.part("train")),
-        len(manifest.labelled),
-    )
+    size = _size(config, manifest)
     models = build(config, size, backend)
     if resume is None:
         folder = run_folder.create(config, backend, manifest, broken)
@@ -89,8 +85,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
         if believed:
             scalars.believed(number * t.steps, rounds.read(folder, number))
         if number > 0:
-            more = len(believed.get("bayesian_gan", ()))
-            now = dataclasses.replace(size, num_labelled=size.num_labelled + more)
+            now = _size(config, manifest, believed.get("bayesian_gan", ()))
             models = build(config, now, backend, number, models.learners, bodies)
         if state:
             models.load_state_dict(state)
@@ -106,6 +101,14 @@ def train(config: Config, resume: Path | None = None) -> Path:
         finished = {"step": total, "peak_memory_mib": backend.peak_memory_mib}
         write_atomically(folder / FINISHED, json.dumps(finished) + "\n")
     return folder
+
+
+def _size(config: Config, manifest: Manifest, believed: Sequence[Item] = ()) -> DataSize:
+    """What networks need to know of the data, in a round that believes some pseudo-labels."""
+    num_classes = config.num_classes(manifest.num_classes)
+    labels = [item.label for item in (*manifest.labelled, *believed)]
+    weights = class_weights(config.train.class_weights, labels, num_classes)
+    return DataSize(num_classes, len(manifest.part("train")), len(labels), weights)
 
 
 def _learn(

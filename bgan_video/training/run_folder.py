@@ -14,11 +14,12 @@ import torch
 from bgan_video import config as config_module
 from bgan_video.backend import Backend
 from bgan_video.config import Config
-from bgan_video.data import layouts, splits
+from bgan_video.data import layouts, segments, splits
 from bgan_video.data.frames import Broken, Frames, max_broken, survey
 from bgan_video.data.labels import choice
 from bgan_video.data.manifest import Manifest
 from bgan_video.data.reading import say_stand_in
+from bgan_video.data.tables import table_files
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
 from bgan_video.method.rounds import check_prior
@@ -26,7 +27,7 @@ from bgan_video.models.weights import PACKAGED
 from bgan_video.training import console
 from bgan_video.video.decoders import in_use
 
-_PLACES = ("data.root", "data.store")
+_PLACES = ("data.root", "data.table", "data.store")
 """What may have moved since a run began."""
 _PACKAGES = ("bgan_video", "torch", "torchvision", "av", "decord", "timm", "numpy")
 
@@ -46,6 +47,7 @@ def anchored(config: Config) -> Config:
     data = dataclasses.replace(
         d,
         root=_absolute(d.root),
+        table=tuple(str(Path(t).absolute()) for t in table_files(d)) or None,
         lists=_absolute(d.lists),
         store=_absolute(d.store),
         label_list=_absolute(d.label_list),
@@ -139,6 +141,9 @@ def prepare_data(config: Config) -> tuple[Manifest, list[Broken], Frames]:
     frames = Frames(listed.root, config)
     readable, broken = survey(listed, frames, config, console.progress)
     manifest = splits.split(readable, config.data, first_labels=config.compat.first_labels)
+    if config.spatial_dims == 3:
+        manifest, empty = segments.cut(manifest, frames, config)
+        broken += empty
     check_prior(config.rounds, manifest.num_classes)
     if not manifest.labelled and not config.is_unsupervised:
         raise UserError(

@@ -50,6 +50,12 @@ class DataSize:
     """K, or 1 without labels: the discriminators then know real and fake only."""
     num_unlabelled: int
     num_labelled: int
+    class_weights: tuple[float, ...] | None = None
+    """Of the labelled term, by class; None where all weigh the same."""
+
+    def weights_on(self, device: torch.device) -> Tensor | None:
+        """`class_weights` as a tensor."""
+        return None if self.class_weights is None else torch.tensor(self.class_weights).to(device)
 
 
 class Trainer:
@@ -68,7 +74,9 @@ class Trainer:
         self.random = Generators(seed, backend.device)
         torch.manual_seed(seed)  # dropout draws from torch's own generator
         labels_per_class = size.num_labelled / size.num_classes
-        self.objective = Objective(config, size.num_unlabelled, labels_per_class)
+        self.objective = Objective(
+            config, size.num_unlabelled, labels_per_class, size.weights_on(backend.device)
+        )
         self.game = Game(config, size.num_unlabelled)
 
         def discriminator() -> Classifier:

@@ -63,7 +63,8 @@ def first_reading(path: Path) -> Seen:
         seen: Seen | None = None
         for number, frame in enumerate(containers.decode(container)):
             if seen is None:
-                clock, rate = frame.time_base or stream.time_base, stream.average_rate
+                clock = frame.time_base or stream.time_base
+                rate = stream.average_rate or stream.guessed_rate
                 look = containers.shown(container, frame)
                 seen = Seen(look, clock or Fraction(1, 25), rate or Fraction(25))
             seen.contents.append(decoders.content(frame))

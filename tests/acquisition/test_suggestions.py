@@ -33,7 +33,7 @@ def chosen(budget: int) -> list[Suggestion]:
 
 
 def rows_of(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="") as text:
+    with file.open(newline="", encoding="utf-8-sig") as text:
         return list(csv.DictReader(text))
 
 

@@ -144,7 +144,7 @@ def test_a_video_shorter_than_a_clip_is_found(root: Path) -> None:
     short = [t for t in found if t.kind == "short"]
     assert short == found
     assert len(short) == 8 * GROUPS  # 32 to 56 frames, and a clip reaches over 59
-    assert all("reaches over 59 (clip.short_clip=loop)" in t.why for t in short)
+    assert all("a clip needs 59 (clip.short_clip=loop)" in t.why for t in short)
     assert not traps(root, "clip.num_frames=16", "clip.stride=2")
 
 
@@ -308,6 +308,7 @@ def test_many_traps_of_a_kind_are_counted_behind_the_first() -> None:
         parts={"train": eight, "validation": none, "test": none, "open": none},
         classes=(check.ClassCount("a", 0, {"train": 8}),),
         groups={"g": {"train": 8}},
+        rates={},
         traps=many,
     )
     said = check_text.text(found)
@@ -361,3 +362,22 @@ def test_videos_without_groups_are_asked_about(tmp_path: Path) -> None:
 def test_a_refusal_needs_no_file_read(root: Path) -> None:
     with pytest.raises(UserError):
         check.inspect(settings(root, "data.fold=7"))
+
+
+def test_classes_of_unlike_size_are_told() -> None:
+    def of(sizes: list[int]) -> list[Trap]:
+        items = [
+            Item(f"{k}/{n}", k, f"{k}/{n}", "train")
+            for k, size in enumerate(sizes)
+            for n in range(size)
+        ]
+        readings = {i.path: Reading(99, i.path) for i in items}
+        whole = Manifest("test", "root", 1, ("a", "b", "c"), tuple(items))
+        found = check.find_traps(whole, readings, DEFAULTS)
+        return [trap for trap in found if trap.kind == "imbalance"]
+
+    assert not of([5, 2, 4])
+    (trap,) = of([5, 2, 6])
+    assert trap.what == "c and b"
+    assert "6 and 2 training videos" in trap.why
+    assert "train.class_weights=balanced" in trap.why

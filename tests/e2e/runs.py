@@ -42,6 +42,9 @@ TINY = [
     "train.sample_every=7",
 ]
 
+# What metrics.json says of each model at each level.
+FIGURES = {"top1", "top5", "balanced_accuracy", "macro_f1", "nll", "ece", "brier", "count"}
+
 # In place of all the methods above.
 FEW = "baseline.methods=[bayesian_gan,supervised]"
 

@@ -39,6 +39,23 @@ def write_labels(root: Path, file: Path) -> None:
     file.write_text("\n".join(["path,label", *rows]) + "\n")
 
 
+def write_tables(root: Path, folder: Path) -> None:
+    """The tables that the cards show: a person's own, Kinetics', Something-Something's."""
+    manifest = layouts.read(Data(layout="video_folder", root=str(root)))
+    items = manifest.part("train")
+    rows = [f"{root.name}/{i.path},{manifest.classes[i.label]}" for i in items]
+    (folder / "videos.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    for name in ("kinetics", "ssv2"):
+        (folder / name).mkdir()
+    head = "label,youtube_id,time_start,time_end,split"
+    for split, part in (("train", items[::2]), ("validate", items[1::2])):
+        rows = [f"{manifest.classes[i.label]},{Path(i.path).stem},1,11,{split}" for i in part]
+        (folder / "kinetics" / f"{split}.csv").write_text("\n".join([head, *rows]))
+        records = [{"id": Path(i.path).stem, "template": manifest.classes[i.label]} for i in part]
+        name = "train" if split == "train" else "validation"
+        (folder / "ssv2" / f"{name}.json").write_text(json.dumps(records))
+
+
 def lay_out_as_hmdb51(videos: Path, root: Path) -> None:
     """A film for each group: the first is tested on, the second unused, the others train."""
     lists = root / "testTrainMulti_7030_splits"
@@ -118,6 +135,7 @@ def test_a_shown_command_works(
         shutil.rmtree(tmp_path / name / "ucfTrainTestlist")
     lay_out_as_hmdb51(small_videos, tmp_path / "HMDB51")
     write_published_lists(small_videos, tmp_path / "lists")
+    write_tables(tmp_path / "my_videos", tmp_path)
     write_labels(tmp_path / "my_videos", tmp_path / "runs" / "video_folder" / "suggestions.csv")
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command)
@@ -147,7 +165,7 @@ def test_a_shown_command_works(
         without = ("objective.",) if any("pretrained" in w for w in words) else ()
         swapped = ("data.labels", "baseline.", *objective, *without)
         small = [w for w in runs.TINY if not w.startswith(swapped)]
-        if not any(w.startswith("data.root") for w in words):
+        if not any(w.startswith(("data.root", "data.table")) for w in words):
             small += ["data.layout=ucf101", f"data.root={small_videos}"]
         words += [*small, "data.num_workers=0"]
         if not any(w.startswith("data.label_list") for w in words):

@@ -97,7 +97,7 @@ def test_metrics_have_one_level_and_it_is_the_image(run: Path) -> None:
     assert set(metrics["models"]) == {"bayesian", "supervised", "cold_gan"}
     for levels in metrics["models"].values():
         assert set(levels) == {"image"}
-        assert set(levels["image"]) == {"top1", "top5", "nll", "ece", "brier", "count"}
+        assert set(levels["image"]) == runs.FIGURES
         assert levels["image"]["count"] == 12
     assert all(set(levels) == {"image"} for levels in metrics["calibration"].values())
 

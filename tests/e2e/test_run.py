@@ -59,7 +59,7 @@ def test_metrics_follow_schema_1(finished: Path):
     for model in metrics["models"]:
         for level, per_video in (("clip", 2), ("video", 1)):
             figures = metrics["models"][model][level]
-            assert set(figures) == {"top1", "top5", "nll", "ece", "brier", "count"}
+            assert set(figures) == runs.FIGURES
             assert figures["count"] == metrics["data"]["num_test"] * per_video
             assert 0 <= figures["top1"] <= figures["top5"] <= 1
 

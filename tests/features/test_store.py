@@ -19,6 +19,7 @@ from bgan_video import config
 from bgan_video.backend import resolve_backend
 from bgan_video.config import Config
 from bgan_video.data import feature_store, layouts
+from bgan_video.data.cutting import Length
 from bgan_video.data.frames import Frames, survey
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import UserError
@@ -109,7 +110,7 @@ def test_vectors_of_an_open_video_are_those_of_the_store(of: Config, body: Froze
     store = fill(of, manifest, body)
     item = manifest.items[1]
     with reader.open_video(Path(manifest.root) / item.path, "auto", body.size) as video:
-        found = clip_vectors(video, len(video), of, body)
+        found = clip_vectors(video, Length(len(video)), of, body)
     assert np.array_equal(found, store.read(item))
 
 

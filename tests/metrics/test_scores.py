@@ -70,6 +70,7 @@ def test_certainty_shares_the_last_bin() -> None:
 def test_perfect_predictions() -> None:
     m = scores(torch.eye(7), torch.arange(7))
     expected = {"top1": 1, "top5": 1, "nll": 0, "ece": 0, "brier": 0, "count": 7}
+    expected |= {"balanced_accuracy": 1, "macro_f1": 1}
     assert m == pytest.approx(expected, abs=1e-5)
 
 

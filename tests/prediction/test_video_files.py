@@ -14,15 +14,16 @@ from torch import Tensor, nn
 
 from bgan_video import config
 from bgan_video.backend import Backend
+from bgan_video.data.cutting import Length
 from bgan_video.data.transforms import test_view as view_of
 from bgan_video.errors import UserError
+from bgan_video.prediction.opened import windows
 from bgan_video.prediction.predict import Current
 from bgan_video.prediction.video_files import (
     Judge,
     Unreadable,
     VideoPrediction,
     predict_files,
-    windows,
 )
 from bgan_video.video import clips
 from bgan_video.video.reader import read_all
@@ -54,7 +55,7 @@ NETWORKS = Current([Brightness(0), Brightness(1)])
 def test_windows_cover_a_video(frames: int, test_clips: int, length: int, stride: int) -> None:
     overrides = [f"clip.num_frames={length}", f"clip.stride={stride}"]
     c = settings(*overrides, f"clip.test_clips={test_clips}")
-    found = windows(frames, c)
+    found = windows(Length(frames), c)
     assert [start for start, _ in found] == [0, *(end for _, end in found[:-1])]
     assert found[-1][1] == frames
     nominal = test_clips * clips.span(length, stride)
@@ -189,3 +190,83 @@ def test_no_file_holds_a_point(tmp_path: Path) -> None:
     c = of_one_frame("synthetic")
     with pytest.raises(UserError):
         list(predict_files([picture(tmp_path)], [Judge(points, c)], c, BACKEND))
+
+
+def test_files_together_are_each_what_they_are_alone(
+    small_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is batched with what, and read at once or as a long file."""
+    broken = tmp_path / "broken.avi"
+    broken.touch()
+    files = [*sorted(small_videos.glob("Grow/*.avi")), broken, *small_videos.glob("Shrink/*.avi")]
+    c = settings()
+
+    def all_of(paths: list[Path]) -> list[VideoPrediction | Unreadable]:
+        return list(predict_files(paths, [Judge(NETWORKS, c)], c, BACKEND))
+
+    def assert_same(left: VideoPrediction | Unreadable, right: VideoPrediction | Unreadable):
+        assert left.path == right.path
+        if isinstance(left, Unreadable) or isinstance(right, Unreadable):
+            assert left == right
+            return
+        assert left.probabilities == pytest.approx(right.probabilities, rel=1e-5)
+        places = [[(w.start, w.end, w.start_seconds, w.end_seconds) for w in of.windows]
+                  for of in (left, right)]  # fmt: skip
+        assert places[0] == places[1]
+
+    together = all_of(files)
+    assert [found.path for found in together] == [str(file) for file in files]
+    for found, file in zip(together, files, strict=True):
+        (alone,) = all_of([file])
+        assert_same(found, alone)
+    monkeypatch.setattr("bgan_video.prediction.opened._MOST_HELD", 1)
+    for found, long in zip(together, all_of(files), strict=True):
+        assert_same(found, long)
+
+
+def test_a_short_file_is_decoded_once(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bgan_video.video import decoders
+
+    opened: list[Path] = []
+    original = decoders.PyAVPass.__init__
+
+    def counted(self: decoders.PyAVPass, path: Path, *more: object) -> None:
+        opened.append(path)
+        original(self, path, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(decoders.PyAVPass, "__init__", counted)
+    monkeypatch.setattr("bgan_video.video.reader._count", None)
+    predicted(video, settings())
+    assert opened == [video]
+
+
+def test_windows_say_when_they_are(video: Path) -> None:
+    found = predicted(video, settings())
+    seconds = [(w.start_seconds, w.end_seconds) for w in found.windows]
+    assert seconds == [(w.start / 25, w.end / 25) for w in found.windows]
+
+
+def test_clips_in_seconds_see_the_same_movement_at_any_rate(tmp_path: Path) -> None:
+    """A film of every frame at 50 a second, and one of every second frame at 25."""
+    import av
+
+    def write(name: str, step: int, rate: int) -> Path:
+        file = tmp_path / name
+        with av.open(str(file), "w") as container:
+            stream = container.add_stream("ffv1", rate=rate)
+            stream.width, stream.height, stream.pix_fmt = 32, 32, "bgr0"
+            for number in range(0, 96, step):
+                pixels = np.full((32, 32, 3), 2 * number, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(stream.encode(None))
+        return file
+
+    fast, slow = write("fast.mkv", 1, 50), write("slow.mkv", 2, 25)
+    for overrides, are_same in ((["clip.fps=12.5"], True), ([], False)):
+        c = settings(*overrides)
+        a, b = (predicted(file, c) for file in (fast, slow))
+        # Places of clips differ by half a frame at most.
+        assert (a.probabilities == pytest.approx(b.probabilities, rel=0.03)) is are_same
+    assert [w.start_seconds for w in predicted(fast, settings("clip.fps=12.5")).windows] == [
+        w.start_seconds for w in predicted(slow, settings("clip.fps=12.5")).windows
+    ]

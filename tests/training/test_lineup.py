@@ -327,3 +327,19 @@ def test_one_gan_compared_pair_by_pair_makes_as_many_fakes_as_there_are_real_ite
     pairs = ["compat.feature_matching=huber", "objective.feature_matching_weight=1"]
     terms = advance(only("ml_gan", *pairs, "train.fake_batch_size=4", "posterior.num_z=2"), 0)
     assert terms["feature_matching_ml_gan"] > 0
+
+
+@pytest.mark.parametrize("method", ["supervised", "pseudo_label", "bayesian_gan", "ml_gan"])
+def test_weights_of_classes_reach_every_method(method: str) -> None:
+    """A class of weight 0 teaches nothing: its label may be any other of weight 0."""
+
+    def trained(targets: list[int]) -> dict[str, Tensor]:
+        settings = build(f"baseline.methods=[{method}]").config
+        backend = Backend(CPU, "fp32", torch.amp.GradScaler("cpu", enabled=False))
+        of = lineup.build(settings, DataSize(K, N, K, (3.0, 0.0, 0.0)), backend)
+        labelled, unlabelled = batches(0)
+        terms = of.step(0, labelled._replace(y=torch.tensor(targets)), unlabelled)
+        return {name: value for name, value in terms.items() if "top1" not in name}
+
+    assert trained([0, 1, 2]) == trained([0, 2, 1])
+    assert trained([0, 1, 2]) != trained([1, 0, 2])

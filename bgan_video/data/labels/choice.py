@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from bgan_video.config import ITEMS, Data, spatial_dims_of
 from bgan_video.data.labels.lists import TRAINING_FOLD, read_list
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest
 from bgan_video.data.recordings import recording
-from bgan_video.data.texts import some
+from bgan_video.data.spans import file_of
+from bgan_video.data.texts import plain, some
 from bgan_video.errors import UserError
 from bgan_video.rng import shuffled
 
@@ -53,19 +54,27 @@ def label(manifest: Manifest, data: Data, *, first: bool = False) -> Manifest:
 
 
 def use(manifest: Manifest, chosen: Mapping[str, int], data: Data) -> Manifest:
-    """The manifest with the chosen videos labelled (class by path).
+    """The manifest with the chosen videos, or parts of videos, labelled (class by path).
 
     Raises:
         UserError: `data.separate_recordings` leaves no unlabelled video.
     """
-    manifest = manifest.replace(
-        tuple(
-            dataclasses.replace(
-                item, label=chosen.get(item.path, item.label), labelled=item.path in chosen
-            )
-            for item in manifest.items
+    items = [
+        dataclasses.replace(
+            item, label=chosen.get(item.path, item.label), labelled=item.path in chosen
         )
-    )
+        for item in manifest.items
+    ]
+    by_path = {item.path: item for item in items}
+    # Labelled parts of videos are items of their own, which are yet to be surveyed.
+    items += [
+        dataclasses.replace(
+            by_path[file_of(path)], path=path, label=label, labelled=True, num_frames=0
+        )
+        for path, label in chosen.items()
+        if path not in by_path
+    ]
+    manifest = manifest.replace(tuple(items))
     if not data.separate_recordings:
         return manifest
     shared = {item.path for item in beside_labelled(manifest, data)}
@@ -91,12 +100,14 @@ def beside_labelled(manifest: Manifest, data: Data) -> list[Item]:
 
 def remarks(manifest: Manifest, data: Data) -> list[str]:
     """What a person should know of the labels a run uses, one line each."""
-    lines: list[str] = []
+    lines = list(_twins(manifest))
     counts = Counter(item.label for item in manifest.labelled)
     bare = [name for label, name in enumerate(manifest.classes) if not counts[label]]
     if counts and bare:
         known = f"{len(bare)} of {manifest.num_classes} classes have no label"
         lines.append(f"{known}, and cannot be learnt: {', '.join(bare)}")
+    if not manifest.part("test"):
+        lines.append(f"there are no test {_kind(data)}: the run is judged on validation")
     if data.label_list is not None:
         held, _, broken, tested = read_list(manifest, data, "validation")
         if held:
@@ -117,6 +128,19 @@ def remarks(manifest: Manifest, data: Data) -> list[str]:
     return lines
 
 
+def _twins(manifest: Manifest) -> Iterator[str]:
+    """Classes whose names differ in case or in how accents are written alone, a line each."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in manifest.classes:
+        alike[plain(name).casefold()].append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            yield (
+                f"classes {', '.join(map(repr, names))} differ in case or accents alone, and are "
+                f"{len(names)} classes; if they are one, give them one name"
+            )
+
+
 def _balanced(manifest: Manifest, data: Data) -> dict[str, int]:
     """Path and class: `labels_per_class`, `label_fraction`, `num_labelled`, or all."""
     order = [label_order(manifest.part("train"), k, data.label_seed) for k in _classes(manifest)]
@@ -124,6 +148,7 @@ def _balanced(manifest: Manifest, data: Data) -> dict[str, int]:
         have = dict(zip(manifest.classes, map(len, order), strict=True))
         short = [f"{name} ({n})" for name, n in have.items() if n < data.labels_per_class]
         if short:
+            _refuse_bare(manifest, data)
             raise UserError(
                 f"data.labels_per_class={data.labels_per_class}: too few training {_kind(data)} of "
                 f"{some(short, 5)}; allowed: up to "
@@ -146,6 +171,22 @@ def _balanced(manifest: Manifest, data: Data) -> dict[str, int]:
             f"({manifest.num_classes}) to all training {_kind(data)} ({len(turns)})"
         )
     return {item.path: item.label for item in turns[: data.num_labelled]}
+
+
+def _refuse_bare(manifest: Manifest, data: Data) -> None:
+    """Raises UserError where a class has no training item at all: says where its items are."""
+    trained = {item.label for item in manifest.part("train")}
+    for label, name in enumerate(manifest.classes):
+        if label in trained:
+            continue
+        own = [item for item in manifest.items if item.label == label]
+        kind = _kind(data) if len(own) != 1 else _kind(data).removesuffix("s")
+        held = some([f"{item.path} in {item.split}" for item in own], 3) or "none that reads"
+        raise UserError(
+            f"class {name!r} has {len(own)} {kind} ({held}) and so nothing to learn from in fold "
+            f"{manifest.fold}; add {_kind(data)} of it, choose another data.fold, or give a split "
+            f"of your own with data.layout=table"
+        )
 
 
 def _kind(data: Data) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections import defaultdict
@@ -10,8 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from bgan_video.config import Data
+from bgan_video.data.found import Finder
 from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item, Manifest, Split
-from bgan_video.data.texts import read_table, read_text
+from bgan_video.data.spans import Span, joined, parted, span_of
+from bgan_video.data.texts import meant, plain, read_table, read_text
 from bgan_video.errors import UserError
 
 TRAINING_FOLD = ("train", "validation")
@@ -38,11 +41,15 @@ class Listed(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A line of a list: what may be meant as a path, likeliest first, and the class it names."""
+    """A line of a list: what may be meant as a path, likeliest first, and the class it names.
+
+    `span` is the part of the video that is meant; None of all of it.
+    """
 
     number: int
     paths: Sequence[str]
     name: str | None
+    span: Span | None = None
 
 
 def read_list(manifest: Manifest, data: Data, part: Split = "train") -> Listed:
@@ -66,7 +73,7 @@ def read_list(manifest: Manifest, data: Data, part: Split = "train") -> Listed:
     for row in rows:
         where = f"{file}:{row.number}"
         try:
-            item = names.find(where, row.paths)
+            item = names.find(where, row.paths, row.span)
             if isinstance(item, str):
                 left_out[item].append(row.paths[0])
                 continue
@@ -94,19 +101,22 @@ def _list_rows(file: Path) -> Iterator[_Row]:
             paths = [line.strip()]
             for _ in range(2):
                 paths.append(_NUMBER_AT_END.sub("", paths[-1]))
-            yield _Row(number, list(dict.fromkeys(paths)), None)
+            variants = [variant for path in paths for variant in meant(path)]
+            yield _Row(number, list(dict.fromkeys(variants)), None)
 
 
 def _csv_rows(file: Path) -> Iterator[_Row]:
     """The rows of a table that have a label."""
     table = read_table(file)
-    if not {"path", "label"} <= set(table.fieldnames or ()):
-        found = ", ".join(table.fieldnames or ()) or "nothing"
+    if not {"path", "label"} <= set(table.columns):
+        found = ", ".join(table.columns) or "nothing"
         raise UserError(f"{file}:1: a CSV of labels has columns path,label; found: {found}")
-    for row in table:
-        path, name = (row["path"] or "").strip(), (row["label"] or "").strip()
+    for number, cells in table.rows:
+        path, name = cells.get("path", ""), cells.get("label", "")
         if path and name:
-            yield _Row(table.line_num, [path], name)
+            path, span = parted(path)
+            span = span_of(f"{file}:{number}", cells) or span
+            yield _Row(number, list(meant(path)), name, span)
 
 
 class _Names:
@@ -117,42 +127,48 @@ class _Names:
 
     def __init__(self, manifest: Manifest, data: Data) -> None:
         self._manifest, self._data = manifest, data
-        self._is_own = data.layout == "video_folder"
+        self._finder = Finder(Path(manifest.root))
+        self._is_own = data.layout in ("video_folder", "table")
         self._items = {item.path: item for item in manifest.items}
         self._by_name: dict[str, set[str]] = defaultdict(set)
         everything = [*self._items, *manifest.broken]
         for path in everything:
-            for name in (path, _with_class(path), _stem(path)):
+            for name in (plain(path), _with_class(path), _stem(path)):
                 self._by_name[name].add(path)
         folders = {PurePosixPath(path).parent.name for path in everything}
-        self._folders = {name.casefold() for name in (*folders, *manifest.classes)}
+        self._folders = {plain(name).casefold() for name in (*folders, *manifest.classes)}
 
-    def find(self, where: str, paths: Sequence[str]) -> Item | Literal["broken", "tested"]:
+    def find(
+        self, where: str, paths: Sequence[str], span: Span | None = None
+    ) -> Item | Literal["broken", "tested"]:
         """The item that the first of these that fits anything means, or why it was left out.
+
+        A part of a video that is no item yet is one of its own.
 
         Raises:
             UserError: It is no video of the data set, or several, or tested on in this fold.
         """
-        fits = next((fit for path in paths if (fit := self._fitting(path))), set[str]())
+        parts = [path for path in (joined(p, span) for p in paths) if path in self._items]
+        fits = {parts[0]} if parts else self._fitting(paths)
+        span = None if parts else span
         if len(fits) == 1:
             (path,) = fits
             if path not in self._items:
                 return "broken"
             if self._items[path].split in TRAINING_FOLD or self._is_own:
-                return self._items[path]
+                part = joined(path, span)
+                return self._items.get(part, dataclasses.replace(self._items[path], path=part))
             what = "is a test video"
-        elif not fits and self._is_own and (Path(self._manifest.root) / paths[0]).is_file():
+        elif not fits and self._is_own and self._finder.find(paths[0]):
             return "tested"  # of no known class, and of a group that is tested
         else:
             what = "means several videos" if fits else self._not_here()
         raise UserError(f"{where}: {paths[0]!r} {what} (fold {self._manifest.fold})")
 
-    def _fitting(self, path: str) -> set[str]:
-        """Paths of the data set; those of its file's name alone where no folder contradicts."""
-        folder = PurePosixPath(path).parent.name.casefold()
-        names = [path, _with_class(path)]
-        if folder not in self._folders:
-            names.append(_stem(path))
+    def _fitting(self, paths: Sequence[str]) -> set[str]:
+        """Paths of the data set; those of a file's name alone where no folder contradicts."""
+        names = [name for path in paths for name in (plain(path), _with_class(path))]
+        names += [_stem(path) for path in paths if _folder(path) not in self._folders]
         return next((fit for name in names if (fit := self._by_name.get(name))), set[str]())
 
     def _not_here(self) -> str:
@@ -169,23 +185,28 @@ def _class(where: str, name: str | None, item: Item, manifest: Manifest) -> int:
                 f"{where}: {item.path} is of no known class; name it in a CSV path,label"
             )
         return item.label
-    if name not in manifest.classes:
+    by_name = {plain(known): label for label, known in enumerate(manifest.classes)}
+    label = next((by_name[n] for n in map(plain, meant(name)) if n in by_name), None)
+    if label is None:
         near = difflib.get_close_matches(name, manifest.classes, n=1)
         known = f"did you mean {near[0]}?" if near else f"known: {', '.join(manifest.classes[:9])}"
         raise UserError(f"{where}: no class {name!r}; {known}")
-    label = manifest.classes.index(name)
     if item.label not in (UNKNOWN, label):
         own = manifest.classes[item.label]
         raise UserError(f"{where}: {item.path} is labelled {name}, but its folder says {own}")
     return label
 
 
+def _folder(path: str) -> str:
+    return plain(PurePosixPath(path).parent.name).casefold()
+
+
 def _stem(path: str) -> str:
-    name = path.rsplit("/", 1)[-1].casefold()
+    name = plain(path.rsplit("/", 1)[-1]).casefold()
     fitting = (suffix for suffix in VIDEO_SUFFIXES if name.endswith(suffix))
     return name.removesuffix(next(fitting, ""))
 
 
 def _with_class(path: str) -> str:
     """`class/stem` of a path: file names alone may repeat from class to class."""
-    return "/".join([*path.casefold().split("/")[-2:-1], _stem(path)])
+    return "/".join([*plain(path).casefold().split("/")[-2:-1], _stem(path)])

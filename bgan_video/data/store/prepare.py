@@ -23,6 +23,7 @@ from bgan_video.config import Config
 from bgan_video.data.frames import Broken
 from bgan_video.data.manifest import Manifest
 from bgan_video.data.reading import say_stand_in
+from bgan_video.data.spans import file_of
 from bgan_video.data.store import clip_store, shards
 from bgan_video.data.store.clip_store import StoredVideo
 from bgan_video.errors import UserError
@@ -84,7 +85,7 @@ def prepare(manifest: Manifest, config: Config, say: Say, progress: Progress) ->
     """
     folder, root = folder_of(config), Path(manifest.root)
     say_stand_in(config.data.decoder, say)
-    paths = list(dict.fromkeys(item.path for item in manifest.items))
+    paths = list(dict.fromkeys(file_of(item.path) for item in manifest.items))
     with _locked(folder, config, say):
         clip_store.check_settings(folder, config)
         _drop_unfinished(folder)

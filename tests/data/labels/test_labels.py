@@ -110,10 +110,9 @@ def test_a_broken_video_is_passed_over_and_named(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
-def test_another_encoding_is_one_line(encoding: str, tmp_path: Path) -> None:
+def test_another_encoding_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / "labels.csv"
-    file.write_bytes("path,label\nbend/bend_4.avi,bend\njump/café.avi,jump\n".encode(encoding))
+    file.write_bytes("path,label\nbend/bend_4.avi,bend\njump/café.avi,jump\n".encode("latin-1"))
     assert re.search(r"labels\.csv:\d: not UTF-8; save the file as UTF-8", refusal(str(file)))
 
 

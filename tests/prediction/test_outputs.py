@@ -1,0 +1,87 @@
+"""Files of predictions: a line a file, and on where a kill left them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from bgan_video.errors import UserError
+from bgan_video.prediction.outputs import Output
+from bgan_video.prediction.video_files import Unreadable, VideoPrediction, Window
+
+CLASSES = ("läuft", "steht, still")
+
+
+def said(path: str, p: float = 0.75) -> VideoPrediction:
+    window = Window(0, 20, [p, 1 - p], None, 0.5, 0.1, 0.0, 0.8)
+    return VideoPrediction(path, 20, [p, 1 - p], None, 0.5, 0.1, False, [window])
+
+
+FOUND = [said("a, b.mp4"), Unreadable("c.mp4", 'it says "no"'), said("d.mp4", 0.25)]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_what_is_there_is_known_and_a_torn_line_is_dropped(suffix: str, tmp_path: Path) -> None:
+    whole, torn = tmp_path / f"whole{suffix}", tmp_path / f"torn{suffix}"
+    for found in FOUND:
+        Output(whole, CLASSES).add(found)
+    content = whole.read_bytes()
+    for cut in range(len(content) + 1):
+        torn.write_bytes(content[:cut])
+        again = Output(torn, CLASSES)
+        assert again.done <= {"a, b.mp4", "c.mp4", "d.mp4"}
+        for found in FOUND:
+            if found.path not in again.done:
+                again.add(found)
+        assert torn.read_bytes() == content
+
+
+def test_a_table_has_a_column_a_class_and_the_mark_of_spreadsheets(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    out = Output(file, CLASSES)
+    for found in FOUND:
+        out.add(found)
+    assert file.read_bytes().startswith(b"\xef\xbb\xbf")
+    with file.open(newline="", encoding="utf-8-sig") as text:
+        rows = list(csv.DictReader(text))
+    assert [row["class"] for row in rows] == ["läuft", "", "steht, still"]
+    assert rows[0]["p(läuft)"] == rows[0]["probability"] == "0.750000"
+    assert rows[0]["p_fake"] == ""
+    assert rows[0]["unfamiliar"] == "False"
+    assert rows[1]["error"] == 'it says "no"'
+
+
+def test_lines_are_what_json_prints(tmp_path: Path) -> None:
+    out = Output(tmp_path / "x.jsonl", CLASSES)
+    for found in FOUND:
+        out.add(found)
+    records = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
+    assert records[0]["class"] == "läuft"
+    assert records[0]["windows"][0]["end_seconds"] == 0.8
+    assert records[1]["error"] == 'it says "no"'
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+@pytest.mark.parametrize("content", ["something else\n", '{"path": "a"}\n', "[1]\n"])
+def test_another_file_is_left_alone(suffix: str, content: str, tmp_path: Path) -> None:
+    file = tmp_path / f"x{suffix}"
+    file.write_text(content)
+    with pytest.raises(UserError, match="holds something else"):
+        Output(file, CLASSES)
+    assert file.read_text() == content
+
+
+def test_predictions_of_other_classes_are_left_alone(tmp_path: Path) -> None:
+    for suffix in (".csv", ".jsonl"):
+        Output(tmp_path / f"x{suffix}", CLASSES).add(FOUND[0])
+        with pytest.raises(UserError, match="other classes"):
+            Output(tmp_path / f"x{suffix}", ("a", "b"))
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x", "none/x.csv"])
+def test_what_cannot_be_an_output(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--out="):
+        Output(tmp_path / name, CLASSES)
