@@ -14,6 +14,7 @@ from bgan_video.data import layouts, segments, splits
 from bgan_video.data.frames import Frames, survey
 from bgan_video.data.labels.lists import read_list
 from bgan_video.data.manifest import Item, Manifest
+from bgan_video.data.reading import VideoFiles
 from bgan_video.data.streams import unlabelled_batches
 from bgan_video.errors import UserError
 from tests.video import videos
@@ -112,6 +113,24 @@ def test_a_suggested_segment_is_read_back(root: Path, tmp_path: Path) -> None:
     (part,) = [i for i in manifest.labelled if "long" in i.path]
     assert (part.path, part.label) == ("unlabelled/long.mp4#t=2,4", 1)
     assert part.path not in {i.path for i in manifest.items if not i.labelled}
+
+
+def test_a_file_of_several_parts_is_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, read = Frames(str(root), settings(root)), list[str]()
+    survey_files = VideoFiles.survey
+
+    def watched(self: VideoFiles, paths: list[str], workers: int) -> object:
+        read.extend(paths)
+        return survey_files(self, paths, workers)
+
+    monkeypatch.setattr(VideoFiles, "survey", watched)
+    long = "unlabelled/long.mp4"
+    paths = [f"{long}#t=1,2", "a/1.mp4", f"{long}#t=60,70", long]
+    items = [Item(path, 0, path, "train") for path in paths]
+    found = [*frames.survey_all(items), frames.survey(Item(f"{long}#t=9", 0, long, "train"))]
+    assert read == [long, "a/1.mp4"]
+    places = [(i.first_frame, i.num_frames) if isinstance(i, Item) else i.reason for i in found]
+    assert places == [(25, 25), (0, 25), "no frame at t=60,70", (0, LONG), (225, 25)]
 
 
 def test_a_part_behind_the_end_is_broken(root: Path, tmp_path: Path) -> None:

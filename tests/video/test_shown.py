@@ -14,6 +14,7 @@ from bgan_video.video import index, open_video
 from bgan_video.video.containers import BrokenVideo
 from bgan_video.video.decoders import Decoder
 from bgan_video.video.reader import read_all
+from bgan_video.video.times import frame_times
 from tests.video.videos import DECODERS, numbered, numbers
 
 LENGTH = 12
@@ -83,7 +84,8 @@ def test_what_opens_another_file_is_refused(tmp_path: Path, name: str, content: 
 
 def with_cover(path: Path, cover_first: bool) -> Path:
     """A film with the picture of a cover, as shops and phones write it."""
-    film = write(path.with_name("film.mp4"), "libx264", "yuv420p", (96, 64))
+    slow = {"framerate": 10, "time_base": Fraction(1, 10)}
+    film = write(path.with_name("film.mp4"), "libx264", "yuv420p", (96, 64), **slow)
     with av.open(str(film)) as read, av.open(str(path), "w") as opened:
         container: Any = opened
         source = read.streams.video[0]
@@ -117,12 +119,16 @@ def _metadata_first(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("cover_first", [False, True])
-def test_a_cover_is_not_the_film(tmp_path: Path, cover_first: bool, decoder: Decoder) -> None:
+def test_a_cover_is_not_the_film(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cover_first: bool, decoder: Decoder
+) -> None:
+    monkeypatch.setenv("BGAN_VIDEO_CACHE", str(tmp_path / "cache"))
     path = with_cover(tmp_path / "covered.mp4", cover_first)
     with av.open(str(path)) as container:
         first, second = (stream.disposition for stream in container.streams.video)
     assert bool((first if cover_first else second) & av.stream.Disposition.attached_pic)
     assert numbers(read_all(path, decoder)) == list(range(LENGTH))
+    assert frame_times(path, LENGTH, decoder) == pytest.approx(np.arange(LENGTH) / 10)
     assert index.of(path, decoder).num_frames == LENGTH
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgan_video.video import clips, timed
+from bgan_video.video import clips, index, timed
 from bgan_video.video.times import frame_times, usual_gap, varies
 from tests.video import videos
 
@@ -102,3 +102,18 @@ def test_frames_that_a_header_does_not_know_are_evenly_apart(tmp_path: Path) -> 
     assert usual_gap(times) == pytest.approx(0.04)
     with av.open(str(file)) as opened:
         assert opened.streams.video[0].average_rate == videos.RATE
+
+
+@pytest.mark.parametrize("name", videos.SPECS)
+def test_the_first_reading_changes_no_time(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BGAN_VIDEO_CACHE", str(tmp_path / "cache"))
+    spec = videos.SPECS[name]
+    file = videos.write(tmp_path / f"video{spec.suffix}", spec, 50)
+    before = frame_times(file, 50, "pyav")
+    assert index.known(file, "pyav") is None, "times alone decode nothing"
+    found = index.of(file, "pyav")
+    after = frame_times(file, 50, "pyav")
+    assert np.array_equal(after, found.times)
+    assert after == pytest.approx(before, abs=1e-6)
