@@ -304,11 +304,12 @@ def recall_table(recall: Mapping[str, Mapping[str, float | None]]) -> str:
     order = sorted(first, key=lambda name: -1.0 if (r := first[name]) is None else r)
     shown = order[:_SHOWN_CLASSES] if len(order) > _SHOWN_CLASSES else list(first)
     width = max(26, *(len(name) + 2 for name in shown))
-    lines = [f"{'recall by class':{width}}" + "".join(f"{label_of(m):>18}" for m in recall)]
+    column = max(18, *(len(label_of(model)) + 2 for model in recall))
+    lines = [f"{'recall by class':{width}}" + "".join(f"{label_of(m):>{column}}" for m in recall)]
     for name in shown:
         values = (of[name] for of in recall.values())
         cells = ("none there" if v is None else f"{100 * v:.1f}%" for v in values)
-        lines.append(f"{name:{width}}" + "".join(f"{cell:>18}" for cell in cells))
+        lines.append(f"{name:{width}}" + "".join(f"{cell:>{column}}" for cell in cells))
     if len(order) > len(shown):
         lines.append(f"… and {len(order) - len(shown)} more classes in metrics.json")
     return "\n".join(lines)

@@ -18,8 +18,8 @@ def check(config: Config) -> None:
     Raises:
         UserError: Says which settings, what is allowed, and what to do.
     """
-    of_data = (_layout, _labels, _items)
-    for part in (*of_data, _sampling, _baselines, _rounds, _pretext, _pairs, _compat):
+    of_data = (_layout, _labels)
+    for part in (*of_data, _sampling, _baselines, _rounds, _pretext, _items, _pairs, _compat):
         part(config)
 
 
