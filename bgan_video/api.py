@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from bgan_video.prediction.generated import generate, measure
 from bgan_video.prediction.trained import TrainedRun, load
 from bgan_video.reports import write_report
 from bgan_video.reports.plots import label_of
-from bgan_video.training import console, loop, run_folder
+from bgan_video.training import changes, console, faults, loop, run_folder
 from bgan_video.training.plan import plan
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ __all__ = [
     "study_report",
     "study_states",
     "train",
+    "train_or_resume",
     "verify",
     "verify_features",
 ]
@@ -74,22 +76,45 @@ def train(config: Config, default_name: str = "run") -> Result:
     Raises:
         UserError: Data, device or settings do not go together.
     """
-    return _finish(loop.train(run_folder.settle(config, default_name)))
+    settled = run_folder.settle(config, default_name)
+    with ExitStack() as held, faults.explained(settled.run_dir):
+        return _finish(loop.train(settled, held))
 
 
 def resume(folder: Path | str, overrides: Sequence[str] = ()) -> Result:
-    """Continue a run from its last checkpoint, to the same end it would have had.
+    """Continue a run from its newest sound checkpoint, to the same end it would have had.
 
     Args:
         folder: The run's.
-        overrides: Where its data are now: `data.root=…`, `data.store=…`.
+        overrides: What may change: where data are and how they are loaded, a lower step size.
 
     Raises:
-        UserError: Another setting is given, or the data are not those the run began with.
+        UserError: Another setting is given, the data are not those the run began with, or another
+            process is at work in the folder.
     """
     folder = Path(folder)
-    config = run_folder.open_config(folder, overrides)
-    return _finish(loop.train(config, resume=folder), overrides)
+    with ExitStack() as held, faults.explained(folder):
+        config = run_folder.open_config(folder, overrides)
+        run_folder.claim(folder, held)
+        places = [word for word in overrides if word.partition("=")[0] in changes.PLACES]
+        return _finish(loop.train(config, held, resume=folder), places)
+
+
+def train_or_resume(config: Config, default_name: str = "run") -> Result:
+    """Train, or continue the run of that name: one command, however often it is cut off.
+
+    Args:
+        config: As of `train`.
+        default_name: As of `train`, but never numbered.
+
+    Raises:
+        UserError: As `train` and `resume`; the run began with settings that may not change.
+    """
+    config = config if config.run.name else config.named(default_name)
+    folder = config.run_dir
+    if not (folder / "config.yaml").is_file():
+        return train(config)
+    return resume(folder, changes.differing(folder, run_folder.anchored(config)))
 
 
 def sample(run: TrainedRun, count: int, out: Path) -> list[Path]:

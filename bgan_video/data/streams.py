@@ -10,6 +10,7 @@ of the time of a view is little to it, and a quarter of the bytes goes there.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction as Rational
 from functools import lru_cache
@@ -253,8 +254,18 @@ def _load(dataset: Dataset[Batch], size: int, first: int, config: Config) -> Ite
         timeout=config.data.worker_timeout if workers else 0,
         pin_memory=on_cuda(config.run),
         generator=torch.Generator(),  # its own, so that torch's global one is left alone
+        worker_init_fn=_stand_apart,
     )
     return iter(loader)
+
+
+def _stand_apart(_: int) -> None:
+    """Ctrl-C reaches all processes of a terminal's group: a run that saves first needs its loaders.
+
+    Whoever outlives the run notices by itself.
+    """
+    if os.name == "posix":
+        os.setpgrp()
 
 
 @lru_cache(maxsize=4)

@@ -5,46 +5,69 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from bgan_video.backend import resolve_backend
 from bgan_video.config import Config
 from bgan_video.data.manifest import Manifest
-from bgan_video.errors import UserError
-from bgan_video.files import append_line, truncate_after, write_atomically
-from bgan_video.method.timetable import step_sizes
-from bgan_video.prediction.bodies import FIRST_KIND, Body, open_bodies
+from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.errors import Stopped, UserError
+from bgan_video.files import append_line, sync, truncate_after, write_atomically
+from bgan_video.prediction.bodies import Body, open_bodies
 from bgan_video.prediction.bodies import check as check_bodies
 from bgan_video.prediction.trained import FINISHED
-from bgan_video.sampling import SampleBank, StepSize
-from bgan_video.training import checkpoints, console, rounds, run_folder, samples
-from bgan_video.training.chains import Chain
+from bgan_video.sampling import SampleBank
+from bgan_video.training import (
+    changes,
+    checkpoints,
+    console,
+    faults,
+    rounds,
+    run_folder,
+    samples,
+)
 from bgan_video.training.clock import Clock
-from bgan_video.training.lineup import BodyChains, ColdGAN, Models, build
+from bgan_video.training.lineup import Models, build
 from bgan_video.training.plan import network_sizes
+from bgan_video.training.records import make_record
 from bgan_video.training.scalars import Scalars
 from bgan_video.training.session import Session
-from bgan_video.training.trainer import DataSize, Terms, Trainer
+from bgan_video.training.stopping import Stop, watching
+from bgan_video.training.storing import sampled, store_final, store_restarting
+from bgan_video.training.trainer import DataSize
+
+_LINES = ("log.jsonl", "evaluations.jsonl")
 
 
-def train(config: Config, resume: Path | None = None) -> Path:
+@dataclass(frozen=True)
+class _Tools:
+    """What the steps of a run are told to and measured by."""
+
+    bar: console.Console
+    scalars: Scalars
+    clock: Clock
+    stop: Stop
+
+
+def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     """Train, or continue a run from its last checkpoint.
 
     Args:
         config: Settings with a run name; of the run itself where it is resumed.
-        resume: The run's folder.
+        held: Keeps other processes out of a new run's folder until it is closed.
+        resume: The run's folder, claimed already.
 
     Returns:
         The run's folder, with the posterior bank and the supervised network in it.
 
     Raises:
-        UserError: Data, device or settings do not go together.
+        UserError: Data, device or settings do not go together, or the run cannot go on; says how
+            it can.
+        Stopped: SIGINT or SIGTERM asked for the end, and the run is saved.
     """
     backend = resolve_backend(config.run, config.spatial_dims)
     backend.forget_peak_memory()
@@ -59,7 +82,7 @@ def train(config: Config, resume: Path | None = None) -> Path:
     )
     models = build(config, size, backend)
     if resume is None:
-        folder = run_folder.create(config, backend, manifest, broken)
+        folder = run_folder.create(config, backend, manifest, broken, held)
     else:
         folder = resume
         run_folder.check_unchanged(folder, manifest, backend)
@@ -67,7 +90,6 @@ def train(config: Config, resume: Path | None = None) -> Path:
     bank = SampleBank(folder / "posterior", config.posterior.max_samples, restart_every)
     state = _restore(folder, config, bank) if resume else None
     done = state.pop("step") if state else 0
-    bar, scalars = console.Console(done, total), Scalars(folder)
     bodies: Sequence[Body] = ()
     if models.chains is not None:
         given = (config, manifest, frames, backend, folder)
@@ -75,70 +97,70 @@ def train(config: Config, resume: Path | None = None) -> Path:
     if bodies and config.discriminator.bodies:
         models = build(config, size, backend, bodies=bodies)
     session = Session(config, backend, folder, manifest, frames, bank, bodies)
-    clock = Clock(backend)
     console.say(_describe(config, manifest, models))
 
-    for number in range(min(done // t.steps, t.rounds), 1 + t.rounds):
-        believed = session.believe(number)
-        if believed:
-            scalars.believed(number * t.steps, rounds.read(folder, number))
-        if number > 0:
-            more = len(believed.get("bayesian_gan", ()))
-            now = dataclasses.replace(size, num_labelled=size.num_labelled + more)
-            models = build(config, now, backend, number, models.learners, bodies)
-        if state:
-            models.load_state_dict(state)
-            state = None
-        _learn(session, models, believed, done, bar, scalars, clock)
-        done = max(done, (number + 1) * t.steps)
-
-    bar.close()
-    scalars.close()
-    _store_final(models, bank)
-    if not (folder / FINISHED).is_file():
-        finished = {"step": total, "peak_memory_mib": backend.peak_memory_mib}
-        write_atomically(folder / FINISHED, json.dumps(finished) + "\n")
+    with watching() as stop:
+        tools = _Tools(console.Console(done, total), Scalars(folder), Clock(backend), stop)
+        for number in range(min(done // t.steps, t.rounds), 1 + t.rounds):
+            believed = session.believe(number)
+            if believed:
+                tools.scalars.believed(number * t.steps, rounds.read(folder, number))
+            if number > 0:
+                more = len(believed.get("bayesian_gan", ()))
+                now = dataclasses.replace(size, num_labelled=size.num_labelled + more)
+                models = build(config, now, backend, number, models.learners, bodies)
+            if state:
+                _load(models, state, folder)
+                state = None
+            _learn(session, models, believed, done, tools)
+            done = max(done, (number + 1) * t.steps)
+        tools.bar.close()
+        tools.scalars.close()
+        store_final(models, bank)
+        if not (folder / FINISHED).is_file():
+            finished = {"step": total, "peak_memory_mib": backend.peak_memory_mib}
+            write_atomically(folder / FINISHED, json.dumps(finished) + "\n")
+        _end_if_asked(total, session, stop)
     return folder
 
 
 def _learn(
-    session: Session,
-    models: Models,
-    believed: rounds.Believed,
-    done: int,
-    bar: console.Console,
-    scalars: Scalars,
-    clock: Clock,
+    session: Session, models: Models, believed: rounds.Believed, done: int, tools: _Tools
 ) -> None:
     """The steps of a round, or what is left of them after `done` steps of the run."""
     config, folder, bank = session.config, session.folder, session.bank
     t, per_epoch = config.train, session.batches_per_epoch
-    labelled, own = session.labelled_streams(models, believed, done)
-    unlabelled = session.unlabelled_stream(done)
-    samplers = _samplers(models)
+    batches = _batches(session, models, believed, done)
+    samplers = sampled(models)
     last, epochs = models.first_step + t.steps, math.ceil(config.total_steps / per_epoch)
     probe = session.manifest.part(t.evaluate_on)
+    bar, scalars, clock, stop = tools.bar, tools.scalars, tools.clock, tools.stop
 
     for step in range(done + 1, last + 1):  # the number of steps done after this one
         epoch = (step - 1) // per_epoch
-        with clock.waiting():
-            batch_lb, batch_ulb = next(labelled), next(unlabelled)
-            batches = {method: next(stream) for method, stream in own.items()}
+        with clock.waiting(), _saved_before(step - 1, done, session, models):
+            batch_lb, batch_ulb, own = next(batches)
         if step == 1:
             samples.write_real(folder / "samples", batch_ulb.weak, config)
 
         with clock.computing():
-            terms = models.step(step - 1, batch_lb, batch_ulb, batches)
+            terms = models.step(step - 1, batch_lb, batch_ulb, own)
         learned = len(batch_ulb.weak) if config.needs_unlabelled else 0
         clock.count(learned + (0 if config.is_unsupervised else t.labelled_batch_size))
 
-        for sampler in samplers:
-            sampler.store(step, step - 1 - models.first_step, bank)
+        in_round, ends = step - 1 - models.first_step, stop.signal is not None
+        logs = step % t.log_every == 0 or step == last
+        saves = step % t.checkpoint_every == 0 or step == last or ends
+        due = [sampler for sampler in samplers if sampler.is_due(in_round)]
+        if logs or saves or due:
+            whole = saves or bool(due)
+            faults.check_finite(step, terms, models, faults.way_on(folder), whole)
+        for sampler in due:
+            sampler.store(step, in_round, bank)
         if step == last:
-            _store_restarting(step, models, bank)
-        if step % t.log_every == 0 or step == last:
-            record = _record(step, epoch, terms, models, clock)
-            _check_finite(record)
+            store_restarting(step, models, bank)
+        if logs:
+            record = make_record(step, epoch, terms, models) | clock.lap()
             append_line(folder / "log.jsonl", record)
             scalars.logged(record)
             console.say(console.console_line(record, epochs, per_epoch))
@@ -154,10 +176,69 @@ def _learn(
             console.say(console.evaluation_line(evaluation, config.item_level))
             if ends_round and models.round == 0:
                 _warn_near_chance(evaluation, session)
-        if step % t.checkpoint_every == 0 or step == last:
-            checkpoints.save(folder / "checkpoints", step, models.state_dict())
-            bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
+        if saves:
+            _save(step, session, models)
         bar.advance()
+        if ends:
+            _end_if_asked(step, session, stop)
+
+
+def _end_if_asked(step: int, session: Session, stop: Stop) -> None:
+    if stop.signal is not None:
+        total, way = session.config.total_steps, faults.way_on(session.folder)
+        raise Stopped(f"saved and ended after step {step} of {total}; {way} goes on", stop.signal)
+
+
+def _batches(
+    session: Session, models: Models, believed: rounds.Believed, done: int
+) -> Iterator[tuple[LabelledBatch | None, UnlabelledBatch, dict[str, LabelledBatch | None]]]:
+    """What steps learn from: true labels, unlabelled items, and what methods have of their own."""
+    labelled, own = session.labelled_streams(models, believed, done)
+    unlabelled = session.unlabelled_stream(done)
+    while True:
+        yield next(labelled), next(unlabelled), {method: next(s) for method, s in own.items()}
+
+
+def _save(step: int, session: Session, models: Models) -> None:
+    """Everything after `step`: first the lines up to it, then the checkpoint that needs them."""
+    folder = session.folder
+    for name in _LINES:
+        if (folder / name).is_file():
+            sync(folder / name)
+    run = run_folder.identity(folder)
+    checkpoints.save(folder / "checkpoints", run, step, models.state_dict())
+    session.bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
+
+
+@contextmanager
+def _saved_before(done: int, began: int, session: Session, models: Models) -> Iterator[None]:
+    """Where the next batch cannot be had, nothing of the steps before is lost.
+
+    Args:
+        done: Steps done.
+        began: Steps done when this process began with the round.
+        session: The run.
+        models: After `done` steps.
+    """
+    try:
+        yield
+    except UserError as error:
+        if done > began:
+            _save(done, session, models)
+        way = faults.way_on(session.folder)
+        saved = f"{done} steps are saved: put it right, and {way} goes on"
+        raise UserError(f"{error}; {saved}") from None
+
+
+def _load(models: Models, state: dict[str, Any], folder: Path) -> None:
+    try:
+        models.load_state_dict(state)
+    except (KeyError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"the checkpoint in {folder} is of other networks ({reason}); go on with the version "
+            f"of bgan_video that wrote it (environment.json), or start a new run"
+        ) from None
 
 
 def _warn_near_chance(evaluation: dict[str, Any], session: Session) -> None:
@@ -170,121 +251,15 @@ def _warn_near_chance(evaluation: dict[str, Any], session: Session) -> None:
 
 def _restore(folder: Path, config: Config, bank: SampleBank) -> dict[str, Any] | None:
     """Go back to the last checkpoint; what was written after it will be written again."""
-    state = checkpoints.load_latest(folder / "checkpoints")
+    state = checkpoints.load_latest(folder / "checkpoints", run_folder.identity(folder))
     step = state["step"] if state else 0
     bank.truncate_after(step)
     rounds.forget_after(folder, step // config.train.steps)
-    for name in ("log.jsonl", "evaluations.jsonl"):
+    for name in _LINES:
         truncate_after(folder / name, step)
+    changes.keep(folder, config, step)
     console.say(f"resuming {folder} after step {step} of {config.total_steps}")
     return state
-
-
-def _record(step: int, epoch: int, terms: Terms, models: Models, clock: Clock) -> dict[str, Any]:
-    """A line of log.jsonl."""
-    record: dict[str, Any] = {
-        "step": step,
-        "epoch": epoch,
-        **({"round": models.round} if models.config.train.rounds else {}),
-        **({} if models.chains is None else _phase(models.chains)),
-        **{name: value.item() for name, value in terms.items()},
-    }
-    return record | clock.lap()
-
-
-def _phase(chains: Trainer) -> dict[str, Any]:
-    """What the sampler does; kinetic temperatures are means over chains."""
-    chain = chains.discriminators[0]
-    group = chain.optimizer.param_groups[0]
-    record: dict[str, Any] = {
-        "phase": "sampling" if chain.is_sampling else "burn_in",
-        "lr": float(group["lr"]),
-    }
-    if chain.is_sampling:
-        record["temperature"] = group["temperature"]
-    discriminators = _mean_temperatures(chains.discriminators)
-    if discriminators:
-        record["kinetic_temperature"] = sum(discriminators.values()) / len(discriminators)
-        both = {"D": discriminators, "G": _mean_temperatures(chains.generators)}
-        record["temperatures"] = {
-            f"{which}.{name}": value
-            for which, temperatures in both.items()
-            for name, value in temperatures.items()
-        }
-    return record
-
-
-def _mean_temperatures(chains: Sequence[Chain[Any]]) -> dict[str, float]:
-    """Of each parameter tensor, over the chains that have a momentum for it.
-
-    A step in fp16 that overflowed leaves a chain without one for longer than others.
-    """
-    temperatures: dict[str, list[float]] = defaultdict(list)
-    for chain in chains:
-        for name, temperature in chain.temperatures().items():
-            temperatures[name].append(temperature)
-    return {name: sum(values) / len(values) for name, values in temperatures.items()}
-
-
-def _check_finite(record: dict[str, Any]) -> None:
-    bad = [k for k, v in record.items() if isinstance(v, float) and not math.isfinite(v)]
-    if bad:
-        raise UserError(
-            f"{bad[0]} is not finite at step {record['step']}; try a lower posterior.lr, "
-            f"posterior.burn_in_lr or posterior.temperature"
-        )
-
-
-@dataclass(frozen=True)
-class _Sampler:
-    """Networks that are stored as the schedule of their chains has it."""
-
-    kind: str
-    temperature: float
-    networks: Sequence[nn.Module]
-    schedule: StepSize
-
-    def store(self, step: int, in_round: int, bank: SampleBank) -> None:
-        """One posterior sample of every chain after update `step`, if it is time for one."""
-        if self.schedule.takes_sample(in_round):
-            given = {"temperature": self.temperature, "cycle": self.schedule.cycle(in_round)}
-            for j, network in enumerate(self.networks):
-                bank.add(self.kind, step, j, network.state_dict(), **given)
-
-
-def _samplers(models: Models) -> list[_Sampler]:
-    """The chains, and what is stored as they are: other bodies' chains, the cold GAN's."""
-    if models.chains is None or not models.samples_posterior:
-        return []
-    of_chains = models.chains.config
-    moving = [(FIRST_KIND, of_chains, models.discriminators)]
-    for learner in models.learners:
-        if isinstance(learner, BodyChains | ColdGAN):
-            moving.append((learner.model, learner.config, learner.networks))
-    return [_Sampler(k, c.posterior.temperature, n, step_sizes(c)) for k, c, n in moving]
-
-
-def _store_restarting(step: int, models: Models, bank: SampleBank) -> None:
-    """At a round's end: the last weights of the networks that the next round begins anew."""
-    last: dict[str, Sequence[nn.Module]] = {
-        m.model: m.networks
-        for m in models.learners
-        if m.restarts and not (m.is_sampled and models.samples_posterior)
-    }
-    if not models.samples_posterior:
-        last[FIRST_KIND] = models.discriminators
-    for kind, networks in last.items():
-        for j, network in enumerate(networks):
-            bank.add(kind, step, j, network.state_dict())
-
-
-def _store_final(models: Models, bank: SampleBank) -> None:
-    """What evaluation and sampling read: the last weights of all that learned to the end."""
-    last: dict[str, Sequence[nn.Module]] = {"generator": models.generators}
-    last |= {m.model: m.networks for m in models.learners if not (m.is_sampled or m.restarts)}
-    for kind, networks in last.items():
-        for j, network in enumerate(networks):
-            bank.add(kind, models.config.total_steps, j, network.state_dict())
 
 
 def _describe(config: Config, manifest: Manifest, models: Models) -> str:
