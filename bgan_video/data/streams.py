@@ -232,15 +232,16 @@ def _batches(
         except UserError as error:
             # A worker's error comes with its traceback; what the user is meant to read is its end.
             raise UserError(str(error).strip().rpartition("UserError: ")[2]) from None
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader"):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # The latter two: a loader died with a batch half handed over.
+            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader"):
                 raise
             reading = {path for stream in streams for path in stream.being_read()}
             at = ", ".join(sorted(reading)) or "no video"
+            said = " ".join(str(error).split()) or "a loading process died"
             raise UserError(
-                f"{' '.join(str(error).split())} (it was reading {at}; data.num_workers="
-                f"{config.data.num_workers}, data.worker_timeout={config.data.worker_timeout:g} "
-                f"seconds)"
+                f"{said} (it was reading {at}; data.num_workers={config.data.num_workers}, "
+                f"data.worker_timeout={config.data.worker_timeout:g} seconds)"
             ) from None
         yield batch
 
@@ -260,9 +261,9 @@ def _load(dataset: Dataset[Batch], size: int, first: int, config: Config) -> Ite
 
 
 def _stand_apart(_: int) -> None:
-    """Ctrl-C reaches all processes of a terminal's group: a run that saves first needs its loaders.
+    """Ctrl-C reaches all processes of a terminal's group, and a run that saves needs its loaders.
 
-    Whoever outlives the run notices by itself.
+    A loader notices by itself that its parent has gone.
     """
     if os.name == "posix":
         os.setpgrp()

@@ -30,6 +30,11 @@ def save(folder: Path, run: str, step: int, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save({"run": run, "step": step, **state}, buffer)
     write_atomically(folder / _name(step), buffer.getvalue())
+    prune(folder)
+
+
+def prune(folder: Path) -> None:
+    """Drop the oldest checkpoints, as a kill may have left it undone."""
     for obsolete in _all(folder)[:-_KEPT]:
         obsolete.unlink()
 

@@ -41,7 +41,7 @@ def way_on(folder: Path) -> str:
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Say of a full or lost disk, and of memory that ran out, what to do.
+    """Say what to do of a full or lost disk, memory that ran out, and a loader that was killed.
 
     Args:
         folder: The run's.
@@ -52,6 +52,13 @@ def explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
+        if str(error).startswith("DataLoader worker"):
+            # Torch says so wherever Python is then, in the middle of a step too.
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{reason} What was saved stays: see to its memory (data.num_workers, "
+                f"data.cache_mib), and go on with {way_on(folder)}"
+            ) from None
         if isinstance(error, RuntimeError) and not _NO_MEMORY.search(str(error)):
             raise
         reason = " ".join(str(error).split())[:160] or "out of memory"

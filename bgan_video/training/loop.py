@@ -253,7 +253,9 @@ def _restore(folder: Path, config: Config, bank: SampleBank) -> dict[str, Any] |
     """Go back to the last checkpoint; what was written after it will be written again."""
     state = checkpoints.load_latest(folder / "checkpoints", run_folder.identity(folder))
     step = state["step"] if state else 0
+    checkpoints.prune(folder / "checkpoints")
     bank.truncate_after(step)
+    bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
     rounds.forget_after(folder, step // config.train.steps)
     for name in _LINES:
         truncate_after(folder / name, step)

@@ -9,13 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.data.store import stores
-from tests.e2e.conftest import draw_shape
-from tests.faults import ends, injector
+from tests.faults import ends, injector, runs
 from tests.faults.injector import Boundary
 from tests.features import tiny
 
@@ -23,40 +20,6 @@ pytestmark = pytest.mark.e2e
 
 FEW = 6
 """Boundaries of the fast suite; `-m slow` kills at all."""
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("faults")
-
-
-@pytest.fixture(scope="module")
-def pictures(folder: Path) -> Path:
-    """Ten images of two classes, so that a run takes less than a second."""
-    draws = np.random.default_rng(0)
-    for split, count in (("train", 4), ("test", 1)):
-        for kind in ("bar", "disc"):
-            place = folder / "pictures" / split / kind
-            place.mkdir(parents=True)
-            for index in range(count):
-                Image.fromarray(draw_shape(kind, draws)).save(place / f"{index}.png")
-    return folder / "pictures"
-
-
-def train(pictures: Path, run: Path) -> list[str]:
-    """A command that begins or goes on with a run in which every kind of file is written."""
-    return [
-        *("train", "--resume", "auto", f"run.dir={run.parent}", f"run.name={run.name}"),
-        *("data.layout=image_folder", f"data.root={pictures}", "run.device=cpu"),
-        *("data.validation_fraction=0.3", "data.labels_per_class=1", "rounds.min_pool=0"),
-        *("clip.num_frames=1", "clip.stride=1", "clip.test_clips=1", "clip.size=32"),
-        *("generator.name=dcgan", "generator.width=4", "generator.latent_dim=4"),
-        *("discriminator.width=4", "discriminator.input=rgb", "discriminator.dropout=0.2"),
-        *("objective.pretext_weight=0", "posterior.burn_in=2", "posterior.thinning=2"),
-        *("posterior.max_samples=1", "train.rounds=1", "train.steps=5", "train.batch_size=2"),
-        *("train.labelled_batch_size=2", "train.log_every=1", "train.evaluate_every=3"),
-        *("train.checkpoint_every=2", "train.sample_every=5"),
-    ]
 
 
 class Victim:
@@ -115,7 +78,7 @@ def different(found: Any, expected: Any) -> list[str]:
 def training(folder: Path, pictures: Path) -> Victim:
     place = folder / "training"
     place.mkdir()
-    return Victim(lambda run: train(pictures, run), place, ends.of_run)
+    return Victim(lambda run: runs.train(pictures, run), place, ends.of_run)
 
 
 @pytest.fixture(scope="module")
