@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bgan_video.backend import resolve_backend
+from bgan_video import ranks
+from bgan_video.backend import on_cuda, resolve_backend
 from bgan_video.config import Config
 from bgan_video.data import layouts
 from bgan_video.data.check import DataCheck, inspect
@@ -18,6 +19,7 @@ from bgan_video.media import pictures
 from bgan_video.prediction.generated import generate, measure
 from bgan_video.prediction.trained import TrainedRun, load
 from bgan_video.reports import write_report
+from bgan_video.reports.page import REPORT_NAME
 from bgan_video.reports.plots import label_of
 from bgan_video.training import changes, console, faults, loop, run_folder
 from bgan_video.training.plan import plan
@@ -76,9 +78,10 @@ def train(config: Config, default_name: str = "run") -> Result:
     Raises:
         UserError: Data, device or settings do not go together.
     """
-    settled = run_folder.settle(config, default_name)
-    with ExitStack() as held, faults.explained(settled.run_dir):
-        return _finish(loop.train(settled, held))
+    with ranks.joined(on_cuda(config.run)), ExitStack() as held:
+        settled = ranks.first_says(lambda: run_folder.settle(config, default_name))
+        with faults.explained(settled.run_dir):
+            return _finish(loop.train(settled, held))
 
 
 def resume(folder: Path | str, overrides: Sequence[str] = ()) -> Result:
@@ -93,9 +96,10 @@ def resume(folder: Path | str, overrides: Sequence[str] = ()) -> Result:
             process is at work in the folder.
     """
     folder = Path(folder)
-    with ExitStack() as held, faults.explained(folder):
-        config = run_folder.open_config(folder, overrides)
-        run_folder.claim(folder, held)
+    config = run_folder.open_config(folder, overrides)
+    with ranks.joined(on_cuda(config.run)), ExitStack() as held, faults.explained(folder):
+        if ranks.is_first():
+            run_folder.claim(folder, held)
         places = [word for word in overrides if word.partition("=")[0] in changes.PLACES]
         return _finish(loop.train(config, held, resume=folder), places)
 
@@ -112,9 +116,10 @@ def train_or_resume(config: Config, default_name: str = "run") -> Result:
     """
     config = config if config.run.name else config.named(default_name)
     folder = config.run_dir
-    if not (folder / "config.yaml").is_file():
-        return train(config)
-    return resume(folder, changes.differing(folder, run_folder.anchored(config)))
+    with ranks.joined(on_cuda(config.run)):
+        if not ranks.first_says(lambda: (folder / "config.yaml").is_file()):
+            return train(config)
+        return resume(folder, changes.differing(folder, run_folder.anchored(config)))
 
 
 def sample(run: TrainedRun, count: int, out: Path) -> list[Path]:
@@ -268,6 +273,8 @@ def check_data(config: Config, read: bool = True) -> DataCheck:
 def _finish(folder: Path, overrides: Sequence[str] = ()) -> Result:
     run = load(folder, overrides)
     split = run.config.train.final_split
+    if not ranks.is_first():
+        return Result(folder, None, split, folder / REPORT_NAME)
     has_items = run.manifest.part(split)
     models = run.evaluate() if has_items and not run.config.is_unsupervised else None
     return Result(folder, models, split, write_report(folder))

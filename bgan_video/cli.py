@@ -57,7 +57,7 @@ def _train(options: argparse.Namespace) -> None:
     if options.resume and not is_auto:
         from bgan_video import api
 
-        _say(str(api.resume(options.resume, options.overrides)))
+        _say_result(api.resume(options.resume, options.overrides))
         return
     file = recipes.find(options.config or recipes.DEFAULT)
     config = config_module.load(file, options.overrides)
@@ -67,7 +67,7 @@ def _train(options: argparse.Namespace) -> None:
         _say(api.plan(config))
         return
     train = api.train_or_resume if is_auto else api.train
-    _say(str(train(config, file.stem)))
+    _say_result(train(config, file.stem))
 
 
 def _check_data(options: argparse.Namespace) -> None:
@@ -242,6 +242,13 @@ def _recipes(options: argparse.Namespace) -> None:
     wide = max((len(recipe.name) for recipe in shipped), default=0)
     for recipe in shipped:
         _say(f"{recipe.name:{wide}}  {recipe.summary}")
+
+
+def _say_result(result: Any) -> None:
+    from bgan_video import ranks
+
+    if ranks.is_first():
+        _say(str(result))
 
 
 def _say(text: str) -> None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from bgan_video import rng
+from bgan_video import ranks, rng
 from bgan_video.backend import on_cuda
 from bgan_video.config import Config
 from bgan_video.data.frames import ItemFrames
@@ -247,10 +247,10 @@ def _batches(
 
 
 def _load(dataset: Dataset[Batch], size: int, first: int, config: Config) -> Iterator[Batch]:
-    workers = config.data.num_workers
+    workers, own = config.data.num_workers, ranks.mine(size, "a batch")
     loader = DataLoader(
         dataset,
-        batch_sampler=([b * size + i for i in range(size)] for b in count(first)),
+        batch_sampler=([b * size + i for i in own] for b in count(first)),
         num_workers=workers,
         timeout=config.data.worker_timeout if workers else 0,
         pin_memory=on_cuda(config.run),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bgan_video import ranks
 from bgan_video.backend import resolve_backend
 from bgan_video.config import Config
 from bgan_video.data.manifest import Manifest
@@ -81,19 +82,22 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
         len(manifest.labelled),
     )
     models = build(config, size, backend)
-    if resume is None:
-        folder = run_folder.create(config, backend, manifest, broken, held)
-    else:
-        folder = resume
-        run_folder.check_unchanged(folder, manifest, backend)
+    folder = resume or config.run_dir
+    with ranks.first_goes_first():
+        if resume is None and ranks.is_first():
+            run_folder.create(config, backend, manifest, broken, held)
+        else:
+            run_folder.check_unchanged(folder, manifest, backend)
     restart_every = t.steps if t.rounds else None
     bank = SampleBank(folder / "posterior", config.posterior.max_samples, restart_every)
-    state = _restore(folder, config, bank) if resume else None
+    with ranks.first_goes_first():
+        state = _restore(folder, config, bank) if resume else None
     done = state.pop("step") if state else 0
     bodies: Sequence[Body] = ()
     if models.chains is not None:
         given = (config, manifest, frames, backend, folder)
-        bodies = open_bodies(*given, console.say, console.progress)
+        with ranks.first_goes_first():
+            bodies = open_bodies(*given, console.say, console.progress)
     if bodies and config.discriminator.bodies:
         models = build(config, size, backend, bodies=bodies)
     session = Session(config, backend, folder, manifest, frames, bank, bodies)
@@ -116,8 +120,9 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
             done = max(done, (number + 1) * t.steps)
         tools.bar.close()
         tools.scalars.close()
-        store_final(models, bank)
-        if not (folder / FINISHED).is_file():
+        if ranks.is_first():
+            store_final(models, bank)
+        if ranks.is_first() and not (folder / FINISHED).is_file():
             finished = {"step": total, "peak_memory_mib": backend.peak_memory_mib}
             write_atomically(folder / FINISHED, json.dumps(finished) + "\n")
         _end_if_asked(total, session, stop)
@@ -140,21 +145,28 @@ def _learn(
         epoch = (step - 1) // per_epoch
         with clock.waiting(), _saved_before(step - 1, done, session, models):
             batch_lb, batch_ulb, own = next(batches)
-        if step == 1:
+        if step == 1 and ranks.is_first():
             samples.write_real(folder / "samples", batch_ulb.weak, config)
 
         with clock.computing():
             terms = models.step(step - 1, batch_lb, batch_ulb, own)
-        learned = len(batch_ulb.weak) if config.needs_unlabelled else 0
+        learned = t.batch_size if config.needs_unlabelled else 0
         clock.count(learned + (0 if config.is_unsupervised else t.labelled_batch_size))
 
-        in_round, ends = step - 1 - models.first_step, stop.signal is not None
+        in_round = step - 1 - models.first_step
+        stop.signal = ranks.highest(stop.signal or 0, session.backend.device) or None
+        ends = stop.signal is not None
         logs = step % t.log_every == 0 or step == last
         saves = step % t.checkpoint_every == 0 or step == last or ends
         due = [sampler for sampler in samplers if sampler.is_due(in_round)]
         if logs or saves or due:
-            whole = saves or bool(due)
+            whole, terms = saves or bool(due), ranks.mean(terms)
             faults.check_finite(step, terms, models, faults.way_on(folder), whole)
+        if saves:
+            ranks.check_equal([*models.discriminators, *models.generators])
+        if not ranks.is_first():
+            _end_if_asked(step, session, stop)
+            continue
         for sampler in due:
             sampler.store(step, in_round, bank)
         if step == last:
@@ -223,7 +235,7 @@ def _saved_before(done: int, began: int, session: Session, models: Models) -> It
     try:
         yield
     except UserError as error:
-        if done > began:
+        if done > began and ranks.count() == 1:  # other ranks may be within a step
             _save(done, session, models)
         way = faults.way_on(session.folder)
         saved = f"{done} steps are saved: put it right, and {way} goes on"
@@ -253,13 +265,14 @@ def _restore(folder: Path, config: Config, bank: SampleBank) -> dict[str, Any] |
     """Go back to the last checkpoint; what was written after it will be written again."""
     state = checkpoints.load_latest(folder / "checkpoints", run_folder.identity(folder))
     step = state["step"] if state else 0
-    checkpoints.prune(folder / "checkpoints")
-    bank.truncate_after(step)
-    bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
-    rounds.forget_after(folder, step // config.train.steps)
-    for name in _LINES:
-        truncate_after(folder / name, step)
-    changes.keep(folder, config, step)
+    if ranks.is_first():
+        checkpoints.prune(folder / "checkpoints")
+        bank.truncate_after(step)
+        bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
+        rounds.forget_after(folder, step // config.train.steps)
+        for name in _LINES:
+            truncate_after(folder / name, step)
+        changes.keep(folder, config, step)
     console.say(f"resuming {folder} after step {step} of {config.total_steps}")
     return state
 

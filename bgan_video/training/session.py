@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from bgan_video import ranks
 from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.data.frames import Frames
@@ -101,6 +102,13 @@ class Session:
         if number == 0 or not believers:
             return {}
         pool = rounds.Pool(self.manifest, self.config)
+        with ranks.first_goes_first():
+            self._judge(number, believers, pool)
+        rounds.say(self.folder, number, pool)
+        return rounds.believed(self.folder, number, pool)
+
+    def _judge(self, number: int, believers: Sequence[str], pool: rounds.Pool) -> None:
+        """Write what a round believes, unless it is there."""
         if not rounds.path(self.folder, number).is_file():
             before = {number - 1}
             teachers = {_SELF: self._stored(_SELF, before)} if _SELF in believers else {}
@@ -110,8 +118,6 @@ class Session:
                 return self._predict(items, teachers, posteriors)[0]
 
             rounds.judge(number, judge, pool, self.folder)
-        rounds.say(self.folder, number, pool)
-        return rounds.believed(self.folder, number, pool)
 
     def evaluate(self, step: int, models: Models) -> dict[str, Any]:
         """A line of evaluations.jsonl: the posterior so far, and whoever answers alone."""
