@@ -271,10 +271,10 @@ def check_data(config: Config, read: bool = True) -> DataCheck:
 
 
 def _finish(folder: Path, overrides: Sequence[str] = ()) -> Result:
+    if not ranks.is_first():
+        return Result(folder, None, "", folder / REPORT_NAME)
     run = load(folder, overrides)
     split = run.config.train.final_split
-    if not ranks.is_first():
-        return Result(folder, None, split, folder / REPORT_NAME)
     has_items = run.manifest.part(split)
     models = run.evaluate() if has_items and not run.config.is_unsupervised else None
     return Result(folder, models, split, write_report(folder))

@@ -76,6 +76,8 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     check_bodies(config, backend)
     manifest, broken, frames = run_folder.prepare_data(config)
     t, total = config.train, config.total_steps
+    for key in ("batch_size", "labelled_batch_size"):
+        ranks.mine(getattr(t, key), f"train.{key}")
     size = DataSize(
         config.num_classes(manifest.num_classes),
         len(manifest.part("train")),
