@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bgan_video import ranks
 from bgan_video.backend import resolve_backend
@@ -38,8 +38,8 @@ from bgan_video.training.records import make_record
 from bgan_video.training.scalars import Scalars
 from bgan_video.training.session import Session
 from bgan_video.training.stopping import Stop, watching
-from bgan_video.training.storing import sampled, store_final, store_restarting
-from bgan_video.training.trainer import DataSize
+from bgan_video.training.storing import Sampled, sampled, store_final, store_restarting
+from bgan_video.training.trainer import DataSize, Terms
 
 _LINES = ("log.jsonl", "evaluations.jsonl")
 
@@ -127,80 +127,98 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
         if ranks.is_first() and not (folder / FINISHED).is_file():
             finished = {"step": total, "peak_memory_mib": backend.peak_memory_mib}
             write_atomically(folder / FINISHED, json.dumps(finished) + "\n")
-        _end_if_asked(total, session, stop)
+        if stop.signal is not None:
+            raise _stopped(total, session, stop.signal)
     return folder
+
+
+class _Due(NamedTuple):
+    """What is to be written after a step: samples of chains, a line of the log, a checkpoint."""
+
+    samples: Sequence[Sampled]
+    logs: bool
+    saves: bool
 
 
 def _learn(
     session: Session, models: Models, believed: rounds.Believed, done: int, tools: _Tools
 ) -> None:
     """The steps of a round, or what is left of them after `done` steps of the run."""
-    config, folder, bank = session.config, session.folder, session.bank
-    t, per_epoch = config.train, session.batches_per_epoch
+    config, t, stop = session.config, session.config.train, tools.stop
     batches = _batches(session, models, believed, done)
     samplers = sampled(models)
-    last, epochs = models.first_step + t.steps, math.ceil(config.total_steps / per_epoch)
-    probe = session.manifest.part(t.evaluate_on)
-    bar, scalars, clock, stop = tools.bar, tools.scalars, tools.clock, tools.stop
+    last = models.first_step + t.steps
 
     for step in range(done + 1, last + 1):  # the number of steps done after this one
-        epoch = (step - 1) // per_epoch
-        with clock.waiting(), _saved_before(step - 1, done, session, models):
+        with tools.clock.waiting(), _saved_before(step - 1, done, session, models):
             batch_lb, batch_ulb, own = next(batches)
         if step == 1 and ranks.is_first():
-            samples.write_real(folder / "samples", batch_ulb.weak, config)
+            samples.write_real(session.folder / "samples", batch_ulb.weak, config)
 
-        with clock.computing():
+        with tools.clock.computing():
             terms = models.step(step - 1, batch_lb, batch_ulb, own)
         learned = t.batch_size if config.needs_unlabelled else 0
-        clock.count(learned + (0 if config.is_unsupervised else t.labelled_batch_size))
+        tools.clock.count(learned + (0 if config.is_unsupervised else t.labelled_batch_size))
 
-        in_round = step - 1 - models.first_step
-        stop.signal = ranks.highest(stop.signal or 0, session.backend.device) or None
-        ends = stop.signal is not None
-        logs = step % t.log_every == 0 or step == last
-        saves = step % t.checkpoint_every == 0 or step == last or ends
-        due = [sampler for sampler in samplers if sampler.is_due(in_round)]
-        if logs or saves or due:
-            whole, terms = saves or bool(due), ranks.mean(terms)
-            faults.check_finite(step, terms, models, faults.way_on(folder), whole)
-        if saves:
+        asked = ranks.highest(stop.signal or 0, session.backend.device)
+        due = _Due(
+            [s for s in samplers if s.is_due(step - 1 - models.first_step)],
+            step % t.log_every == 0 or step == last,
+            step % t.checkpoint_every == 0 or step == last or asked > 0,
+        )
+        if any(due):
+            whole, terms = due.saves or bool(due.samples), ranks.mean(terms)
+            faults.check_finite(step, terms, models, faults.way_on(session.folder), whole)
+        if due.saves:
             ranks.check_equal([*models.discriminators, *models.generators])
-        if not ranks.is_first():
-            _end_if_asked(step, session, stop)
-            continue
-        for sampler in due:
-            sampler.store(step, in_round, bank)
-        if step == last:
-            store_restarting(step, models, bank)
-        if logs:
-            record = make_record(step, epoch, terms, models) | clock.lap()
-            append_line(folder / "log.jsonl", record)
-            scalars.logged(record)
-            console.say(console.console_line(record, epochs, per_epoch))
-        if step % t.sample_every == 0 or step == config.total_steps:
-            samples.write_fake(
-                folder / "samples", config, session.backend, models.generators, epoch
-            )
-        ends_round = t.rounds > 0 and step == last
-        if (step % t.evaluate_every == 0 or ends_round) and probe and models.classify_alone:
-            evaluation = session.evaluate(step, models)
-            append_line(folder / "evaluations.jsonl", evaluation)
-            scalars.evaluated(evaluation, config.item_level)
-            console.say(console.evaluation_line(evaluation, config.item_level))
-            if ends_round and models.round == 0:
-                _warn_near_chance(evaluation, session)
-        if saves:
-            _save(step, session, models)
-        bar.advance()
-        if ends:
-            _end_if_asked(step, session, stop)
+        if ranks.is_first():
+            _write(step, due, terms, session, models, tools)
+        tools.bar.advance()
+        if asked:
+            raise _stopped(step, session, asked)
 
 
-def _end_if_asked(step: int, session: Session, stop: Stop) -> None:
-    if stop.signal is not None:
-        total, way = session.config.total_steps, faults.way_on(session.folder)
-        raise Stopped(f"saved and ended after step {step} of {total}; {way} goes on", stop.signal)
+def _write(
+    step: int, due: _Due, terms: Terms, session: Session, models: Models, tools: _Tools
+) -> None:
+    """What a step leaves in the folder; the checkpoint last, since it vouches for the rest."""
+    config, folder, bank = session.config, session.folder, session.bank
+    t, per_epoch = config.train, session.batches_per_epoch
+    epoch, epochs = (step - 1) // per_epoch, math.ceil(config.total_steps / per_epoch)
+    ends_round = step == models.first_step + t.steps
+    for sampler in due.samples:
+        sampler.store(step, step - 1 - models.first_step, bank)
+    if ends_round:
+        store_restarting(step, models, bank)
+    if due.logs:
+        record = make_record(step, epoch, terms, models) | tools.clock.lap()
+        append_line(folder / "log.jsonl", record)
+        tools.scalars.logged(record)
+        console.say(console.console_line(record, epochs, per_epoch))
+    if step % t.sample_every == 0 or step == config.total_steps:
+        samples.write_fake(folder / "samples", config, session.backend, models.generators, epoch)
+    if step % t.evaluate_every == 0 or (ends_round and t.rounds > 0):
+        _evaluate(step, session, models, tools)
+    if due.saves:
+        _save(step, session, models)
+
+
+def _evaluate(step: int, session: Session, models: Models, tools: _Tools) -> None:
+    """How the models stand, where any can be judged."""
+    config = session.config
+    if not session.manifest.part(config.train.evaluate_on) or not models.classify_alone:
+        return
+    evaluation = session.evaluate(step, models)
+    append_line(session.folder / "evaluations.jsonl", evaluation)
+    tools.scalars.evaluated(evaluation, config.item_level)
+    console.say(console.evaluation_line(evaluation, config.item_level))
+    if step == config.train.steps and config.train.rounds > 0:
+        _warn_near_chance(evaluation, session)
+
+
+def _stopped(step: int, session: Session, signal: int) -> Stopped:
+    total, way = session.config.total_steps, faults.way_on(session.folder)
+    return Stopped(f"saved and ended after step {step} of {total}; {way} goes on", signal)
 
 
 def _batches(
