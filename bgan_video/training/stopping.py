@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from bgan_video import ranks
+
 _KINDS = (signal.SIGINT, signal.SIGTERM)
 _SAID = b"\nending after this step and a checkpoint; once more ends at once\n"
 
@@ -56,5 +58,10 @@ def watching() -> Iterator[Stop]:
         signal.signal(kind, remember)
     try:
         yield stop
+    except Exception:
+        # Where one of several processes died its launcher ends the rest, who have yet to say why.
+        if ranks.launched() > 1:
+            before[signal.SIGTERM] = signal.SIG_IGN
+        raise
     finally:
         put_back()
