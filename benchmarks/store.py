@@ -9,6 +9,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,8 @@ def waiting(root: Path, place: Path) -> None:
         of = config.load("configs/demo.yaml", [*words, f"run.name={name.replace(', ', '-')}"])
         if of.data.store:
             prepare.prepare(layouts.read(of.data), of, console.say, console.progress)
-        folder = loop.train(run_folder.settle(of, name))
+        with ExitStack() as held:
+            folder = loop.train(run_folder.settle(of, name), held)
         lines: list[Any] = [json.loads(x) for x in (folder / "log.jsonl").read_text().splitlines()]
         waited, seconds = (sum(x[key] for x in lines[1:]) for key in ("data_seconds", "seconds"))
         step = seconds / (STEPS - lines[0]["step"])

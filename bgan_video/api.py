@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bgan_video.backend import resolve_backend
+from bgan_video import ranks
+from bgan_video.backend import on_cuda, resolve_backend
 from bgan_video.config import Config
 from bgan_video.data import layouts
 from bgan_video.data.check import DataCheck, inspect
@@ -18,8 +20,9 @@ from bgan_video.prediction.generated import generate, measure
 from bgan_video.prediction.trained import TrainedRun, load
 from bgan_video.prediction.video_files import Unreadable, VideoPrediction
 from bgan_video.reports import timeline, write_report
+from bgan_video.reports.page import REPORT_NAME
 from bgan_video.reports.plots import label_of
-from bgan_video.training import console, loop, run_folder
+from bgan_video.training import changes, console, faults, loop, run_folder
 from bgan_video.training.plan import plan
 from bgan_video.video import open_video
 
@@ -47,6 +50,7 @@ __all__ = [
     "study_report",
     "study_states",
     "train",
+    "train_or_resume",
     "verify",
     "verify_features",
 ]
@@ -90,22 +94,48 @@ def train(config: Config, default_name: str = "run") -> Result:
     Raises:
         UserError: Data, device or settings do not go together.
     """
-    return _finish(loop.train(run_folder.settle(config, default_name)))
+    with ranks.joined(on_cuda(config.run)), ExitStack() as held:
+        settled = ranks.first_says(lambda: run_folder.settle(config, default_name))
+        with faults.explained(settled.run_dir):
+            return _finish(loop.train(settled, held))
 
 
 def resume(folder: Path | str, overrides: Sequence[str] = ()) -> Result:
-    """Continue a run from its last checkpoint, to the same end it would have had.
+    """Continue a run from its newest sound checkpoint, to the same end it would have had.
 
     Args:
         folder: The run's.
-        overrides: Where its data are now: `data.root=…`, `data.store=…`.
+        overrides: What may change: where data are and how they are loaded, a lower step size.
 
     Raises:
-        UserError: Another setting is given, or the data are not those the run began with.
+        UserError: Another setting is given, the data are not those the run began with, or another
+            process is at work in the folder.
     """
     folder = Path(folder)
     config = run_folder.open_config(folder, overrides)
-    return _finish(loop.train(config, resume=folder), overrides)
+    with ranks.joined(on_cuda(config.run)), ExitStack() as held, faults.explained(folder):
+        if ranks.is_first():
+            run_folder.claim(folder, held)
+        places = [word for word in overrides if word.partition("=")[0] in changes.PLACES]
+        return _finish(loop.train(config, held, resume=folder), places)
+
+
+def train_or_resume(config: Config, default_name: str = "run") -> Result:
+    """Train, or continue the run of that name: one command, however often it is cut off.
+
+    Args:
+        config: As of `train`.
+        default_name: As of `train`, but never numbered.
+
+    Raises:
+        UserError: As `train` and `resume`; the run began with settings that may not change.
+    """
+    config = config if config.run.name else config.named(default_name)
+    folder = config.run_dir
+    with ranks.joined(on_cuda(config.run)):
+        if not ranks.first_says(lambda: (folder / "config.yaml").is_file()):
+            return train(config)
+        return resume(folder, changes.differing(folder, run_folder.anchored(config)))
 
 
 def sample(run: TrainedRun, count: int, out: Path, select: bool = False) -> list[Path]:
@@ -325,6 +355,8 @@ def check_data(config: Config, read: bool = True) -> DataCheck:
 
 
 def _finish(folder: Path, overrides: Sequence[str] = ()) -> Result:
+    if not ranks.is_first():
+        return Result(folder, None, "", folder / REPORT_NAME)
     run = load(folder, overrides)
     split = run.final_split
     has_items = run.manifest.part(split)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from bgan_video import ranks
 from bgan_video.config import Run, SpatialDims
 from bgan_video.errors import UserError
 
@@ -123,7 +124,8 @@ def resolve_backend(run: Run, spatial_dims: SpatialDims) -> Backend:
     if name == "cuda":
         _set_determinism(run.deterministic)
     # In fp16 it depends on the gradients whether a step is made: nothing that can be recorded.
-    records = name == "cuda" and run.compile and precision != "fp16"
+    # Nor what ranks say to one another.
+    records = name == "cuda" and run.compile and precision != "fp16" and ranks.launched() == 1
     return Backend(
         torch.device(name),
         precision,

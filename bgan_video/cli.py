@@ -1,7 +1,8 @@
 """The command line: `bgan-video <command>`; in a checkout `train_video.py` is its `train`.
 
 Results go to standard output, progress to standard error. Exit code 0: done; 1: the program is at
-fault; 2: what it was given does not serve, said in one line; 130: interrupted.
+fault; 2: what it was given does not serve, said in one line; 130 or 143: ended by Ctrl-C or
+SIGTERM.
 
 Commands import what they run when they run, so that `--help` and a mistyped setting answer at once.
 """
@@ -18,10 +19,11 @@ from typing import Any
 
 from bgan_video import config as config_module
 from bgan_video.config import recipes
-from bgan_video.errors import UserError
+from bgan_video.errors import Stopped, UserError
 
 _CONFIG_FILE = "a YAML file of settings, or the name of a recipe"
 _CONFIG = f"{_CONFIG_FILE} (default: {recipes.DEFAULT})"
+_AUTO = "auto"
 _RAW = argparse.RawDescriptionHelpFormatter
 
 
@@ -33,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except Stopped as stopped:
+        sys.stderr.write(f"{stopped}\n")
+        return 128 + stopped.signal
     except KeyboardInterrupt:
         sys.stderr.write(
             "interrupted; --resume continues a training run that has a folder; prepare, features "
@@ -43,18 +48,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace) -> None:
-    if options.resume and (options.config or options.dry_run):
-        raise UserError("--resume continues a run with its own settings; give no --config with it")
-    if options.resume:
+    is_auto = options.resume == _AUTO
+    if options.resume and (options.dry_run or (options.config and not is_auto)):
+        raise UserError(
+            "--resume RUN continues a run with its own settings; give neither --config nor "
+            "--dry-run with it"
+        )
+    if options.resume and not is_auto:
         from bgan_video import api
 
-        _say(str(api.resume(options.resume, options.overrides)))
+        _say_result(api.resume(options.resume, options.overrides))
         return
     file = recipes.find(options.config or recipes.DEFAULT)
     config = config_module.load(file, options.overrides)
     from bgan_video import api
 
-    _say(api.plan(config) if options.dry_run else str(api.train(config, file.stem)))
+    if options.dry_run:
+        _say(api.plan(config))
+        return
+    train = api.train_or_resume if is_auto else api.train
+    _say_result(train(config, file.stem))
 
 
 def _check_data(options: argparse.Namespace) -> None:
@@ -236,6 +249,13 @@ def _recipes(options: argparse.Namespace) -> None:
         _say(f"{recipe.name:{wide}}  {recipe.summary}")
 
 
+def _say_result(result: Any) -> None:
+    from bgan_video import ranks
+
+    if ranks.is_first():
+        _say(str(result))
+
+
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
@@ -283,10 +303,16 @@ def _parser() -> argparse.ArgumentParser:
         "Train the Bayesian GAN and the supervised network beside it; evaluate; report.",
         "  bgan-video train\n"
         "  bgan-video train --config ucf101 data.root=UCF-101 --dry-run\n"
-        "  bgan-video train --resume runs/demo",
+        "  bgan-video train --resume runs/demo\n"
+        "  bgan-video train --config demo --resume auto",
     )
     sub.add_argument("--config", help=_CONFIG)
-    sub.add_argument("--resume", metavar="RUN", help="continue the run in this folder")
+    sub.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="continue the run in this folder from its newest sound checkpoint; auto: the run of "
+        "that name, or begin it",
+    )
     sub.add_argument("--dry-run", action="store_true", help="print settings and plan, and stop")
     _add_overrides(sub)
 

@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read."""
+"""The exceptions a user is meant to read."""
 
 
 class UserError(Exception):
@@ -6,3 +6,15 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was asked to end by a signal, saved what it had, and ended; says how to go on.
+
+    Attributes:
+        signal: The signal's number. The command line exits with 128 and this.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal

@@ -4,7 +4,7 @@
 can serve it is found out by the layers that use it.
 """
 
-from bgan_video.config.files import from_mapping, load, load_run, to_mapping, to_yaml
+from bgan_video.config.files import CHANGES, flat, from_mapping, load, load_run, to_mapping, to_yaml
 from bgan_video.config.kinds import (
     BELIEVERS,
     GANS,
@@ -37,6 +37,7 @@ from bgan_video.config.sections import (
 
 __all__ = [
     "BELIEVERS",
+    "CHANGES",
     "GANS",
     "ITEMS",
     "LABELS_ONLY",
@@ -59,6 +60,7 @@ __all__ = [
     "SpatialDims",
     "Summary",
     "Train",
+    "flat",
     "from_mapping",
     "load",
     "load_run",

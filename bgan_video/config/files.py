@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,10 @@ from bgan_video import parsing
 from bgan_video.config import recipes
 from bgan_video.config.schema import Config
 from bgan_video.errors import UserError
+from bgan_video.files import read_lines
+
+CHANGES = "changes.jsonl"
+"""In a run's folder: what was changed when it was resumed, a line `{step, key, from, to}` each."""
 
 
 def load(file: Path | str | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -38,14 +43,15 @@ def load(file: Path | str | None = None, overrides: Sequence[str] = ()) -> Confi
 
 
 def load_run(folder: Path, overrides: Sequence[str] = ()) -> Config:
-    """The settings stored in a run's folder.
+    """The settings stored in a run's folder: those it began with, and what was changed since.
 
     Raises:
         UserError: The folder is not a run's, or an override does not serve.
     """
     if not (folder / "config.yaml").is_file():
         raise UserError(f"{folder} is not a run folder: it holds no config.yaml")
-    return load(folder / "config.yaml", overrides)
+    changed = [f"{c['key']}={json.dumps(c['to'])}" for c in read_lines(folder / CHANGES)]
+    return load(folder / "config.yaml", [*changed, *overrides])
 
 
 def from_mapping(mapping: dict[str, Any]) -> Config:
@@ -56,6 +62,12 @@ def from_mapping(mapping: dict[str, Any]) -> Config:
 def to_mapping(config: Config) -> dict[str, Any]:
     """The config as plain nested dicts."""
     return dataclasses.asdict(config)
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """The values of a config by dotted key."""
+    mapping = to_mapping(config)
+    return {f"{part}.{key}": value for part in mapping for key, value in mapping[part].items()}
 
 
 def to_yaml(config: Config) -> str:

@@ -10,6 +10,7 @@ of the time of a view is little to it, and a quarter of the bytes goes there.
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction as Rational
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from bgan_video import rng
+from bgan_video import ranks, rng
 from bgan_video.backend import on_cuda
 from bgan_video.config import Config
 from bgan_video.data import cutting
@@ -247,28 +248,30 @@ def _batches(
         except UserError as error:
             # A worker's error comes with its traceback; what the user is meant to read is its end.
             raise UserError(str(error).strip().rpartition("UserError: ")[2]) from None
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader"):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # The latter two: a loader died with a batch half handed over.
+            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader"):
                 raise
             reading = {path for stream in streams for path in stream.being_read()}
             at = ", ".join(sorted(reading)) or "no video"
+            said = " ".join(str(error).split()) or "a loading process died"
             raise UserError(
-                f"{' '.join(str(error).split())} (it was reading {at}; data.num_workers="
-                f"{config.data.num_workers}, data.worker_timeout={config.data.worker_timeout:g} "
-                f"seconds)"
+                f"{said} (it was reading {at}; data.num_workers={config.data.num_workers}, "
+                f"data.worker_timeout={config.data.worker_timeout:g} seconds)"
             ) from None
         yield batch
 
 
 def _load(dataset: Dataset[Batch], size: int, first: int, config: Config) -> Iterator[Batch]:
-    workers = config.data.num_workers
+    workers, own = config.data.num_workers, ranks.mine(size, "a batch")
     loader = DataLoader(
         dataset,
-        batch_sampler=([b * size + i for i in range(size)] for b in count(first)),
+        batch_sampler=([b * size + i for i in own] for b in count(first)),
         num_workers=workers,
         timeout=config.data.worker_timeout if workers else 0,
         pin_memory=on_cuda(config.run),
         generator=torch.Generator(),  # its own, so that torch's global one is left alone
+        worker_init_fn=_stand_apart,
     )
     return iter(loader)
 
@@ -288,6 +291,15 @@ def label_weights(items: Sequence[Item], config: Config) -> tuple[float, ...] | 
             of_class[item.label] += item.weight
         weights = [item.weight / (of_class[item.label] or 1.0) for item in items]
     return None if len(set(weights)) == 1 else tuple(weights)
+
+
+def _stand_apart(_: int) -> None:
+    """Ctrl-C reaches all processes of a terminal's group, and a run that saves needs its loaders.
+
+    A loader notices by itself that its parent has gone.
+    """
+    if os.name == "posix":
+        os.setpgrp()
 
 
 @lru_cache(maxsize=4)

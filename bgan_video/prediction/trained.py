@@ -23,7 +23,7 @@ from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest, Split
 from bgan_video.data.streams import labelled_batches
 from bgan_video.errors import UserError
-from bgan_video.files import append_line, write_atomically
+from bgan_video.files import append_line, read_lines, write_atomically
 from bgan_video.method.rounds import answering_rounds, has_pool
 from bgan_video.method.timetable import rival_size
 from bgan_video.metrics.by_class import recalls
@@ -289,7 +289,7 @@ class TrainedRun:
             first = next(iter(of_bodies.values()))[split].network_probabilities[-of_last:]
             settings = self.bodies(self.frames(()))[0].config
             record["diagnostics"] = diagnosis.diagnose(self.folder, settings, first, labels[split])
-        append_line(self.folder / "evaluations.jsonl", record)
+        self._note(record)
         return models
 
     def predict(self, paths: Sequence[Path | str]) -> Iterator[VideoPrediction | Unreadable]:
@@ -351,6 +351,12 @@ class TrainedRun:
         suggestions.write_csv(file or self.folder / "suggestions.csv", chosen, self.manifest)
         return chosen
 
+    def _note(self, record: dict[str, Any]) -> None:
+        """A line of evaluations.jsonl, unless it is there: one who was killed behind it is back."""
+        path = self.folder / "evaluations.jsonl"
+        if json.loads(json.dumps(record)) not in read_lines(path):
+            append_line(path, record)
+
     def _answering(self, model: str) -> Collection[int] | None:
         """The rounds whose networks answer for a model; None for all."""
         if model not in (_BAYESIAN, "cold_gan", "self_training", "self_training_probe"):
@@ -378,8 +384,7 @@ class TrainedRun:
         """
         wanted = self._how_judged(renormalise=False)
         path = self.folder / "evaluations.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        records = (json.loads(line) for line in reversed(lines))
+        records = reversed(read_lines(path))
         fitting = (r for r in records if "unfamiliar" in r and wanted.items() <= r.items())
         return next((r["unfamiliar"]["total_entropy"] for r in fitting), None)
 

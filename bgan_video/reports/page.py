@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from bgan_video.files import write_atomically
 from bgan_video.reports import comparison, items, rounds, sections, trust
 from bgan_video.reports.reading import RunFolder, read_run
 
@@ -27,10 +28,7 @@ def write_report(run_dir: Path) -> Path:
     """
     folder = read_run(Path(run_dir))
     target = folder.path / REPORT_NAME
-    # Written beside and moved, so that a reader never meets half a page.
-    partial = target.with_suffix(".html.partial")
-    partial.write_text(render(folder), encoding="utf-8")
-    partial.replace(target)
+    write_atomically(target, render(folder))  # a reader never meets half a page
     return target
 
 

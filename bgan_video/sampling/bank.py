@@ -4,7 +4,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
@@ -13,8 +12,10 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
+
+from bgan_video.files import write_atomically
 
 FILE_NAME = re.compile(r"(?P<kind>[a-z_]+)_(?P<step>\d{8,})_(?P<chain>\d{2,})\.safetensors")
 
@@ -95,21 +96,22 @@ class SampleBank:
             The record of the stored sample.
 
         Raises:
-            ValueError: The kind, step or chain cannot be a file name.
+            ValueError: The kind, step or chain cannot be a file name, or a number is not finite.
+            OSError: It cannot be written.
         """
         name = f"{kind}_{step:08d}_{chain:02d}.safetensors"
         if FILE_NAME.fullmatch(name) is None:
             raise ValueError(f"cannot store kind {kind!r}, step {step}, chain {chain}")
-        path, partial = self.folder / name, self.folder / f"{name}.tmp"
+        path = self.folder / name
         tensors = {
             key: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
             for key, value in state.items()
         }
+        for key, value in tensors.items():
+            if not value.isfinite().all():
+                raise ValueError(f"{key} of {kind} {chain} is not finite after step {step}")
         header = {"kind": kind, "step": step, "chain": chain, **provenance}
-        save_file(tensors, partial, {key: str(value) for key, value in header.items()})
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_atomically(path, save(tensors, {key: str(value) for key, value in header.items()}))
         return Record(kind, step, chain, path)
 
     def records(self, kind: str, starts: Collection[int] | None = None) -> list[Record]:

@@ -17,7 +17,7 @@ from typing import Literal
 
 from bgan_video import config as config_module
 from bgan_video.errors import UserError
-from bgan_video.studies.grid import Cell, Study, flat
+from bgan_video.studies.grid import Cell, Study
 from bgan_video.training import run_folder
 
 State = Literal["finished", "failed", "running", "unfinished", "to do"]
@@ -70,8 +70,8 @@ def check_unchanged(study: Study) -> None:
     for cell in study.cells:
         if is_begun(study, cell):
             where = folder(study, cell)
-            made = flat(config_module.load_run(where))
-            wanted = flat(run_folder.anchored(cell.config))
+            made = config_module.flat(config_module.load_run(where))
+            wanted = config_module.flat(run_folder.anchored(cell.config))
             for key in (key for key in wanted if key not in _WHERE and wanted[key] != made[key]):
                 raise UserError(
                     f"{where} was run with {key}={made[key]}, the study now asks for "

@@ -115,12 +115,6 @@ def method_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {METHOD_LIST: [name if name in METHODS else "bayesian_gan"], **settings}
 
 
-def flat(config: Config) -> dict[str, Any]:
-    """The values of a config by dotted key."""
-    mapping = config_module.to_mapping(config)
-    return {f"{part}.{key}": value for part in mapping for key, value in mapping[part].items()}
-
-
 def _read(file: Path, out: Path, overrides: Sequence[str]) -> Study:
     content = _load(file)
     methods = {name: _settings(f"methods.{name}", s) for name, s in _methods(content).items()}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from bgan_video import config as config_module
 from bgan_video.files import write_atomically
 from bgan_video.reports import study_page, study_plots, study_summary
 from bgan_video.reports.study_cells import StudyCell, read_finished
 from bgan_video.reports.study_summary import Summary
 from bgan_video.studies import cells
-from bgan_video.studies.grid import Cell, Study, flat
+from bgan_video.studies.grid import Cell, Study
 
 RESULTS, SUMMARY, PAGE, CURVE = "results.jsonl", "summary.json", "study.html", "label_curve.png"
 
@@ -70,7 +71,7 @@ def collect(study: Study) -> tuple[Summary, list[tuple[Cell, StudyCell]]]:
 
 def _row(study: Study, cell: Cell, of: StudyCell) -> dict[str, Any]:
     """The line of a finished cell."""
-    base, own = flat(study.base), flat(cell.config)
+    base, own = config_module.flat(study.base), config_module.flat(cell.config)
     run = of.run
     return {
         "study": study.name,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from bgan_video import rng
+from bgan_video import ranks, rng
 from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.errors import UserError
@@ -236,7 +236,7 @@ def initialised(build: Callable[[], N], backend: Backend, *seed: object) -> N:
         network = network.to(backend.device)
     for parameter in network.parameters():
         parameter.data = backend.place(parameter.data)
-    return network
+    return cast("N", ranks.synchronised(network))
 
 
 @contextmanager
@@ -258,12 +258,16 @@ def descend(
     backend: Backend,
     max_grad_norm: float | None,
 ) -> None:
-    """Backward and step. A step whose scaled gradients overflowed moves nothing."""
+    """Backward and step. A step whose scaled gradients overflowed moves nothing.
+
+    Here the gradients of all ranks meet: each has that of its own items.
+    """
     scaler = backend.scaler
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
     for optimizer in optimizers:
+        ranks.mean_gradients(p for group in optimizer.param_groups for p in group["params"])
         if max_grad_norm is not None:
             scaler.unscale_(optimizer)
             params = [p for group in optimizer.param_groups for p in group["params"]]

@@ -11,6 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from bgan_video import ranks
+
 # Seconds between two lines of progress that no terminal shows.
 _PLAIN_EVERY = 30.0
 _TOP1 = "train_top1"
@@ -24,7 +26,7 @@ class Console:
 
     def __init__(self, first: int, total: int) -> None:
         self._bar = tqdm(
-            total=total, initial=first, unit="step", disable=not sys.stderr.isatty(), leave=False
+            total=total, initial=first, unit="step", disable=not _is_shown(), leave=False
         )
 
     def advance(self) -> None:
@@ -37,13 +39,18 @@ class Console:
 
 
 def say(text: str) -> None:
-    """A plain line on standard error, above a progress bar if there is one."""
-    tqdm.write(text, file=sys.stderr)
+    """A plain line on standard error, above a progress bar if there is one; of the first rank."""
+    if ranks.is_first():
+        tqdm.write(text, file=sys.stderr)
+
+
+def _is_shown() -> bool:
+    return sys.stderr.isatty() and ranks.is_first()
 
 
 def progress(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
     """A progress bar over a long preparation; off a terminal, a plain line now and then."""
-    if sys.stderr.isatty():
+    if _is_shown():
         return tqdm(items, desc=what, total=total, leave=False)
     return _plain_progress(items, what, total)
 

@@ -4,48 +4,72 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import nn
-
+from bgan_video import ranks
 from bgan_video.backend import resolve_backend
 from bgan_video.config import ON_FEATURES, Config
 from bgan_video.data.manifest import Item, Manifest
-from bgan_video.errors import UserError
-from bgan_video.files import append_line, truncate_after, write_atomically
+from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.errors import Stopped, UserError
+from bgan_video.files import append_line, sync, truncate_after, write_atomically
 from bgan_video.method.class_weights import class_weights
-from bgan_video.method.timetable import step_sizes
-from bgan_video.prediction.bodies import FIRST_KIND, Body, open_bodies, open_features
+from bgan_video.prediction.bodies import Body, open_bodies, open_features
 from bgan_video.prediction.bodies import check as check_bodies
 from bgan_video.prediction.on_features import check_validation
 from bgan_video.prediction.trained import FINISHED
-from bgan_video.sampling import SampleBank, StepSize
-from bgan_video.training import checkpoints, console, rounds, run_folder, samples
-from bgan_video.training.chains import Chain
+from bgan_video.sampling import SampleBank
+from bgan_video.training import (
+    changes,
+    checkpoints,
+    console,
+    faults,
+    rounds,
+    run_folder,
+    samples,
+)
 from bgan_video.training.clock import Clock
-from bgan_video.training.lineup import BodyChains, ColdGAN, Models, build
+from bgan_video.training.lineup import Models, build
 from bgan_video.training.plan import network_sizes
+from bgan_video.training.records import make_record
 from bgan_video.training.scalars import Scalars
 from bgan_video.training.session import Session
-from bgan_video.training.trainer import DataSize, Terms, Trainer
+from bgan_video.training.stopping import Stop, watching
+from bgan_video.training.storing import Sampled, sampled, store_final, store_restarting
+from bgan_video.training.trainer import DataSize, Terms
+
+_LINES = ("log.jsonl", "evaluations.jsonl")
 
 
-def train(config: Config, resume: Path | None = None) -> Path:
+@dataclass(frozen=True)
+class _Tools:
+    """What the steps of a run are told to and measured by."""
+
+    bar: console.Console
+    scalars: Scalars
+    clock: Clock
+    stop: Stop
+
+
+def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     """Train, or continue a run from its last checkpoint.
 
     Args:
         config: Settings with a run name; of the run itself where it is resumed.
-        resume: The run's folder.
+        held: Keeps other processes out of a new run's folder until it is closed.
+        resume: The run's folder, claimed already.
 
     Returns:
         The run's folder, with the posterior bank and the supervised network in it.
 
     Raises:
-        UserError: Data, device or settings do not go together.
+        UserError: Data, device or settings do not go together, or the run cannot go on; says how
+            it can.
+        Stopped: SIGINT or SIGTERM asked for the end, and the run is saved.
     """
     backend = resolve_backend(config.run, config.spatial_dims)
     backend.forget_peak_memory()
@@ -53,53 +77,61 @@ def train(config: Config, resume: Path | None = None) -> Path:
     check_bodies(config, backend)
     manifest, broken, frames = run_folder.prepare_data(config)
     t, total = config.train, config.total_steps
+    for key in ("batch_size", "labelled_batch_size"):
+        ranks.mine(getattr(t, key), f"train.{key}")
     size = _size(config, manifest)
     models = build(config, size, backend)
-    if resume is None:
-        folder = run_folder.create(config, backend, manifest, broken)
-    else:
-        folder = resume
-        run_folder.check_unchanged(folder, manifest, backend)
+    folder = resume or config.run_dir
+    with ranks.first_goes_first():
+        if resume is None and ranks.is_first():
+            run_folder.create(config, backend, manifest, broken, held)
+        else:
+            run_folder.check_unchanged(folder, manifest, backend)
     restart_every = t.steps if t.rounds else None
     bank = SampleBank(folder / "posterior", config.posterior.max_samples, restart_every)
-    state = _restore(folder, config, bank) if resume else None
+    with ranks.first_goes_first():
+        state = _restore(folder, config, bank) if resume else None
     done = state.pop("step") if state else 0
-    bar, scalars = console.Console(done, total), Scalars(folder)
     bodies: Sequence[Body] = ()
     if models.chains is not None:
         given = (config, manifest, frames, backend, folder)
-        bodies = open_bodies(*given, console.say, console.progress)
+        with ranks.first_goes_first():
+            bodies = open_bodies(*given, console.say, console.progress)
     if bodies and config.discriminator.bodies:
         models = build(config, size, backend, bodies=bodies)
     features = None
     if on_features := [method for method in config.baseline.methods if method in ON_FEATURES]:
         check_validation(manifest, on_features)
         seen = (config, manifest, backend, folder, console.say, console.progress)
-        features = open_features(*seen)
+        with ranks.first_goes_first():
+            features = open_features(*seen)
     session = Session(config, backend, folder, manifest, frames, bank, bodies, features)
-    clock = Clock(backend)
     console.say(_describe(config, manifest, models))
 
-    for number in range(min(done // t.steps, t.rounds), 1 + t.rounds):
-        believed = session.believe(number)
-        if believed:
-            scalars.believed(number * t.steps, rounds.read(folder, number))
-        if number > 0:
-            now = _size(config, manifest, believed.get("bayesian_gan", ()))
-            models = build(config, now, backend, number, models.learners, bodies)
-        if state:
-            models.load_state_dict(state)
-            state = None
-        _learn(session, models, believed, done, bar, scalars, clock)
-        done = max(done, (number + 1) * t.steps)
-
-    bar.close()
-    scalars.close()
-    _store_final(models, bank)
-    session.fit_on_features()
-    if not (folder / FINISHED).is_file():
-        finished = {"step": total, "peak_memory_mib": backend.peak_memory_mib}
-        write_atomically(folder / FINISHED, json.dumps(finished) + "\n")
+    with watching() as stop:
+        tools = _Tools(console.Console(done, total), Scalars(folder), Clock(backend), stop)
+        for number in range(min(done // t.steps, t.rounds), 1 + t.rounds):
+            believed = session.believe(number)
+            if believed:
+                tools.scalars.believed(number * t.steps, rounds.read(folder, number))
+            if number > 0:
+                now = _size(config, manifest, believed.get("bayesian_gan", ()))
+                models = build(config, now, backend, number, models.learners, bodies)
+            if state:
+                _load(models, state, folder)
+                state = None
+            _learn(session, models, believed, done, tools)
+            done = max(done, (number + 1) * t.steps)
+        tools.bar.close()
+        tools.scalars.close()
+        if ranks.is_first():
+            store_final(models, bank)
+            session.fit_on_features()
+        if ranks.is_first() and not (folder / FINISHED).is_file():
+            finished = {"step": total, "peak_memory_mib": backend.peak_memory_mib}
+            write_atomically(folder / FINISHED, json.dumps(finished) + "\n")
+        if stop.signal is not None:
+            raise _stopped(total, session, stop.signal)
     return folder
 
 
@@ -111,63 +143,145 @@ def _size(config: Config, manifest: Manifest, believed: Sequence[Item] = ()) -> 
     return DataSize(num_classes, len(manifest.part("train")), len(labels), weights)
 
 
+class _Due(NamedTuple):
+    """What is to be written after a step: samples of chains, a line of the log, a checkpoint."""
+
+    samples: Sequence[Sampled]
+    logs: bool
+    saves: bool
+
+
 def _learn(
-    session: Session,
-    models: Models,
-    believed: rounds.Believed,
-    done: int,
-    bar: console.Console,
-    scalars: Scalars,
-    clock: Clock,
+    session: Session, models: Models, believed: rounds.Believed, done: int, tools: _Tools
 ) -> None:
     """The steps of a round, or what is left of them after `done` steps of the run."""
-    config, folder, bank = session.config, session.folder, session.bank
-    t, per_epoch = config.train, session.batches_per_epoch
-    labelled, own = session.labelled_streams(models, believed, done)
-    unlabelled = session.unlabelled_stream(done)
-    samplers = _samplers(models)
-    last, epochs = models.first_step + t.steps, math.ceil(config.total_steps / per_epoch)
-    probe = session.manifest.part(t.evaluate_on)
+    config, t, stop = session.config, session.config.train, tools.stop
+    batches = _batches(session, models, believed, done)
+    samplers = sampled(models)
+    last = models.first_step + t.steps
 
     for step in range(done + 1, last + 1):  # the number of steps done after this one
-        epoch = (step - 1) // per_epoch
-        with clock.waiting():
-            batch_lb, batch_ulb = next(labelled), next(unlabelled)
-            batches = {method: next(stream) for method, stream in own.items()}
-        if step == 1:
-            samples.write_real(folder / "samples", batch_ulb.weak, config)
+        with tools.clock.waiting(), _saved_before(step - 1, done, session, models):
+            batch_lb, batch_ulb, own = next(batches)
+        if step == 1 and ranks.is_first():
+            samples.write_real(session.folder / "samples", batch_ulb.weak, config)
 
-        with clock.computing():
-            terms = models.step(step - 1, batch_lb, batch_ulb, batches)
-        learned = len(batch_ulb.weak) if config.needs_unlabelled else 0
-        clock.count(learned + (0 if config.is_unsupervised else t.labelled_batch_size))
+        with tools.clock.computing():
+            terms = models.step(step - 1, batch_lb, batch_ulb, own)
+        learned = t.batch_size if config.needs_unlabelled else 0
+        tools.clock.count(learned + (0 if config.is_unsupervised else t.labelled_batch_size))
 
-        for sampler in samplers:
-            sampler.store(step, step - 1 - models.first_step, bank)
-        if step == last:
-            _store_restarting(step, models, bank)
-        if step % t.log_every == 0 or step == last:
-            record = _record(step, epoch, terms, models, clock)
-            _check_finite(record)
-            append_line(folder / "log.jsonl", record)
-            scalars.logged(record)
-            console.say(console.console_line(record, epochs, per_epoch))
-        if step % t.sample_every == 0 or step == config.total_steps:
-            samples.write_fake(
-                folder / "samples", config, session.backend, models.generators, epoch
-            )
-        ends_round = t.rounds > 0 and step == last
-        if (step % t.evaluate_every == 0 or ends_round) and probe and models.classify_alone:
-            evaluation = session.evaluate(step, models)
-            append_line(folder / "evaluations.jsonl", evaluation)
-            scalars.evaluated(evaluation, config.item_level)
-            console.say(console.evaluation_line(evaluation, config.item_level))
-            if ends_round and models.round == 0:
-                _warn_near_chance(evaluation, session)
-        if step % t.checkpoint_every == 0 or step == last:
-            checkpoints.save(folder / "checkpoints", step, models.state_dict())
-            bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
-        bar.advance()
+        asked = ranks.highest(stop.signal or 0, session.backend.device)
+        due = _Due(
+            [s for s in samplers if s.is_due(step - 1 - models.first_step)],
+            step % t.log_every == 0 or step == last,
+            step % t.checkpoint_every == 0 or step == last or asked > 0,
+        )
+        if any(due):
+            whole, terms = due.saves or bool(due.samples), ranks.mean(terms)
+            faults.check_finite(step, terms, models, faults.way_on(session.folder), whole)
+        if due.saves:
+            ranks.check_equal([*models.discriminators, *models.generators])
+        if ranks.is_first():
+            _write(step, due, terms, session, models, tools)
+        tools.bar.advance()
+        if asked:
+            raise _stopped(step, session, asked)
+
+
+def _write(
+    step: int, due: _Due, terms: Terms, session: Session, models: Models, tools: _Tools
+) -> None:
+    """What a step leaves in the folder; the checkpoint last, since it vouches for the rest."""
+    config, folder, bank = session.config, session.folder, session.bank
+    t, per_epoch = config.train, session.batches_per_epoch
+    epoch, epochs = (step - 1) // per_epoch, math.ceil(config.total_steps / per_epoch)
+    ends_round = step == models.first_step + t.steps
+    for sampler in due.samples:
+        sampler.store(step, step - 1 - models.first_step, bank)
+    if ends_round:
+        store_restarting(step, models, bank)
+    if due.logs:
+        record = make_record(step, epoch, terms, models) | tools.clock.lap()
+        append_line(folder / "log.jsonl", record)
+        tools.scalars.logged(record)
+        console.say(console.console_line(record, epochs, per_epoch))
+    if step % t.sample_every == 0 or step == config.total_steps:
+        samples.write_fake(folder / "samples", config, session.backend, models.generators, epoch)
+    if step % t.evaluate_every == 0 or (ends_round and t.rounds > 0):
+        _evaluate(step, session, models, tools)
+    if due.saves:
+        _save(step, session, models)
+
+
+def _evaluate(step: int, session: Session, models: Models, tools: _Tools) -> None:
+    """How the models stand, where any can be judged."""
+    config = session.config
+    if not session.manifest.part(config.train.evaluate_on) or not models.classify_alone:
+        return
+    evaluation = session.evaluate(step, models)
+    append_line(session.folder / "evaluations.jsonl", evaluation)
+    tools.scalars.evaluated(evaluation, config.item_level)
+    console.say(console.evaluation_line(evaluation, config.item_level))
+    if step == config.train.steps and config.train.rounds > 0:
+        _warn_near_chance(evaluation, session)
+
+
+def _stopped(step: int, session: Session, signal: int) -> Stopped:
+    total, way = session.config.total_steps, faults.way_on(session.folder)
+    return Stopped(f"saved and ended after step {step} of {total}; {way} goes on", signal)
+
+
+def _batches(
+    session: Session, models: Models, believed: rounds.Believed, done: int
+) -> Iterator[tuple[LabelledBatch | None, UnlabelledBatch, dict[str, LabelledBatch | None]]]:
+    """What steps learn from: true labels, unlabelled items, and what methods have of their own."""
+    labelled, own = session.labelled_streams(models, believed, done)
+    unlabelled = session.unlabelled_stream(done)
+    while True:
+        yield next(labelled), next(unlabelled), {method: next(s) for method, s in own.items()}
+
+
+def _save(step: int, session: Session, models: Models) -> None:
+    """Everything after `step`: first the lines up to it, then the checkpoint that needs them."""
+    folder = session.folder
+    for name in _LINES:
+        if (folder / name).is_file():
+            sync(folder / name)
+    run = run_folder.identity(folder)
+    checkpoints.save(folder / "checkpoints", run, step, models.state_dict())
+    session.bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
+
+
+@contextmanager
+def _saved_before(done: int, began: int, session: Session, models: Models) -> Iterator[None]:
+    """Where the next batch cannot be had, nothing of the steps before is lost.
+
+    Args:
+        done: Steps done.
+        began: Steps done when this process began with the round.
+        session: The run.
+        models: After `done` steps.
+    """
+    try:
+        yield
+    except UserError as error:
+        if done > began and ranks.count() == 1:  # other ranks may be within a step
+            _save(done, session, models)
+        way = faults.way_on(session.folder)
+        saved = f"{done} steps are saved: put it right, and {way} goes on"
+        raise UserError(f"{error}; {saved}") from None
+
+
+def _load(models: Models, state: dict[str, Any], folder: Path) -> None:
+    try:
+        models.load_state_dict(state)
+    except (KeyError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"the checkpoint in {folder} is of other networks ({reason}); go on with the version "
+            f"of bgan_video that wrote it (environment.json), or start a new run"
+        ) from None
 
 
 def _warn_near_chance(evaluation: dict[str, Any], session: Session) -> None:
@@ -180,124 +294,18 @@ def _warn_near_chance(evaluation: dict[str, Any], session: Session) -> None:
 
 def _restore(folder: Path, config: Config, bank: SampleBank) -> dict[str, Any] | None:
     """Go back to the last checkpoint; what was written after it will be written again."""
-    state = checkpoints.load_latest(folder / "checkpoints")
+    state = checkpoints.load_latest(folder / "checkpoints", run_folder.identity(folder))
     step = state["step"] if state else 0
-    bank.truncate_after(step)
-    rounds.forget_after(folder, step // config.train.steps)
-    for name in ("log.jsonl", "evaluations.jsonl"):
-        truncate_after(folder / name, step)
+    if ranks.is_first():
+        checkpoints.prune(folder / "checkpoints")
+        bank.truncate_after(step)
+        bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
+        rounds.forget_after(folder, step // config.train.steps)
+        for name in _LINES:
+            truncate_after(folder / name, step)
+        changes.keep(folder, config, step)
     console.say(f"resuming {folder} after step {step} of {config.total_steps}")
     return state
-
-
-def _record(step: int, epoch: int, terms: Terms, models: Models, clock: Clock) -> dict[str, Any]:
-    """A line of log.jsonl."""
-    record: dict[str, Any] = {
-        "step": step,
-        "epoch": epoch,
-        **({"round": models.round} if models.config.train.rounds else {}),
-        **({} if models.chains is None else _phase(models.chains)),
-        **{name: value.item() for name, value in terms.items()},
-    }
-    return record | clock.lap()
-
-
-def _phase(chains: Trainer) -> dict[str, Any]:
-    """What the sampler does; kinetic temperatures are means over chains."""
-    chain = next(chains.chains)
-    group = chain.optimizer.param_groups[0]
-    record: dict[str, Any] = {
-        "phase": "sampling" if chain.is_sampling else "burn_in",
-        "lr": float(group["lr"]),
-    }
-    if chain.is_sampling:
-        record["temperature"] = group["temperature"]
-    discriminators = _mean_temperatures(chains.discriminators)
-    if discriminators:
-        record["kinetic_temperature"] = sum(discriminators.values()) / len(discriminators)
-        both = {"D": discriminators, "G": _mean_temperatures(chains.generators)}
-        record["temperatures"] = {
-            f"{which}.{name}": value
-            for which, temperatures in both.items()
-            for name, value in temperatures.items()
-        }
-    return record
-
-
-def _mean_temperatures(chains: Sequence[Chain[Any]]) -> dict[str, float]:
-    """Of each parameter tensor, over the chains that have a momentum for it.
-
-    A step in fp16 that overflowed leaves a chain without one for longer than others.
-    """
-    temperatures: dict[str, list[float]] = defaultdict(list)
-    for chain in chains:
-        for name, temperature in chain.temperatures().items():
-            temperatures[name].append(temperature)
-    return {name: sum(values) / len(values) for name, values in temperatures.items()}
-
-
-def _check_finite(record: dict[str, Any]) -> None:
-    bad = [k for k, v in record.items() if isinstance(v, float) and not math.isfinite(v)]
-    if bad:
-        raise UserError(
-            f"{bad[0]} is not finite at step {record['step']}; try a lower posterior.lr, "
-            f"posterior.burn_in_lr or posterior.temperature"
-        )
-
-
-@dataclass(frozen=True)
-class _Sampler:
-    """Networks that are stored as the schedule of their chains has it."""
-
-    kind: str
-    temperature: float
-    networks: Sequence[nn.Module]
-    schedule: StepSize
-
-    def store(self, step: int, in_round: int, bank: SampleBank) -> None:
-        """One posterior sample of every chain after update `step`, if it is time for one."""
-        if self.schedule.takes_sample(in_round):
-            given = {"temperature": self.temperature, "cycle": self.schedule.cycle(in_round)}
-            for j, network in enumerate(self.networks):
-                bank.add(self.kind, step, j, network.state_dict(), **given)
-
-
-def _samplers(models: Models) -> list[_Sampler]:
-    """The chains, and what is stored as they are: other bodies' chains, the cold GAN's."""
-    if models.chains is None or not models.samples_posterior:
-        return []
-    of_chains = models.chains.config
-    moving = [(FIRST_KIND, of_chains, models.discriminators)]
-    for learner in models.learners:
-        if isinstance(learner, BodyChains | ColdGAN):
-            moving.append((learner.model, learner.config, learner.networks))
-    return [_Sampler(k, c.posterior.temperature, n, step_sizes(c)) for k, c, n in moving]
-
-
-def _store_restarting(step: int, models: Models, bank: SampleBank) -> None:
-    """At a round's end: the last weights of the networks that the next round begins anew."""
-    last: dict[str, Sequence[nn.Module]] = {
-        m.model: m.networks
-        for m in models.learners
-        if m.restarts and not (m.is_sampled and models.samples_posterior)
-    }
-    if not models.samples_posterior:
-        last[FIRST_KIND] = models.discriminators
-    for kind, networks in last.items():
-        for j, network in enumerate(networks):
-            bank.add(kind, step, j, network.state_dict())
-
-
-def _store_final(models: Models, bank: SampleBank) -> None:
-    """What evaluation and sampling read: the last weights of all that learned to the end."""
-    last: dict[str, Sequence[nn.Module]] = {
-        "generator": models.generators,
-        "critic": models.critics,
-    }
-    last |= {m.model: m.networks for m in models.learners if not (m.is_sampled or m.restarts)}
-    for kind, networks in last.items():
-        for j, network in enumerate(networks):
-            bank.add(kind, models.config.total_steps, j, network.state_dict())
 
 
 def _describe(config: Config, manifest: Manifest, models: Models) -> str:

@@ -115,6 +115,8 @@ class Replay:
             # Loading threads may call CUDA while this one records.
             with torch.cuda.graph(graph, stream=self._stream(), capture_error_mode="thread_local"):
                 terms = self._compute(*inputs)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import platform
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,14 +23,13 @@ from bgan_video.data.manifest import Manifest
 from bgan_video.data.reading import say_stand_in
 from bgan_video.data.tables import table_files
 from bgan_video.errors import UserError
-from bgan_video.files import write_atomically
+from bgan_video.files import held_alone, write_atomically
 from bgan_video.method.rounds import check_prior
 from bgan_video.models.weights import PACKAGED
-from bgan_video.training import console
+from bgan_video.training import changes, console
 from bgan_video.video.decoders import in_use
 
-_PLACES = ("data.root", "data.table", "data.store")
-"""What may have moved since a run began."""
+_LOCK = "lock"
 _PACKAGES = ("bgan_video", "torch", "torchvision", "av", "decord", "timm", "numpy")
 
 
@@ -77,19 +78,39 @@ def _named(config: Config, default: str) -> Config:
     return config.named(free)
 
 
-def create(config: Config, backend: Backend, manifest: Manifest, broken: Sequence[Broken]) -> Path:
-    """Make the folder, once it is known that the run can start.
+def claim(folder: Path, held: ExitStack) -> None:
+    """Be the only process that writes into a run's folder, until `held` is closed or this dies.
 
     Raises:
-        UserError: The folder cannot be written.
+        UserError: Another process writes into it, or nobody may.
+    """
+    try:
+        held.enter_context(held_alone(folder / _LOCK))
+    except BlockingIOError:
+        raise UserError(
+            f"another process is at work in {folder}; wait for its end, or stop it"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+
+
+def create(
+    config: Config,
+    backend: Backend,
+    manifest: Manifest,
+    broken: Sequence[Broken],
+    held: ExitStack,
+) -> Path:
+    """Make the folder, once it is known that the run can start, and claim it.
+
+    It is made under a name that starts with a dot and renamed: a run is there whole, and can be
+    resumed, or is not there. What a kill left under that name is used.
+
+    Raises:
+        UserError: The folder cannot be written, or another process makes it.
     """
     folder = config.run_dir
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"cannot make the run folder {folder}: {error.strerror}") from None
-    for name in ("samples", "checkpoints", "posterior", "predictions"):
-        (folder / name).mkdir()
+    begun = folder.with_name(f".{folder.name}.new")
     environment = {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -101,27 +122,35 @@ def create(config: Config, backend: Backend, manifest: Manifest, broken: Sequenc
         "packages": {name: version(name) for name in _PACKAGES if _installed(name)},
     }
     lines = [json.dumps(record._asdict()) + "\n" for record in broken]
-    write_atomically(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
-    write_atomically(folder / "broken.jsonl", "".join(lines))
-    write_atomically(folder / "manifest.json", manifest.to_json())
-    # Last: a folder with a config is a run, and can be resumed.
-    write_atomically(folder / "config.yaml", config_module.to_yaml(config))
+    try:
+        for name in ("samples", "checkpoints", "posterior", "predictions"):
+            (begun / name).mkdir(parents=True, exist_ok=True)
+        claim(begun, held)
+        write_atomically(begun / "environment.json", json.dumps(environment, indent=2) + "\n")
+        write_atomically(begun / "broken.jsonl", "".join(lines))
+        write_atomically(begun / "manifest.json", manifest.to_json())
+        write_atomically(begun / "config.yaml", config_module.to_yaml(config))
+        begun.rename(folder)
+    except OSError as error:
+        raise UserError(f"cannot make the run folder {folder}: {error.strerror}") from None
     return folder
 
 
+def identity(folder: Path) -> str:
+    """What tells a run from others: the settings it began with, and its items."""
+    parts = ((folder / name).read_bytes() for name in ("config.yaml", "manifest.json"))
+    return hashlib.blake2b(b"\0".join(parts), digest_size=16).hexdigest()
+
+
 def open_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
-    """The settings of an existing run, whose data may have moved.
+    """The settings that a run goes on with (see `changes`).
 
     Raises:
-        UserError: The folder is not a run's, or an override says more than where the data are.
+        UserError: The folder is not a run's, or an override changes what may not change.
     """
-    for key in (override.partition("=")[0] for override in overrides):
-        if key not in _PLACES:
-            raise UserError(
-                f"--resume continues a run with its own settings; {key} cannot be changed, only "
-                f"{', '.join(_PLACES)}"
-            )
+    changes.check_allowed(overrides)
     config = config_module.load_run(folder, overrides)
+    changes.check_lowered(config_module.load_run(folder), config)
     # The folder may have been moved or copied since.
     resolved = folder.resolve()
     mapping = config_module.to_mapping(config)

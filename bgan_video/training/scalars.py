@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from bgan_video import ranks
+
 # The notebook's name of each figure of a line of log.jsonl.
 LOGGED = {
     "loss_d": "Loss_D",
@@ -28,7 +30,7 @@ class Scalars:
 
     def __init__(self, folder: Path) -> None:
         self._writer: Any = None
-        if find_spec("tensorboard") is not None:
+        if find_spec("tensorboard") is not None and ranks.is_first():
             from torch.utils.tensorboard.writer import SummaryWriter
 
             self._writer = SummaryWriter(str(folder / "tensorboard"))

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from bgan_video import ranks
 from bgan_video.backend import Backend
 from bgan_video.config import ON_FEATURES, Config, Method
 from bgan_video.data.frames import Frames
@@ -111,6 +112,13 @@ class Session:
         if number == 0 or not believers:
             return {}
         pool = rounds.Pool(self.manifest, self.config)
+        with ranks.first_goes_first():
+            self._judge(number, believers, pool)
+        rounds.say(self.folder, number, pool)
+        return rounds.believed(self.folder, number, pool)
+
+    def _judge(self, number: int, believers: Sequence[str], pool: rounds.Pool) -> None:
+        """Write what a round believes, unless it is there."""
         if not rounds.path(self.folder, number).is_file():
             before = {number - 1}
             teachers = {_SELF: self._stored(_SELF, before)} if _SELF in believers else {}
@@ -126,8 +134,6 @@ class Session:
                 return said | ({_PROBE: self._ask(_PROBE, items, before)} if has_probe else {})
 
             rounds.judge(number, judge, pool, self.folder)
-        rounds.say(self.folder, number, pool)
-        return rounds.believed(self.folder, number, pool)
 
     def fit_on_features(self) -> None:
         """At the end: the networks of the methods on frozen features, where they are not there."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bgan_video import rng
+from bgan_video import ranks, rng
 from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
@@ -107,6 +107,8 @@ class Trainer:
         t = config.train
         num_generators = max(1, len(self.generators))
         self.fakes_per_generator = t.fake_batch_size or max(1, t.batch_size // num_generators)
+        if self.generators:
+            ranks.mine(self.fakes_per_generator, "train.fake_batch_size")
         self._inputs = StepInputs(backend)
         drawn_from = (self.random["noise"], self.random["latent"])
         self._replay = Replay(self._move, backend, lambda: drawn_from)
@@ -158,7 +160,8 @@ class Trainer:
         weights = self.objective.weights(index)
         which = None
         if weights.pretext > 0:
-            drawn = self.pretext.begin_step(index, len(unlabelled.weak))
+            drawn = self.pretext.begin_step(index, len(unlabelled.weak) * ranks.count())
+            drawn = drawn[ranks.number() :: ranks.count()]
             which = self._inputs.tensor("which", drawn)
         self._weights = Weights(*(self._inputs.number(k, w) for k, w in weights._asdict().items()))
         frames = None
@@ -199,8 +202,9 @@ class Trainer:
         return torch.randint(self.config.clip.num_frames, (2,), generator=drawn)
 
     def latents(self, count: int) -> Tensor:
-        """Latents `[count, Z]`."""
-        return draw_latents(self.config, count, self.random["latent"])
+        """Latents `[count, Z]`, of which each rank has its slice."""
+        drawn = draw_latents(self.config, count, self.random["latent"])
+        return drawn[ranks.number() :: ranks.count()]
 
     def _generate(self) -> list[Generated]:
         """Items of every generator with their graph, which the generator phase uses."""

@@ -1,0 +1,166 @@
+"""Several processes that train one run: `torchrun --nproc-per-node=N train_video.py …`.
+
+Every process ("rank") holds all networks and takes its slice of the sample numbers. Gradients meet
+in `mean_gradients`; the sampler's noise comes of the same generator everywhere; so all ranks hold
+the same weights, bit for bit, and the first one alone writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bgan_video.errors import UserError
+
+T = TypeVar("T")
+
+# The first rank evaluates while the others wait. One that dies is noticed at once all the same.
+_PATIENCE = timedelta(days=1)
+
+
+def launched() -> int:
+    """How many processes were started as one run."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first() -> bool:
+    """Whether this process writes, and speaks."""
+    return launched() == 1 or os.environ.get("RANK", "0") == "0"
+
+
+def count() -> int:
+    """How many processes train together now."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def number() -> int:
+    """This one's, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+@contextmanager
+def joined(on_cuda: bool) -> Iterator[None]:
+    """Train with the processes that were started beside this one; alone where there are none.
+
+    Within itself it does nothing.
+
+    Args:
+        on_cuda: Whether each takes a GPU of its machine, in order; else they share its CPUs.
+    """
+    if launched() == 1 or dist.is_initialized():
+        yield
+        return
+    if on_cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def mine(size: int, what: str) -> range:
+    """Which of the items of a batch are this rank's.
+
+    Raises:
+        UserError: They cannot be shared evenly.
+    """
+    if size % (ranks := count()):
+        raise UserError(
+            f"{what}={size} cannot be shared by {ranks} processes; allowed: multiples of {ranks}"
+        )
+    return range(number(), size, count())
+
+
+def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Gradients of the mean loss over all ranks' items, the same on every rank."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if count() == 1 or not gradients:
+        return
+    together = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(together)
+    together /= count()
+    means = together.split([gradient.numel() for gradient in gradients])
+    for gradient, of_all in zip(gradients, means, strict=True):
+        gradient.copy_(of_all.view(gradient.shape))
+
+
+def mean(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The means over ranks of what each logs of its own items."""
+    if count() == 1 or not terms:
+        return dict(terms)
+    together = torch.stack([value.detach().float() for value in terms.values()])
+    dist.all_reduce(together)
+    return dict(zip(terms, together / count(), strict=True))
+
+
+def highest(value: int, device: torch.device) -> int:
+    """The highest of all ranks' values."""
+    if count() == 1:
+        return value
+    tensor = torch.tensor(value, device=device)
+    dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return int(tensor)
+
+
+def first_says(make: Callable[[], T]) -> T:
+    """What the first rank makes, for all."""
+    if count() == 1:
+        return make()
+    told: list[Any] = [make() if is_first() else None]
+    dist.broadcast_object_list(told)
+    return told[0]
+
+
+@contextmanager
+def first_goes_first() -> Iterator[None]:
+    """The others come in here once the first rank has left, and find what it made."""
+    if count() > 1 and not is_first():
+        dist.barrier()
+    yield
+    if count() > 1 and is_first():
+        dist.barrier()
+
+
+def check_equal(networks: Iterable[nn.Module]) -> None:
+    """Raises UserError where ranks hold other weights than the first: they would drift apart."""
+    if count() == 1:
+        return
+    digest = hashlib.blake2b(digest_size=16)
+    for network in networks:
+        for tensor in network.state_dict().values():
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    found: list[Any] = [None] * count()
+    dist.all_gather_object(found, digest.hexdigest())
+    if len(set(found)) > 1:
+        others = [rank for rank, of in enumerate(found) if of != found[0]]
+        raise UserError(
+            f"processes {others} hold other weights than process 0; go on from the checkpoint "
+            f"before with --resume, and report this"
+        )
+
+
+def synchronised(network: nn.Module) -> nn.Module:
+    """The network with batch statistics over the items of all ranks.
+
+    Raises:
+        UserError: It normalises over batches, and computes on a CPU, where torch has no such layer.
+    """
+    is_batch = (isinstance(module, _BatchNorm) for module in network.modules())
+    if count() == 1 or not any(is_batch):
+        return network
+    if next(network.parameters()).device.type != "cuda":
+        raise UserError(
+            "batch normalisation over several processes needs CUDA; set generator.norm=group and "
+            "discriminator.norm=group, or train in one process"
+        )
+    return nn.SyncBatchNorm.convert_sync_batchnorm(network)

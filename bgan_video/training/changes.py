@@ -1,0 +1,83 @@
+"""What of a run's settings may change when it is resumed; all else would be another run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bgan_video import config as config_module
+from bgan_video.config import Config
+from bgan_video.errors import UserError
+from bgan_video.files import append_line
+
+PLACES = ("data.root", "data.table", "data.store")
+"""Data may have moved. Not kept: the next command says again where they are."""
+
+LOADING = ("data.num_workers", "data.worker_timeout", "data.cache_mib")
+"""How batches are loaded. A sample is a function of its number alone, whoever loads it."""
+
+STEP_SIZES = (
+    "posterior.lr",
+    "posterior.burn_in_lr",
+    "posterior.generator_burn_in_lr",
+    "critic.burn_in_lr",
+    "posterior.temperature",
+    "features.lr",
+    "features.temperature",
+    "baseline.lr",
+)
+"""What a run is told to lower where its numbers are not finite. They may not be raised."""
+
+ALLOWED = (*PLACES, *LOADING, *STEP_SIZES)
+
+
+def check_allowed(overrides: Sequence[str]) -> None:
+    """Raises UserError where an override changes what may not change."""
+    for key in (override.partition("=")[0] for override in overrides):
+        if key not in ALLOWED:
+            raise UserError(
+                f"--resume continues a run with its own settings; {key} cannot be changed, only "
+                f"{', '.join(PLACES + LOADING)}, and lowered: {', '.join(STEP_SIZES)}"
+            )
+
+
+def check_lowered(before: Config, now: Config) -> None:
+    """Raises UserError where a step size grew."""
+    ours, theirs = _values(before), _values(now)
+    for key in STEP_SIZES:
+        if theirs[key] > ours[key]:
+            raise UserError(
+                f"{key}={theirs[key]:g} on --resume; allowed: up to the run's own {ours[key]:g}"
+            )
+
+
+def keep(folder: Path, config: Config, step: int) -> None:
+    """Write down what of a run's settings changed, and after which step.
+
+    Args:
+        folder: The run's.
+        config: The settings it goes on with.
+        step: Steps done.
+    """
+    before, now = (config_module.flat(c) for c in (config_module.load_run(folder), config))
+    for key in (*LOADING, *STEP_SIZES):
+        if before[key] != now[key]:
+            line = {"step": step, "key": key, "from": before[key], "to": now[key]}
+            append_line(folder / config_module.CHANGES, line)
+
+
+def differing(folder: Path, config: Config) -> list[str]:
+    """The overrides that make a run's settings those of `config`, but for its name and place."""
+    before, now = (config_module.flat(c) for c in (config_module.load_run(folder), config))
+    changed = (key for key in now if key not in ("run.name", "run.dir") and now[key] != before[key])
+    return [f"{key}={_text(now[key])}" for key in changed]
+
+
+def _values(config: Config) -> dict[str, Any]:
+    values = config_module.flat(config)
+    return values | {"baseline.lr": config.baseline.lr or config.posterior.burn_in_lr}
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value)

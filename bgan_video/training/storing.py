@@ -1,0 +1,71 @@
+"""Which networks of a run are stored in its bank, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from bgan_video.method.timetable import step_sizes
+from bgan_video.prediction.bodies import FIRST_KIND
+from bgan_video.sampling import SampleBank, StepSize
+from bgan_video.training.lineup import BodyChains, ColdGAN, Models
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Networks that are stored as the schedule of their chains has it."""
+
+    kind: str
+    temperature: float
+    networks: Sequence[nn.Module]
+    schedule: StepSize
+
+    def is_due(self, in_round: int) -> bool:
+        """Whether a sample is taken after a step, counted from 0 in its round."""
+        return self.schedule.takes_sample(in_round)
+
+    def store(self, step: int, in_round: int, bank: SampleBank) -> None:
+        """One posterior sample of every chain after update `step`."""
+        given = {"temperature": self.temperature, "cycle": self.schedule.cycle(in_round)}
+        for j, network in enumerate(self.networks):
+            bank.add(self.kind, step, j, network.state_dict(), **given)
+
+
+def sampled(models: Models) -> list[Sampled]:
+    """The chains, and what is stored as they are: other bodies' chains, the cold GAN's."""
+    if models.chains is None or not models.samples_posterior:
+        return []
+    of_chains = models.chains.config
+    moving = [(FIRST_KIND, of_chains, models.discriminators)]
+    for learner in models.learners:
+        if isinstance(learner, BodyChains | ColdGAN):
+            moving.append((learner.model, learner.config, learner.networks))
+    return [Sampled(k, c.posterior.temperature, n, step_sizes(c)) for k, c, n in moving]
+
+
+def store_restarting(step: int, models: Models, bank: SampleBank) -> None:
+    """At a round's end: the last weights of the networks that the next round begins anew."""
+    last: dict[str, Sequence[nn.Module]] = {
+        m.model: m.networks
+        for m in models.learners
+        if m.restarts and not (m.is_sampled and models.samples_posterior)
+    }
+    if not models.samples_posterior:
+        last[FIRST_KIND] = models.discriminators
+    for kind, networks in last.items():
+        for j, network in enumerate(networks):
+            bank.add(kind, step, j, network.state_dict())
+
+
+def store_final(models: Models, bank: SampleBank) -> None:
+    """What evaluation and sampling read: the last weights of all that learned to the end."""
+    last: dict[str, Sequence[nn.Module]] = {
+        "generator": models.generators,
+        "critic": models.critics,
+    }
+    last |= {m.model: m.networks for m in models.learners if not (m.is_sampled or m.restarts)}
+    for kind, networks in last.items():
+        for j, network in enumerate(networks):
+            bank.add(kind, models.config.total_steps, j, network.state_dict())
