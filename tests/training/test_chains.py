@@ -14,7 +14,7 @@ from bgan_video import config
 from bgan_video.backend import Backend
 from bgan_video.errors import UserError
 from bgan_video.sampling import SGHMC, SGLD, AdaptiveSGHMC
-from bgan_video.training import loop
+from bgan_video.training import records
 from bgan_video.training.chains import (
     ADAM_BETAS,
     Chain,
@@ -145,10 +145,10 @@ def test_temperatures_are_means_over_the_chains_that_have_a_momentum() -> None:
     advance(moved, *range(BURN_IN + 1))
     advance(waiting, *range(BURN_IN))
     waiting.begin_step(BURN_IN)
-    alone = loop._mean_temperatures([moved])
+    alone = records._mean_temperatures([moved])
     assert set(alone) == {name for name, _ in moved.network.named_parameters()}
-    assert loop._mean_temperatures([waiting, moved]) == alone
-    assert loop._mean_temperatures([waiting]) == loop._mean_temperatures([]) == {}
+    assert records._mean_temperatures([waiting, moved]) == alone
+    assert records._mean_temperatures([waiting]) == records._mean_temperatures([]) == {}
 
 
 def test_adaptive_sghmc_learns_in_burn_in_and_is_held_afterwards() -> None:
