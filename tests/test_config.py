@@ -175,6 +175,8 @@ def test_a_bad_value_names_key_value_and_what_is_allowed(override: str, said: li
         ("objective.consistency_threshold", "1", "-0.1", "in [0, 1]"),
         ("clip.load_size", "64", "7", "≥ 8"),
         ("posterior.temperature", "0", ".nan", "≥ 0"),
+        ("posterior.temperature", "auto", "-1", "≥ 0"),
+        ("posterior.noise_budget", "0.1", "0", "> 0"),
     ],
 )
 def test_a_bound_is_where_it_says(key: str, inside: str, outside: str, allowed: str) -> None:

@@ -305,7 +305,12 @@ class Posterior:
     gradient_noise: Annotated[float, Range(0, 1)] = 0.0
     """The part of the friction that minibatch noise already supplies (`sghmc`, beta-hat of Chen et
     al.)."""
-    temperature: NonNegative = 1.0
+    temperature: NonNegative | Literal["auto"] = 1.0
+    """1 samples the stated posterior. `auto` is the highest up to 1 within `noise_budget`: what a
+    temperature does goes with weights and items, so a number does not travel between data sets."""
+    noise_budget: Positive = 0.1
+    """`temperature=auto`: the most that the noise may add to the mean loss, in nats. The noise of d
+    weights on N items adds up to d·T/2N (docs/results/posterior.md)."""
     num_data_generator: Count | None = None
     """N of the generators' posterior; by default the number of unlabelled items."""
     burn_in: CountOrZero = 300

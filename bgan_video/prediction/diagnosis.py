@@ -14,9 +14,10 @@ from einops import rearrange
 from torch import Tensor
 
 from bgan_video.config import Config
-from bgan_video.method.timetable import step_sizes
+from bgan_video.method.timetable import num_chains, step_sizes
 from bgan_video.metrics.entropy import entropy
 from bgan_video.metrics.kinetic import COLD, HOT
+from bgan_video.prediction.draws import nll_of_draws
 from bgan_video.sampling import StepSize, effective_sample_size, split_r_hat
 
 MIXED, STUCK = 1.1, 2.0
@@ -44,11 +45,13 @@ def diagnose(folder: Path, config: Config, probabilities: Tensor, labels: Tensor
     before = number * config.train.steps
     log = [line | {"step": line["step"] - before} for line in log if line.get("round", 0) == number]
     temperatures = kinetic(log, p.friction, step_sizes(config))
-    chains = p.num_discriminators * p.num_mcmc
+    chains = num_chains(config)
     functions = function_space(probabilities, labels, chains)
     return {
+        "noise": next((line["noise"] for line in reversed(log) if "noise" in line), None),
         "kinetic": temperatures,
         "function_space": functions,
+        "draws": nll_of_draws(probabilities, labels, chains),
         "verdict": verdict(temperatures, functions),
     }
 

@@ -2,6 +2,7 @@
 
 from bgan_video.sampling.adaptive_sghmc import AdaptiveSGHMC
 from bgan_video.sampling.bank import Record, SampleBank
+from bgan_video.sampling.budget import Noise
 from bgan_video.sampling.diagnostics import effective_sample_size, split_r_hat
 from bgan_video.sampling.priors import (
     Gaussian,
@@ -24,6 +25,7 @@ __all__ = [
     "HierarchicalGaussian",
     "Integrator",
     "Laplace",
+    "Noise",
     "Prior",
     "Record",
     "SampleBank",

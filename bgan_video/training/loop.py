@@ -18,6 +18,7 @@ from bgan_video.config import ON_FEATURES, Config
 from bgan_video.data.manifest import Manifest
 from bgan_video.errors import UserError
 from bgan_video.files import append_line, truncate_after, write_atomically
+from bgan_video.method.temperature import describe
 from bgan_video.method.timetable import step_sizes
 from bgan_video.prediction.bodies import FIRST_KIND, Body, open_bodies, open_features
 from bgan_video.prediction.bodies import check as check_bodies
@@ -209,6 +210,7 @@ def _phase(chains: Trainer) -> dict[str, Any]:
     }
     if chain.is_sampling:
         record["temperature"] = group["temperature"]
+        record["noise"] = chains.noise.facts()
     discriminators = _mean_temperatures(chains.discriminators)
     if discriminators:
         record["kinetic_temperature"] = sum(discriminators.values()) / len(discriminators)
@@ -268,7 +270,7 @@ def _samplers(models: Models) -> list[_Sampler]:
     for learner in models.learners:
         if isinstance(learner, BodyChains | ColdGAN):
             moving.append((learner.model, learner.config, learner.networks))
-    return [_Sampler(k, c.posterior.temperature, n, step_sizes(c)) for k, c, n in moving]
+    return [_Sampler(k, c.temperature, n, step_sizes(c)) for k, c, n in moving]
 
 
 def _store_restarting(step: int, models: Models, bank: SampleBank) -> None:
@@ -303,11 +305,15 @@ def _describe(config: Config, manifest: Manifest, models: Models) -> str:
         f"{len(models.generators)} generators, {critics}"
         f"{len(models.discriminators)} discriminators, "
     )
+    noise = ""
+    if models.chains is not None and models.samples_posterior:
+        noise = "\n" + describe(models.chains.noise, config.items)
+    hardware = f"{models.backend.precision} on {models.backend.hardware}"
     return (
         f"{manifest.name}, fold {manifest.fold}: {len(manifest.labelled)} labelled of "
         f"{len(manifest.part('train'))} training {config.items}, "
         f"{len(manifest.part('validation'))} for validation, "
         f"{len(manifest.part('test'))} for test, {manifest.num_classes} classes\n"
         f"{', '.join(config.baseline.methods)}; {chains if models.chains else ''}"
-        f"{models.backend.precision} on {models.backend.hardware}; run folder {config.run_dir}"
+        f"{hardware}; run folder {config.run_dir}{noise}"
     )
