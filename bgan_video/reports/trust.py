@@ -125,7 +125,8 @@ def chains(folder: RunFolder) -> Chains | None:
         return None
     verdict = [str(sentence) for sentence in last.get("verdict") or []]
     functions = section(last, "function_space")
-    facts = _noise(section(last, "noise")) + _facts(functions)
+    facts = _noise(section(last, "noise")) + _at_rest(section(last, "configurational"))
+    facts += _facts(functions)
     return Chains(verdict, _temperatures(section(last, "kinetic")), facts)
 
 
@@ -162,6 +163,14 @@ def _noise(noise: Mapping[str, Any]) -> list[tuple[str, str]]:
     )
 
 
+def _at_rest(configurational: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The configurational temperature over its target."""
+    target, median = number(configurational.get("target")), number(configurational.get("median"))
+    if not target or median is None:
+        return []
+    return [("configurational temperature / T, median layer", f"{median / target:.3g}")]
+
+
 def _facts(functions: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The function-space figures in the words of their facts; nothing where there are none."""
     titles = {
@@ -170,8 +179,10 @@ def _facts(functions: Mapping[str, Any]) -> list[tuple[str, str]]:
         "probe": ("probe items", "{:.0f}"),
         "r_hat_median": ("R-hat of log p(label), median", "{:.2f}"),
         "r_hat_max": ("R-hat, largest", "{:.2f}"),
-        "ess_median": ("effective draws, median", "{:.1f}"),
-        "ess_min": ("effective draws, least", "{:.1f}"),
+        "bulk_median": ("effective draws, median", "{:.0f}"),
+        "bulk_min": ("effective draws, least", "{:.0f}"),
+        "tail_min": ("effective draws in the tails, least", "{:.0f}"),
+        "error": ("standard error of p(label), median", "{:.2g}"),
         "disagreement": ("disagreement of chains (nats)", "{:.3f}"),
         "chains_differ": ("probe items the chains differ on", "{:.0%}"),
     }

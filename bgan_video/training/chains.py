@@ -15,7 +15,7 @@ from bgan_video.config import Config
 from bgan_video.errors import UserError
 from bgan_video.method.timetable import adam_lr, step_sizes
 from bgan_video.models import Classifier
-from bgan_video.sampling import SGHMC, SGLD, AdaptiveSGHMC, kinetic_temperature
+from bgan_video.sampling import SGHMC, SGLD, AdaptiveSGHMC, Virial, kinetic_temperature
 from bgan_video.sampling.sampler import Sampler, standard_normal
 from bgan_video.training import compat
 
@@ -69,6 +69,7 @@ class Chain(Generic[N]):
         lr = config.posterior.lr if config.samples_posterior else burn_in_lr
         self._temperature = compat.temperature(config, role, lr, num_data)
         self._sampler = self._make_sampler() if config.samples_posterior else None
+        self._virial = None if self._sampler is None else Virial(self._sampler)
         # Before a step gradients are unscaled, and a step that overflowed is not made at all.
         if isinstance(self._sampler, AdaptiveSGHMC):
             learn = self._sampler.observe
@@ -109,7 +110,7 @@ class Chain(Generic[N]):
         """
         if not isinstance(self.optimizer, Sampler):
             return {}
-        state, names = self.optimizer.state, {p: n for n, p in self.network.named_parameters()}
+        state, names = self.optimizer.state, self._names
         moving = [
             names[param]
             for group in self.optimizer.param_groups
@@ -117,6 +118,21 @@ class Chain(Generic[N]):
             if "momentum" in state.get(param, {})
         ]
         return dict(zip(moving, kinetic_temperature(self.optimizer), strict=True))
+
+    def configurational_temperatures(self) -> dict[str, float]:
+        """Of each parameter tensor by name, over the steps since they were last asked for.
+
+        Empty during burn-in.
+        """
+        if self._virial is None:
+            return {}
+        names = [self._names[param] for param in self._virial.params]
+        means = self._virial.take()
+        return dict(zip(names, means, strict=True)) if means else {}
+
+    @property
+    def _names(self) -> dict[Tensor, str]:
+        return {parameter: name for name, parameter in self.network.named_parameters()}
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, statistics and the state of both optimisers."""
@@ -128,6 +144,8 @@ class Chain(Generic[N]):
             state["optimizer"] = self.optimizer.state_dict()
         if self._sampler is not None:
             state["sampler"] = self._sampler.state_dict()
+        if self._virial is not None:
+            state["virial"] = self._virial.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -135,6 +153,8 @@ class Chain(Generic[N]):
         self.network.load_state_dict(state["network"])
         if self._sampler is not None:
             self._sampler.load_state_dict(state["sampler"])
+        if self._virial is not None and "virial" in state:  # states of earlier versions have none
+            self._virial.load_state_dict(state["virial"])
         if not state["is_sampling"]:
             self.optimizer.load_state_dict(state["optimizer"])
         elif not self.is_sampling:

@@ -59,7 +59,9 @@ def test_evaluations_say_whether_the_chains_sampled(finished: Path):
     assert {name[0] for name in layers} == {"D", "G"}
     assert all(value > 0 for value in layers.values())
     assert last["function_space"]["chains"] == 2
-    assert len(last["verdict"]) == 2
+    assert {name[0] for name in last["configurational"]["layers"]} == {"D"}
+    assert len(last["verdict"]) == 3
+    assert last["verdict"][2].startswith("Not enough draws to say")
     page = (finished / "report.html").read_text()
     assert last["verdict"][0].split(" (")[0] in page
 

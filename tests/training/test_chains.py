@@ -133,6 +133,22 @@ def test_every_sampler_takes_over_after_burn_in(name: str) -> None:
     assert list(of.temperatures()) == ([] if name == "sgld" else names)
 
 
+@pytest.mark.parametrize("name", ["sghmc", "sgld", "adaptive_sghmc"])
+def test_configurational_temperatures_are_means_of_every_step_since_the_last(name: str) -> None:
+    of = chain(f"posterior.sampler={name}")
+    advance(of, *range(BURN_IN))
+    assert of.configurational_temperatures() == {}
+    by_hand = []
+    for step in range(BURN_IN, STEPS):
+        weight = of.network[0].weight.detach().clone()
+        advance(of, step)
+        by_hand.append(NUM_DATA * (weight * of.network[0].weight.grad).mean().item())
+    found = of.configurational_temperatures()
+    assert list(found) == [name for name, _ in of.network.named_parameters()]
+    assert found["0.weight"] == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-4)
+    assert of.configurational_temperatures() == {}
+
+
 def test_adaptive_sghmc_that_saw_no_gradient_is_refused() -> None:
     of = chain("posterior.sampler=adaptive_sghmc")
     with pytest.raises(UserError, match="has seen no gradient in burn-in"):
@@ -145,10 +161,11 @@ def test_temperatures_are_means_over_the_chains_that_have_a_momentum() -> None:
     advance(moved, *range(BURN_IN + 1))
     advance(waiting, *range(BURN_IN))
     waiting.begin_step(BURN_IN)
-    alone = loop._mean_temperatures([moved])
+    alone = loop._mean_temperatures([moved.temperatures()])
     assert set(alone) == {name for name, _ in moved.network.named_parameters()}
-    assert loop._mean_temperatures([waiting, moved]) == alone
-    assert loop._mean_temperatures([waiting]) == loop._mean_temperatures([]) == {}
+    both = [waiting.temperatures(), moved.temperatures()]
+    assert loop._mean_temperatures(both) == alone
+    assert loop._mean_temperatures(both[:1]) == loop._mean_temperatures([]) == {}
 
 
 def test_adaptive_sghmc_learns_in_burn_in_and_is_held_afterwards() -> None:
@@ -248,6 +265,7 @@ def test_a_saved_chain_goes_on_bit_for_bit(saved_after: int, sampler: str) -> No
 
     assert_same(second.network, whole.network)
     assert second.temperatures() == whole.temperatures()
+    assert second.configurational_temperatures() == whole.configurational_temperatures()
 
 
 # --- initial weights ---------------------------------------------------------------------------
