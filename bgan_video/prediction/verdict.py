@@ -63,8 +63,8 @@ def _of_weights(configurational: Mapping[str, Any] | None) -> str:
     if COLD <= ratio <= HOT:
         return f"The weights are at rest ({measured}): they have spread as far as the noise asks."
     return (
-        f"The weights are not at rest ({measured}; at rest it is 1, of weights that drift it may be "
-        "anything): the networks are an optimiser's solutions with some noise about them, not yet "
+        f"The weights are not at rest ({measured}; at rest it is 1, while they drift anything): "
+        "the networks are an optimiser's solutions with some noise about them, not yet "
         "draws of the posterior."
     )
 
