@@ -418,3 +418,15 @@ def test_views_are_made_for_whoever_learns_from_them(
 ) -> None:
     c = config.load(None, ["objective.consistency_weight=1", f"baseline.methods=[{methods}]"])
     assert (c.needs_unlabelled, c.needs_strong_views) == (unlabelled, strong)
+
+
+@pytest.mark.parametrize(
+    "cold",
+    [
+        ["posterior.temperature=0"],
+        ["posterior.schedule=cyclical"],
+        ["baseline.methods=[bayesian_gan,cold_gan]"],
+    ],
+)
+def test_a_momentum_of_fixed_length_needs_a_temperature(cold: list[str]) -> None:
+    assert "posterior.sampler=mclmc" in refusal("posterior.sampler=mclmc", *cold)

@@ -10,6 +10,8 @@ from bgan_video.sampling.diagnostics import (
     r_hat,
     tail_effective_size,
 )
+from bgan_video.sampling.mclmc import MCLMC
+from bgan_video.sampling.prior_groups import PriorGroups
 from bgan_video.sampling.priors import (
     Gaussian,
     HierarchicalGaussian,
@@ -25,6 +27,7 @@ from bgan_video.sampling.sgld import SGLD
 from bgan_video.sampling.virial import Virial
 
 __all__ = [
+    "MCLMC",
     "SGHMC",
     "SGLD",
     "AdaptiveSGHMC",
@@ -34,6 +37,7 @@ __all__ = [
     "Laplace",
     "Noise",
     "Prior",
+    "PriorGroups",
     "Record",
     "SampleBank",
     "StepSize",
