@@ -1,6 +1,6 @@
 """Does sampling longer help, and is a posterior that can be sampled exactly sampled so?
 
-    python -m benchmarks.posterior length --out DIR --config demo --steps 16 300 3000 [key=value …]
+    python -m benchmarks.posterior length --out DIR --config demo --steps 16,300,3000 [key=value …]
     python -m benchmarks.posterior exact --out DIR [key=value …]
 
 `length` trains the same run with different numbers of sampling steps after the same burn-in, and
@@ -49,10 +49,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("what", choices=("length", "exact"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config")
-    parser.add_argument("--steps", type=int, nargs="+", default=[16, 300, 3000])
-    options, overrides = parser.parse_known_intermixed_args(arguments)
+    parser.add_argument("--steps", default="16,300,3000")
+    parser.add_argument("overrides", nargs="*")
+    options = parser.parse_args(arguments)
+    overrides: list[str] = options.overrides
     if options.what == "length":
-        rows = lengths(options.out, options.config or "demo", options.steps, overrides)
+        steps = [int(number) for number in options.steps.split(",")]
+        rows = lengths(options.out, options.config or "demo", steps, overrides)
         print(table(rows))
         print("level or falling" if never_hurts(rows) else "rising: sampling longer hurts here")
     else:
