@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--config")
     parser.add_argument("--steps", default="16,300,3000")
     parser.add_argument("overrides", nargs="*")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     overrides: list[str] = options.overrides
     if options.what == "length":
         steps = [int(number) for number in options.steps.split(",")]
