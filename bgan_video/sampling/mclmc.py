@@ -3,14 +3,13 @@
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from bgan_video.sampling.sampler import Sampler, check_settings, with_gradient
+from bgan_video.sampling.sampler import COMMON_CHECKS, Sampler, check_settings, with_gradient
 
 _MEMORY = 150  # steps the tuner's average is over, as the authors'
 _TRUST = 1.5  # how many powers of e from the wanted step one is still worth listening to
@@ -88,7 +87,7 @@ class MCLMC(Sampler):
     def check(self, group: dict[str, Any]) -> None:
         """Raises ValueError, in one line, where a group cannot be sampled."""
         super().check(group)
-        positive = (lambda value: value > 0, "> 0")
+        positive = COMMON_CHECKS["lr"]
         names = ("temperature", "friction", "energy_variance")
         check_settings(group, dict.fromkeys(names, positive))
 
@@ -230,9 +229,9 @@ def _log_stretch(x: Tensor, cosine: Tensor) -> Tensor:
     return x + (stretch / 2).clamp_min(_TINY).log()
 
 
-def _norm(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.stack(list(torch._foreach_norm(tensors))).norm()
+def _norm(tensors: list[Tensor]) -> Tensor:
+    return _dot(tensors, tensors).sqrt()
 
 
-def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+def _dot(left: list[Tensor], right: list[Tensor]) -> Tensor:
     return torch.stack([product.sum() for product in torch._foreach_mul(left, right)]).sum()

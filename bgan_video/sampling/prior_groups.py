@@ -42,7 +42,7 @@ class PriorGroups:
             module: Any module.
             head: The part of it whose weights are the head's, if any.
         """
-        of_head = set() if head is None else set(head.parameters())
+        of_head: set[Tensor] = set() if head is None else set(head.parameters())
         found = {
             parameter: self._factor(owner, name, parameter, parameter in of_head)
             for owner, name, parameter in _parameters(module)

@@ -33,11 +33,11 @@ class Virial:
         self.params: list[Tensor] = [p for group in sampler.param_groups for p in group["params"]]
         # Of each parameter, and the number of steps. In place, so that a step can be recorded.
         self._sums = torch.zeros(len(self.params) + 1, device=self.params[0].device)
-        sampler.register_step_pre_hook(lambda *_: self._see())
+        sampler.register_step_pre_hook(self._see)
 
     def take(self) -> list[float]:
         """The means since the last call, in the units of T; empty where there was no step."""
-        *sums, steps = self._sums.tolist()
+        *sums, steps = [float(value) for value in self._sums.cpu()]
         self._sums.zero_()
         return [total / steps for total in sums] if steps else []
 
@@ -50,7 +50,7 @@ class Virial:
         self._sums.copy_(state["sums"])
 
     @torch.no_grad()
-    def _see(self) -> None:
+    def _see(self, *_: object) -> None:
         seen = [param.grad is not None for param in self.params]
         moving = [param for param, is_seen in zip(self.params, seen, strict=True) if is_seen]
         if not moving:
