@@ -24,7 +24,7 @@ def verdict(
         configurational: As `diagnosis.configurational` gives it.
         functions: As `diagnosis.function_space` gives it.
     """
-    return [_of_noise(kinetic), _of_weights(configurational), _of_chains(functions)]
+    return [_of_noise(kinetic), _of_weights(configurational, kinetic), _of_chains(functions)]
 
 
 def _of_noise(kinetic: Mapping[str, Any] | None) -> str:
@@ -54,10 +54,17 @@ def _of_noise(kinetic: Mapping[str, Any] | None) -> str:
     return f"On target ({measured})."
 
 
-def _of_weights(configurational: Mapping[str, Any] | None) -> str:
+def _of_weights(
+    configurational: Mapping[str, Any] | None, kinetic: Mapping[str, Any] | None
+) -> str:
     """Of the configurational temperature: have the weights spread as far as they should?"""
-    if configurational is None:
+    if configurational is None and kinetic is not None:  # the log of an earlier version
         return "Whether the weights came to rest was not measured."
+    if configurational is None:
+        return (
+            "Nothing was sampled with noise for long enough to bring weights to rest: the networks "
+            "are the optimiser's solutions, with at most a little noise about them."
+        )
     ratio = configurational["median"] / configurational["target"]
     measured = f"configurational temperature {ratio:.3g} times its target in the median layer"
     if COLD <= ratio <= HOT:

@@ -179,6 +179,12 @@ def test_weights_in_a_word(value: float, words: str) -> None:
     assert f"{value / 0.5:.3g} times" in sentence
 
 
+def test_weights_that_nobody_looked_at() -> None:
+    kinetic = {"target": 0.5, "median": 0.5, "layers": {"a": 0.5}}
+    assert "not measured" in verdict(kinetic, None, FEW)[1]
+    assert "optimiser's solutions" in verdict(None, None, FEW)[1]
+
+
 @pytest.mark.parametrize(
     ("hat", "words"),
     [
