@@ -57,7 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
         steps = [int(number) for number in options.steps.split(",")]
         rows = lengths(options.out, options.config or "demo", steps, overrides)
         print(table(rows))
-        print("level or falling" if never_hurts(rows) else "rising: sampling longer hurts here")
+        if len(rows) > 1:
+            print("level or falling" if never_hurts(rows) else "rising: sampling longer hurts here")
     else:
         for criterion in exact(options.out, options.config or "isl", overrides):
             print(f"{'ok  ' if criterion.holds else 'FAIL'} {criterion.asked}: {criterion.found}")
