@@ -96,7 +96,8 @@ def _convert(name: str, value: Any, hint: Any) -> Any:
         ok, converted = _try(value, kind)
         if not ok:
             continue
-        if bounds is not None and converted is not None and converted not in bounds:
+        is_number = isinstance(converted, (int, float))
+        if bounds is not None and is_number and converted not in bounds:
             raise UserError(f"{name}={value!r} is out of range; allowed: {bounds}")
         return converted
     allowed = " or ".join(_describe(kind) for kind in accepted)

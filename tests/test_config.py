@@ -175,6 +175,8 @@ def test_a_bad_value_names_key_value_and_what_is_allowed(override: str, said: li
         ("objective.consistency_threshold", "1", "-0.1", "in [0, 1]"),
         ("clip.load_size", "64", "7", "≥ 8"),
         ("posterior.temperature", "0", ".nan", "≥ 0"),
+        ("posterior.temperature", "auto", "-1", "≥ 0"),
+        ("posterior.noise_budget", "0.1", "0", "> 0"),
     ],
 )
 def test_a_bound_is_where_it_says(key: str, inside: str, outside: str, allowed: str) -> None:
@@ -416,3 +418,15 @@ def test_views_are_made_for_whoever_learns_from_them(
 ) -> None:
     c = config.load(None, ["objective.consistency_weight=1", f"baseline.methods=[{methods}]"])
     assert (c.needs_unlabelled, c.needs_strong_views) == (unlabelled, strong)
+
+
+@pytest.mark.parametrize(
+    "cold",
+    [
+        ["posterior.temperature=0"],
+        ["posterior.schedule=cyclical"],
+        ["baseline.methods=[bayesian_gan,cold_gan]"],
+    ],
+)
+def test_a_momentum_of_fixed_length_needs_a_temperature(cold: list[str]) -> None:
+    assert "posterior.sampler=mclmc" in refusal("posterior.sampler=mclmc", *cold)

@@ -91,6 +91,13 @@ def _sampling(config: Config) -> None:
             "posterior.sampler=adaptive_sghmc learns its step sizes in burn-in, and "
             "posterior.burn_in=0 has none; allowed: 1 and more"
         )
+    cold = p.temperature == 0 or p.schedule == "cyclical" or "cold_gan" in config.baseline.methods
+    if p.sampler == "mclmc" and cold:
+        raise UserError(
+            "posterior.sampler=mclmc has momenta whose length is the temperature's, and "
+            "posterior.temperature=0, posterior.schedule=cyclical (which explores at 0) or "
+            "cold_gan gives them none; take another sampler, or none of these"
+        )
     most = 0.0 if p.integrator == "baoa" else p.friction
     if p.gradient_noise > most:
         raise UserError(

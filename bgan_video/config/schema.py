@@ -98,6 +98,12 @@ class Config:
         return self.posterior.bayes and not self.compat.adam
 
     @property
+    def temperature(self) -> float:
+        """T of the chains, once `posterior.temperature=auto` was made a number."""
+        assert not isinstance(self.posterior.temperature, str), "the temperature is not known yet"
+        return self.posterior.temperature
+
+    @property
     def total_steps(self) -> int:
         """Steps of all rounds."""
         return self.train.steps * (1 + self.train.rounds)

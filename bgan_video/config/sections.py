@@ -309,16 +309,35 @@ class Posterior:
     """Degrees of freedom of `student_t` and `hierarchical`."""
     prior_exempt: bool = False
     """Leave biases and norm scales without a prior."""
-    sampler: Literal["sghmc", "sgld", "adaptive_sghmc"] = "sghmc"
+    prior_fan_in: bool = False
+    """Divide a weight's prior scale by the root of the inputs that one output sums, so that what
+    passes through a layer keeps its size whatever the layer's width (Neal 1996)."""
+    prior_std_bias: Positive | None = None
+    """Scale of biases' prior; by default `prior_std`."""
+    prior_std_norm: Positive | None = None
+    """Scale of the prior of norms' scales and shifts; by default `prior_std`."""
+    prior_std_head: Positive | None = None
+    """Scale of the prior of the weights of a discriminator's head; by default `prior_std`, which
+    then is the body's."""
+    sampler: Literal["sghmc", "sgld", "adaptive_sghmc", "mclmc"] = "sghmc"
     """`adaptive_sghmc` learns a step size for each weight in burn-in and then holds it; its `lr` is
-    in units of the gradient's size."""
+    in units of the gradient's size. `mclmc` is microcanonical Langevin, whose momenta have a fixed
+    length; its `lr` is the largest step size, tuned in the first tenth of the sampling phase."""
     integrator: Literal["symplectic", "euler", "baoa"] = "symplectic"
     lr: Positive = 1e-3
     friction: Annotated[float, Range(0, 1, exclusive=True)] = 0.1
     gradient_noise: Annotated[float, Range(0, 1)] = 0.0
     """The part of the friction that minibatch noise already supplies (`sghmc`, beta-hat of Chen et
     al.)."""
-    temperature: NonNegative = 1.0
+    temperature: NonNegative | Literal["auto"] = 1.0
+    """1 samples the stated posterior. `auto` is the highest up to 1 within `noise_budget`: what a
+    temperature does goes with weights and items, so a number does not travel between data sets."""
+    noise_budget: Positive = 0.1
+    """`temperature=auto`: the most that the noise may add to the mean loss, in nats. The noise of d
+    weights on N items adds up to d·T/2N (docs/results/posterior.md)."""
+    energy_variance: Positive = 5e-4
+    """`mclmc`: the energy error of a step, squared and per weight, that its step size is tuned to
+    (Robnik et al. 2024)."""
     num_data_generator: Count | None = None
     """N of the generators' posterior; by default the number of unlabelled items."""
     burn_in: CountOrZero = 300

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bgan_video.config import Posterior
 from bgan_video.models import Classifier
-from bgan_video.sampling import Prior, named_prior, named_prior_parameters
+from bgan_video.sampling import Prior, PriorGroups, named_prior, named_prior_parameters
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,13 @@ class PriorTerm:
         if settings.bayes:
             self._prior = named_prior(settings.prior, settings.prior_std, settings.prior_df)
         self._exempt = settings.prior_exempt
+        own = settings.prior_std
+        self._groups = PriorGroups(
+            bias=(settings.prior_std_bias or own) / own,
+            norm=(settings.prior_std_norm or own) / own,
+            head=(settings.prior_std_head or own) / own,
+            by_fan_in=settings.prior_fan_in,
+        )
 
     def of(self, name: str, num_data: int, *networks: nn.Module) -> dict[str, Tensor]:
         """The sum over networks, by the name of the term; empty where there is no prior.
@@ -55,7 +62,14 @@ class PriorTerm:
 
     def _energy(self, network: nn.Module, prior: Prior) -> Tensor:
         weights = named_prior_parameters(network, exempt_bias_and_norm=self._exempt)
-        means = network.prior_means if isinstance(network, Classifier) else {}
-        # A prior that is centred elsewhere is the same one of the distance from there.
+        is_classifier = isinstance(network, Classifier)
+        means = network.prior_means if is_classifier else {}
+        factors = self._groups.factors(network, network.head if is_classifier else None)
+        # A prior that is centred elsewhere is the same one of the distance from there, and one of
+        # another scale the same one of the weights in units of it.
         centred = [weight - means[weight] if weight in means else weight for weight in weights]
-        return prior.negative_log_density(centred)
+        scaled = [
+            distance / factors[weight] if weight in factors else distance
+            for weight, distance in zip(weights, centred, strict=True)
+        ]
+        return prior.negative_log_density(scaled)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,25 @@ from einops import rearrange
 from torch import Tensor
 
 from bgan_video.config import Config
-from bgan_video.method.timetable import step_sizes
+from bgan_video.method.timetable import num_chains, step_sizes
 from bgan_video.metrics.entropy import entropy
-from bgan_video.metrics.kinetic import COLD, HOT
-from bgan_video.sampling import StepSize, effective_sample_size, split_r_hat
+from bgan_video.prediction.draws import nll_of_draws
+from bgan_video.prediction.verdict import verdict
+from bgan_video.sampling import (
+    StepSize,
+    bulk_effective_size,
+    monte_carlo_error,
+    r_hat,
+    tail_effective_size,
+)
 
-MIXED, STUCK = 1.1, 2.0
-"""R-hat. Gelman et al. 2013 call chains below 1.1 mixed (1.01 needs hundreds of draws); at 2 the
-chains lie three times as far apart, in variance, as any one of them has moved."""
 MAX_PROBE = 200
-_MIN_DRAWS = 8
-"""Split R-hat compares halves; with halves of two, chains that mix well look stuck."""
+MIN_CHAINS, MIN_DRAWS = 4, 100
+"""Vehtari et al. 2021 trust R-hat from four chains and 50 effective draws of each of their halves:
+with fewer draws than 100 a chain even independent ones would not do."""
 _TINY = 1e-12
+
+Log = Sequence[Mapping[str, Any]]
 
 
 def diagnose(folder: Path, config: Config, probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
@@ -43,19 +50,20 @@ def diagnose(folder: Path, config: Config, probabilities: Tensor, labels: Tensor
     number = max((line.get("round", 0) for line in log), default=0)
     before = number * config.train.steps
     log = [line | {"step": line["step"] - before} for line in log if line.get("round", 0) == number]
-    temperatures = kinetic(log, p.friction, step_sizes(config))
-    chains = p.num_discriminators * p.num_mcmc
-    functions = function_space(probabilities, labels, chains)
+    momenta = kinetic(log, p.friction, step_sizes(config))
+    weights = configurational(log, p.friction, step_sizes(config))
+    functions = function_space(probabilities, labels, num_chains(config))
     return {
-        "kinetic": temperatures,
+        "noise": next((line["noise"] for line in reversed(log) if "noise" in line), None),
+        "kinetic": momenta,
+        "configurational": weights,
         "function_space": functions,
-        "verdict": verdict(temperatures, functions),
+        "draws": nll_of_draws(probabilities, labels, num_chains(config)),
+        "verdict": verdict(momenta, weights, functions),
     }
 
 
-def kinetic(
-    log: Sequence[Mapping[str, Any]], friction: float, steps: StepSize
-) -> dict[str, Any] | None:
+def kinetic(log: Log, friction: float, steps: StepSize) -> dict[str, Any] | None:
     """Kinetic temperature of every layer, its mean over the sampling phase, and its target.
 
     The steps at temperature 0 of a cycle are left out, and the 3 / friction steps in which the
@@ -70,17 +78,38 @@ def kinetic(
         `target`, `median` over layers and `layers` by name, in the units of T; None where nothing
         was sampled with a momentum that had warmed up.
     """
+    return _means(_usable(log, friction, steps, "temperatures"), "temperatures")
 
-    def is_usable(line: Mapping[str, Any]) -> bool:
-        is_warm = steps.steps_with_noise(line["step"] - 1) >= 3 / friction
-        return is_warm and bool(line.get("temperature") and line.get("temperatures"))
 
-    usable = [line for line in log if is_usable(line)]
+def configurational(log: Log, friction: float, steps: StepSize) -> dict[str, Any] | None:
+    """Configurational temperature of every layer (`sampling.Virial`), and its target.
+
+    Of the later half of the lines that `kinetic` looks at, since weights take longer than momenta.
+
+    Args:
+        log: Lines of log.jsonl.
+        friction: Per step.
+        steps: Says which steps had noise.
+
+    Returns:
+        As `kinetic` does.
+    """
+    usable = _usable(log, friction, steps, "configurational")
+    return _means(usable[len(usable) // 2 :], "configurational")
+
+
+def _usable(log: Log, friction: float, steps: StepSize, key: str) -> Log:
+    def is_warm(line: Mapping[str, Any]) -> bool:
+        return steps.steps_with_noise(line["step"] - 1) >= 3 / friction
+
+    return [line for line in log if is_warm(line) and line.get("temperature") and line.get(key)]
+
+
+def _means(usable: Log, key: str) -> dict[str, Any] | None:
     if not usable:
         return None
     count = len(usable)
-    names = usable[-1]["temperatures"]
-    layers = {name: sum(line["temperatures"][name] for line in usable) / count for name in names}
+    layers = {name: sum(line[key][name] for line in usable) / count for name in usable[-1][key]}
     return {
         "target": sum(line["temperature"] for line in usable) / count,
         "median": statistics.median(layers.values()),
@@ -91,8 +120,8 @@ def kinetic(
 def function_space(probabilities: Tensor, labels: Tensor, num_chains: int) -> dict[str, Any]:
     """How far the chains agree on the probe videos, and how many draws they are worth.
 
-    R-hat and effective sample size are those of log p(label) of each probe video, of at most 200,
-    evenly chosen; videos on which nothing moves have none.
+    R-hat and effective draws are those of log p(label) of each probe video, of at most 200, evenly
+    chosen; videos on which nothing moves have none.
 
     Args:
         probabilities: `[S, V, K]`, network by network: draw by draw, and chain by chain in it.
@@ -100,85 +129,53 @@ def function_space(probabilities: Tensor, labels: Tensor, num_chains: int) -> di
         num_chains: Chains, which divides S.
 
     Returns:
-        `chains`, `draws`, `probe` (V), `r_hat_median`, `r_hat_max`, `ess_median`, `ess_min` (None
-        with fewer than 8 draws); `disagreement`, the mutual information in nats between label and
-        chain, mean over videos; `chains_differ`, the part of the videos that the chains do not all
-        give one class.
+        `chains`, `draws`, `probe` (V); `r_hat_median`, `r_hat_max`, `bulk_median`, `bulk_min`,
+        `tail_min` (None with fewer than four chains of 100 draws, which `needed` then says);
+        `error`, the standard error of p(label) in the median probe video, from the chains' own
+        draws where those are enough, else from how far the means of chains lie apart (None of one
+        chain); `disagreement`, the mutual information in nats between label and chain, mean over
+        videos; `chains_differ`, the part of the videos that the chains do not all give one class.
     """
     p = rearrange(probabilities.double(), "(d c) v k -> c d v k", c=num_chains)
     chains, draws, videos, _ = p.shape
     figures: dict[str, Any] = {"chains": chains, "draws": draws, "probe": videos}
-    figures |= dict.fromkeys(("r_hat_median", "r_hat_max", "ess_median", "ess_min"))
-    if draws >= _MIN_DRAWS:
-        places = torch.linspace(0, videos - 1, min(videos, MAX_PROBE)).round().long()
-        of_label = p[:, :, places, labels[places]].clamp_min(_TINY).log()  # [C, D, V']
-        r_hats = _known(split_r_hat(of_label[..., v]) for v in range(len(places)))
-        sizes = _known(effective_sample_size(of_label[..., v]) for v in range(len(places)))
-        if len(r_hats):
-            figures |= {"r_hat_median": r_hats.median().item(), "r_hat_max": r_hats.max().item()}
-        if len(sizes):
-            figures |= {"ess_median": sizes.median().item(), "ess_min": sizes.min().item()}
+    is_enough = chains >= MIN_CHAINS and draws >= MIN_DRAWS
+    figures["needed"] = None if is_enough else f"{MIN_CHAINS} chains of {MIN_DRAWS} draws"
+    figures |= dict.fromkeys(("r_hat_median", "r_hat_max", "bulk_median", "bulk_min", "tail_min"))
+    places = torch.linspace(0, videos - 1, min(videos, MAX_PROBE)).round().long()
+    of_label = p[:, :, places, labels[places]]  # [C, D, V']
+    error = _median(of_label.mean(dim=1).std(dim=0) / math.sqrt(chains)) if chains > 1 else None
+    if is_enough:
+        log_p = of_label.clamp_min(_TINY).log()
+        hats = _of_videos(r_hat, log_p)
+        bulk, tail = (_of_videos(f, log_p) for f in (bulk_effective_size, tail_effective_size))
+        figures |= {"r_hat_median": _median(hats), "r_hat_max": _largest(hats)}
+        figures |= {"bulk_median": _median(bulk), "bulk_min": _least(bulk)}
+        figures["tail_min"] = _least(tail)
+        error = _median(_of_videos(monte_carlo_error, of_label))
     of_chain = p.mean(dim=1)  # [C, V, K]
     information = entropy(of_chain.mean(dim=0)) - entropy(of_chain).mean(dim=0)
     said = of_chain.argmax(dim=2)
     return figures | {
+        "error": error,
         "disagreement": information.clamp_min(0).mean().item(),
         "chains_differ": (said != said[0]).any(dim=0).double().mean().item(),
     }
 
 
-def verdict(
-    temperatures: Mapping[str, Any] | None, functions: Mapping[str, Any] | None
-) -> list[str]:
-    """Whether the chains were cold, hot or stuck, in sentences."""
-    said: list[str] = []
-    if temperatures is None:
-        said.append(
-            "No kinetic temperature: nothing was sampled with noise and a momentum for more than "
-            "the 3/friction steps in which that warms up."
-        )
-    else:
-        said.append(_temperature_verdict(temperatures))
-    if functions is not None:
-        said.append(_mixing_verdict(functions))
-    return said
+def _of_videos(figure: Callable[[Tensor], float], draws: Tensor) -> Tensor:
+    """A figure of `[C, D]` for each of `[C, D, V]`, without those that have none."""
+    found = [figure(draws[..., v]) for v in range(draws.shape[2])]
+    return torch.tensor([value for value in found if not math.isnan(value)], dtype=torch.float64)
 
 
-def _temperature_verdict(temperatures: Mapping[str, Any]) -> str:
-    target = temperatures["target"]
-    ratio = temperatures["median"] / target
-    ratios = {name: value / target for name, value in temperatures["layers"].items()}
-    measured = (
-        f"kinetic temperature {ratio:.2f} times its target T = {target:g} in the median layer"
-    )
-    if ratio < COLD:
-        return f"Cold ({measured}): the noise is too small, or the chains had no time to warm up."
-    heated = [name for name, value in ratios.items() if value > HOT]
-    hottest = max(ratios, key=lambda name: ratios[name])
-    where = f"{len(heated)} of {len(ratios)} layers are above {HOT}, most of all {hottest}"
-    where = f"{where} at {ratios[hottest]:.1f}"
-    remedy = "a smaller posterior.lr, larger batches or posterior.gradient_noise would cool"
-    if ratio > HOT:
-        return f"Hot ({measured}; {where}): minibatch noise heats the chains; {remedy} them."
-    if heated:
-        return f"On target ({measured}). {where}: minibatch noise heats those; {remedy} them."
-    return f"On target ({measured})."
+def _median(values: Tensor) -> float | None:
+    return values.quantile(0.5).item() if len(values) else None
 
 
-def _mixing_verdict(functions: Mapping[str, Any]) -> str:
-    r_hat = functions["r_hat_median"]
-    if functions["chains"] < 2 or r_hat is None:
-        return f"Mixing is not known: it takes two chains and {_MIN_DRAWS} draws of each."
-    differ = f"{100 * functions['chains_differ']:.0f} %"
-    measured = f"R-hat of log p(label) {r_hat:.2f} for the median probe video"
-    measured = f"{measured}; on {differ} of them the chains prefer different classes"
-    if r_hat <= MIXED:
-        return f"Mixed ({measured})."
-    longer = "longer chains or posterior.schedule=cyclical would move them"
-    if r_hat <= STUCK:
-        return f"Not mixed yet ({measured}): {longer} on."
-    return f"Stuck ({measured}): each chain keeps its own function, an ensemble; {longer}."
+def _largest(values: Tensor) -> float | None:
+    return values.max().item() if len(values) else None
 
 
-def _known(values: Any) -> Tensor:
-    return torch.tensor([v for v in values if not math.isnan(v)], dtype=torch.float64)
+def _least(values: Tensor) -> float | None:
+    return values.min().item() if len(values) else None

@@ -126,7 +126,9 @@ def chains(folder: RunFolder) -> Chains | None:
         return None
     verdict = [str(sentence) for sentence in last.get("verdict") or []]
     functions = section(last, "function_space")
-    return Chains(verdict, _temperatures(section(last, "kinetic")), _facts(functions))
+    facts = _noise(section(last, "noise")) + _at_rest(section(last, "configurational"))
+    facts += _facts(functions)
+    return Chains(verdict, _temperatures(section(last, "kinetic")), facts)
 
 
 def suggestions(folder: RunFolder) -> list[dict[str, str]]:
@@ -146,6 +148,27 @@ def _temperatures(kinetic: Mapping[str, Any]) -> Picture | None:
     return plots.temperatures(ratios) if ratios else None
 
 
+def _noise(noise: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the chains were sampled at; nothing where that was not recorded."""
+    return _formatted(
+        noise,
+        {
+            "temperature": ("temperature T", "{:.3g}"),
+            "weights": ("weights that learn, d", "{:,.0f}"),
+            "num_data": ("items of the potential, N", "{:,.0f}"),
+            "nats": ("noise at rest, d·T/2N (nats)", "{:.3g}"),
+        },
+    )
+
+
+def _at_rest(configurational: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The configurational temperature over its target."""
+    target, median = number(configurational.get("target")), number(configurational.get("median"))
+    if not target or median is None:
+        return []
+    return [("configurational temperature / T, median layer", f"{median / target:.3g}")]
+
+
 def _facts(functions: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The function-space figures in the words of their facts; nothing where there are none."""
     titles = {
@@ -154,12 +177,20 @@ def _facts(functions: Mapping[str, Any]) -> list[tuple[str, str]]:
         "probe": ("probe items", "{:.0f}"),
         "r_hat_median": ("R-hat of log p(label), median", "{:.2f}"),
         "r_hat_max": ("R-hat, largest", "{:.2f}"),
-        "ess_median": ("effective draws, median", "{:.1f}"),
-        "ess_min": ("effective draws, least", "{:.1f}"),
+        "bulk_median": ("effective draws, median", "{:.0f}"),
+        "bulk_min": ("effective draws, least", "{:.0f}"),
+        "tail_min": ("effective draws in the tails, least", "{:.0f}"),
+        "error": ("standard error of p(label), median", "{:.2g}"),
         "disagreement": ("disagreement of chains (nats)", "{:.3f}"),
         "chains_differ": ("probe items the chains differ on", "{:.0%}"),
     }
-    known = ((title, form, number(functions.get(key))) for key, (title, form) in titles.items())
+    return _formatted(functions, titles)
+
+
+def _formatted(
+    figures: Mapping[str, Any], titles: Mapping[str, tuple[str, str]]
+) -> list[tuple[str, str]]:
+    known = ((title, form, number(figures.get(key))) for key, (title, form) in titles.items())
     return [(title, form.format(value)) for title, form, value in known if value is not None]
 
 

@@ -2,7 +2,16 @@
 
 from bgan_video.sampling.adaptive_sghmc import AdaptiveSGHMC
 from bgan_video.sampling.bank import Record, SampleBank
-from bgan_video.sampling.diagnostics import effective_sample_size, split_r_hat
+from bgan_video.sampling.budget import Noise
+from bgan_video.sampling.diagnostics import (
+    bulk_effective_size,
+    effective_sample_size,
+    monte_carlo_error,
+    r_hat,
+    tail_effective_size,
+)
+from bgan_video.sampling.mclmc import MCLMC
+from bgan_video.sampling.prior_groups import PriorGroups
 from bgan_video.sampling.priors import (
     Gaussian,
     HierarchicalGaussian,
@@ -15,8 +24,10 @@ from bgan_video.sampling.priors import (
 from bgan_video.sampling.schedules import StepSize
 from bgan_video.sampling.sghmc import SGHMC, Integrator, kinetic_temperature
 from bgan_video.sampling.sgld import SGLD
+from bgan_video.sampling.virial import Virial
 
 __all__ = [
+    "MCLMC",
     "SGHMC",
     "SGLD",
     "AdaptiveSGHMC",
@@ -24,14 +35,20 @@ __all__ = [
     "HierarchicalGaussian",
     "Integrator",
     "Laplace",
+    "Noise",
     "Prior",
+    "PriorGroups",
     "Record",
     "SampleBank",
     "StepSize",
     "StudentT",
+    "Virial",
+    "bulk_effective_size",
     "effective_sample_size",
     "kinetic_temperature",
+    "monte_carlo_error",
     "named_prior",
     "named_prior_parameters",
-    "split_r_hat",
+    "r_hat",
+    "tail_effective_size",
 ]

@@ -15,7 +15,7 @@ from bgan_video.config import Config
 from bgan_video.errors import UserError
 from bgan_video.method.timetable import adam_lr, step_sizes
 from bgan_video.models import Classifier
-from bgan_video.sampling import SGHMC, SGLD, AdaptiveSGHMC, kinetic_temperature
+from bgan_video.sampling import MCLMC, SGHMC, SGLD, AdaptiveSGHMC, Virial, kinetic_temperature
 from bgan_video.sampling.sampler import Sampler, standard_normal
 from bgan_video.training import compat
 
@@ -25,6 +25,9 @@ N = TypeVar("N", bound=nn.Module)
 ADAM_BETAS = (0.5, 0.999)
 CRITIC_BETAS = (0.0, 0.99)
 """Of critics and of the generators that face them (Huang et al. 2024)."""
+
+
+_TUNING_PART = 0.1  # of the sampling phase, for `mclmc` to find its step size (Robnik et al. 2024)
 
 
 class Chain(Generic[N]):
@@ -69,6 +72,7 @@ class Chain(Generic[N]):
         lr = config.posterior.lr if config.samples_posterior else burn_in_lr
         self._temperature = compat.temperature(config, role, lr, num_data)
         self._sampler = self._make_sampler() if config.samples_posterior else None
+        self._virial = None if self._sampler is None else Virial(self._sampler)
         # Before a step gradients are unscaled, and a step that overflowed is not made at all.
         if isinstance(self._sampler, AdaptiveSGHMC):
             learn = self._sampler.observe
@@ -85,7 +89,8 @@ class Chain(Generic[N]):
 
     def begin_step(self, step: int) -> None:
         """Set what the schedule wants for this step; at the end of burn-in, start to sample."""
-        if self._step_sizes is None or step < self._posterior.burn_in:
+        p = self._posterior
+        if self._step_sizes is None or step < p.burn_in:
             lr = adam_lr(self._config, self._burn_in_lr, step, self._config.adam_steps)
             set_lr(self.optimizer, lr)
             return
@@ -95,12 +100,17 @@ class Chain(Generic[N]):
             group["lr"] = self._step_sizes.lr_at(step) * _part(group)
             exploring = self._step_sizes.is_exploring(step)
             group["temperature"] = 0.0 if exploring else self._temperature
+        sampling = self._step_sizes.num_steps
+        if isinstance(self._sampler, MCLMC) and step - p.burn_in >= _TUNING_PART * sampling:
+            self._sampler.freeze()
 
     @property
-    def moves(self) -> tuple[bool, float, float]:
+    def moves(self) -> tuple[bool, float, float, bool]:
         """How a step moves the weights, but for what is kept in tensors."""
         group = self.optimizer.param_groups[0]
-        return (True, group["lr"], group["temperature"]) if self.is_sampling else (False, 0, 0)
+        if not self.is_sampling:
+            return (False, 0, 0, False)
+        return (True, group["lr"], group["temperature"], group.get("frozen", True))
 
     def temperatures(self) -> dict[str, float]:
         """Kinetic temperature of each parameter tensor by name.
@@ -109,7 +119,7 @@ class Chain(Generic[N]):
         """
         if not isinstance(self.optimizer, Sampler):
             return {}
-        state, names = self.optimizer.state, {p: n for n, p in self.network.named_parameters()}
+        state, names = self.optimizer.state, self._names
         moving = [
             names[param]
             for group in self.optimizer.param_groups
@@ -117,6 +127,21 @@ class Chain(Generic[N]):
             if "momentum" in state.get(param, {})
         ]
         return dict(zip(moving, kinetic_temperature(self.optimizer), strict=True))
+
+    def configurational_temperatures(self) -> dict[str, float]:
+        """Of each parameter tensor by name, over the steps since they were last asked for.
+
+        Empty during burn-in.
+        """
+        if self._virial is None:
+            return {}
+        names = [self._names[param] for param in self._virial.params]
+        means = self._virial.take()
+        return dict(zip(names, means, strict=True)) if means else {}
+
+    @property
+    def _names(self) -> dict[Tensor, str]:
+        return {parameter: name for name, parameter in self.network.named_parameters()}
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, statistics and the state of both optimisers."""
@@ -128,6 +153,8 @@ class Chain(Generic[N]):
             state["optimizer"] = self.optimizer.state_dict()
         if self._sampler is not None:
             state["sampler"] = self._sampler.state_dict()
+        if self._virial is not None:
+            state["virial"] = self._virial.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -135,6 +162,8 @@ class Chain(Generic[N]):
         self.network.load_state_dict(state["network"])
         if self._sampler is not None:
             self._sampler.load_state_dict(state["sampler"])
+        if self._virial is not None and "virial" in state:  # states of earlier versions have none
+            self._virial.load_state_dict(state["virial"])
         if not state["is_sampling"]:
             self.optimizer.load_state_dict(state["optimizer"])
         elif not self.is_sampling:
@@ -169,6 +198,8 @@ class Chain(Generic[N]):
             return SGLD(params, **common)
         if p.sampler == "adaptive_sghmc":
             return AdaptiveSGHMC(params, friction=p.friction, **common)
+        if p.sampler == "mclmc":
+            return MCLMC(params, friction=p.friction, energy_variance=p.energy_variance, **common)
         return SGHMC(
             params,
             friction=p.friction,

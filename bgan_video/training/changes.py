@@ -23,6 +23,7 @@ STEP_SIZES = (
     "posterior.generator_burn_in_lr",
     "critic.burn_in_lr",
     "posterior.temperature",
+    "posterior.noise_budget",
     "features.lr",
     "features.temperature",
     "baseline.lr",
@@ -46,7 +47,12 @@ def check_lowered(before: Config, now: Config) -> None:
     """Raises UserError where a step size grew."""
     ours, theirs = _values(before), _values(now)
     for key in STEP_SIZES:
-        if theirs[key] > ours[key]:
+        if ours[key] != theirs[key] and "auto" in (ours[key], theirs[key]):
+            raise UserError(
+                f"{key}={theirs[key]} on --resume of a run with {ours[key]}; what auto stands for "
+                f"is known in training alone: lower posterior.noise_budget"
+            )
+        if ours[key] != theirs[key] and theirs[key] > ours[key]:
             raise UserError(
                 f"{key}={theirs[key]:g} on --resume; allowed: up to the run's own {ours[key]:g}"
             )

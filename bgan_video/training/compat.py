@@ -40,7 +40,7 @@ def temperature(config: Config, role: Role, lr: float, num_data: int) -> float:
         factor = _TENSORFLOW_ETA * lr * relative_friction / num_data
     elif scale == "notebook":
         factor = (1.0 if role == "generator" else lr**2) / num_data
-    return config.posterior.temperature * factor
+    return config.temperature * factor
 
 
 def noise_coefficient(friction: float, temperature: float, lr: float, num_data: int) -> float:

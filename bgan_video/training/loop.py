@@ -18,6 +18,7 @@ from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.errors import Stopped, UserError
 from bgan_video.files import append_line, sync, truncate_after, write_atomically
 from bgan_video.method.class_weights import class_weights
+from bgan_video.method.temperature import describe
 from bgan_video.prediction.bodies import Body, open_bodies, open_features
 from bgan_video.prediction.bodies import check as check_bodies
 from bgan_video.prediction.on_features import check_validation
@@ -314,11 +315,15 @@ def _describe(config: Config, manifest: Manifest, models: Models) -> str:
         f"{len(models.generators)} generators, {critics}"
         f"{len(models.discriminators)} discriminators, "
     )
+    noise = ""
+    if models.chains is not None and models.samples_posterior:
+        noise = "\n" + describe(models.chains.noise, config.items)
+    hardware = f"{models.backend.precision} on {models.backend.hardware}"
     return (
         f"{manifest.name}, fold {manifest.fold}: {len(manifest.labelled)} labelled of "
         f"{len(manifest.part('train'))} training {config.items}, "
         f"{len(manifest.part('validation'))} for validation, "
         f"{len(manifest.part('test'))} for test, {manifest.num_classes} classes\n"
         f"{', '.join(config.baseline.methods)}; {chains if models.chains else ''}"
-        f"{models.backend.precision} on {models.backend.hardware}; run folder {config.run_dir}"
+        f"{hardware}; run folder {config.run_dir}{noise}"
     )

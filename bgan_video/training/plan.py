@@ -15,11 +15,14 @@ from bgan_video.data.frames import Frames
 from bgan_video.data.labels import choice
 from bgan_video.data.manifest import Manifest
 from bgan_video.method.rounds import check_prior, has_pool
+from bgan_video.method.temperature import describe, noise_of
 from bgan_video.method.timetable import posterior_size, rival_size, step_sizes
 from bgan_video.models import build_discriminator, build_generator, look_at_body
 from bgan_video.models.bodies import PYTHON_PREFIX
 from bgan_video.models.weights import Fit
+from bgan_video.prediction.bodies import FEATURES
 from bgan_video.prediction.bodies import check as check_bodies
+from bgan_video.prediction.bodies import names as body_names
 from bgan_video.training import console
 from bgan_video.training.memory import peak_mib
 from bgan_video.training.trainer import DataSize
@@ -105,6 +108,7 @@ def plan(config: Config) -> str:
         f"memory: {_memory(config, size, backend)} at the peak of a training step, "
         f"{weights * _BYTES_PER_WEIGHT / 2**20:.0f} MiB of them for weights and optimisers, "
         f"{item_mib:.2f} MiB a sample; {cached}; {stored / 2**20:.0f} MiB of classifiers on disk",
+        *_noise(config, discriminator - frozen, size.num_unlabelled),
         *_rounds(config, manifest),
         f"compute: {config.total_steps} steps of {t.labelled_batch_size} labelled and "
         f"{t.batch_size} unlabelled samples, {backend.precision} on {backend.hardware}",
@@ -120,6 +124,16 @@ def _memory(config: Config, size: DataSize, backend: Backend) -> str:
         if not config.discriminator.name.startswith(PYTHON_PREFIX):
             raise
         return f"an unknown amount ({config.discriminator.name} computes with its numbers)"
+
+
+def _noise(config: Config, weights: int, num_data: int) -> list[str]:
+    """What the first body's chains are sampled at; a features body's d is known once it is open."""
+    samples = config.samples_posterior and config.has_discriminators
+    if not (samples and "bayesian_gan" in config.baseline.methods):
+        return []
+    if body_names(config)[0].startswith(FEATURES):
+        return [f"noise: features.temperature={config.features.temperature:g}"]
+    return [describe(noise_of(config, weights, num_data), config.items)]
 
 
 def _rounds(config: Config, manifest: Manifest) -> list[str]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bgan_video.training.chains import Chain
 from bgan_video.training.lineup import Models
 from bgan_video.training.trainer import Terms, Trainer
 
@@ -32,25 +31,32 @@ def _phase(chains: Trainer) -> dict[str, Any]:
     }
     if chain.is_sampling:
         record["temperature"] = group["temperature"]
-    discriminators = _mean_temperatures(chains.discriminators)
-    if discriminators:
-        record["kinetic_temperature"] = sum(discriminators.values()) / len(discriminators)
-        both = {"D": discriminators, "G": _mean_temperatures(chains.generators)}
-        record["temperatures"] = {
-            f"{which}.{name}": value
-            for which, temperatures in both.items()
-            for name, value in temperatures.items()
-        }
+        record["noise"] = chains.noise.facts()
+    kinetic = {
+        which: _mean_temperatures([chain.temperatures() for chain in of])
+        for which, of in (("D", chains.discriminators), ("G", chains.generators))
+    }
+    if kinetic["D"]:
+        record["kinetic_temperature"] = sum(kinetic["D"].values()) / len(kinetic["D"])
+        record["temperatures"] = _by_layer(kinetic)
+    if chain.is_sampling:
+        # The generators' potential is a game's, which moves with the discriminators'.
+        of_weights = [chain.configurational_temperatures() for chain in chains.discriminators]
+        record["configurational"] = _by_layer({"D": _mean_temperatures(of_weights)})
     return record
 
 
-def _mean_temperatures(chains: Sequence[Chain[Any]]) -> dict[str, float]:
-    """Of each parameter tensor, over the chains that have a momentum for it.
+def _by_layer(temperatures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {f"{which}.{n}": value for which, of in temperatures.items() for n, value in of.items()}
 
-    A step in fp16 that overflowed leaves a chain without one for longer than others.
+
+def _mean_temperatures(of_chains: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of each parameter tensor, over the chains that have one for it.
+
+    A step in fp16 that overflowed leaves a chain without a momentum for longer than others.
     """
     temperatures: dict[str, list[float]] = defaultdict(list)
-    for chain in chains:
-        for name, temperature in chain.temperatures().items():
+    for of_chain in of_chains:
+        for name, temperature in of_chain.items():
             temperatures[name].append(temperature)
     return {name: sum(values) / len(values) for name, values in temperatures.items()}

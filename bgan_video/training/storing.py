@@ -42,7 +42,7 @@ def sampled(models: Models) -> list[Sampled]:
     for learner in models.learners:
         if isinstance(learner, BodyChains | ColdGAN):
             moving.append((learner.model, learner.config, learner.networks))
-    return [Sampled(k, c.posterior.temperature, n, step_sizes(c)) for k, c, n in moving]
+    return [Sampled(k, c.temperature, n, step_sizes(c)) for k, c, n in moving]
 
 
 def store_restarting(step: int, models: Models, bank: SampleBank) -> None:

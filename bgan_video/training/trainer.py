@@ -18,6 +18,7 @@ from bgan_video.method import losses
 from bgan_video.method.game import Game
 from bgan_video.method.objective import Objective, RealOutputs, Shown, Weights
 from bgan_video.method.potentials import Potential
+from bgan_video.method.temperature import noise_of, num_learning, tempered
 from bgan_video.models import (
     Classifier,
     Generated,
@@ -65,6 +66,11 @@ class Trainer:
         config: The run's settings.
         size: Classes and N.
         backend: Device and precision.
+
+    Attributes:
+        config: The same with the number of the temperature.
+        noise: What the chains are sampled at, on the weights of a discriminator or, where there is
+            none, of a generator.
     """
 
     def __init__(self, config: Config, size: DataSize, backend: Backend) -> None:
@@ -84,26 +90,32 @@ class Trainer:
 
         num_data, num_data_generator = self.objective.num_data, self.objective.num_data_generator
         betas = CRITIC_BETAS if config.has_critics else ADAM_BETAS
-        self.discriminators = self._chains(
+        discriminators = self._networks(
             "discriminator",
             discriminator,
             p.num_discriminators if config.has_discriminators else 0,
-            (p.burn_in_lr, num_data, ADAM_BETAS),
         )
-        self.critics = self._chains(
+        critics = self._networks(
             "critic",
             lambda: build_critic(config),
             config.critic.num if config.has_critics else 0,
-            (config.critic.burn_in_lr, num_data, betas),
         )
+        generators = self._networks(
+            "generator", lambda: build_generator(config), p.num_z if config.has_generators else 0
+        )
+        if discriminators:
+            self.noise = noise_of(config, num_learning(discriminators[0]), num_data)
+        else:
+            self.noise = noise_of(config, num_learning(generators[0]), num_data_generator)
+        self.config = tempered(config, self.noise)
+        self.discriminators = self._chains(
+            "discriminator", discriminators, (p.burn_in_lr, num_data, ADAM_BETAS)
+        )
+        self.critics = self._chains("critic", critics, (config.critic.burn_in_lr, num_data, betas))
         self.generators = self._chains(
-            "generator",
-            lambda: build_generator(config),
-            p.num_z if config.has_generators else 0,
-            (p.generator_burn_in_lr, num_data_generator, betas),
+            "generator", generators, (p.generator_burn_in_lr, num_data_generator, betas)
         )
-        networks = [chain.network for chain in self.discriminators]
-        self.pretext = PretextHeads(config, networks, backend)
+        self.pretext = PretextHeads(config, discriminators, backend)
         t = config.train
         num_generators = max(1, len(self.generators))
         self.fakes_per_generator = t.fake_batch_size or max(1, t.batch_size // num_generators)
@@ -113,28 +125,25 @@ class Trainer:
         drawn_from = (self.random["noise"], self.random["latent"])
         self._replay = Replay(self._move, backend, lambda: drawn_from)
 
+    def _networks(self, role: compat.Role, build: Callable[[], N], count: int) -> list[N]:
+        """`count` for each of `posterior.num_mcmc`, whose role and number say where they begin."""
+        return [
+            initialised(build, self.backend, self.config.run.seed, role, j)
+            for j in range(count * self.config.posterior.num_mcmc)
+        ]
+
     def _chains(
         self,
         role: compat.Role,
-        build: Callable[[], N],
-        count: int,
+        networks: Sequence[N],
         moved: tuple[float, int, tuple[float, float]],
     ) -> list[Chain[N]]:
-        """`count` chains for each of `posterior.num_mcmc`, by Adam's step size, N and betas."""
+        """A chain of each network, by Adam's step size, N and betas."""
         lr, num_data, betas = moved
-        noise, seed = self.random["noise"], self.config.run.seed
+        noise = self.random["noise"]
         return [
-            Chain(
-                initialised(build, self.backend, seed, role, j),
-                self.config,
-                role,
-                lr,
-                num_data,
-                noise,
-                self.backend,
-                betas,
-            )
-            for j in range(count * self.config.posterior.num_mcmc)
+            Chain(network, self.config, role, lr, num_data, noise, self.backend, betas)
+            for network in networks
         ]
 
     @property

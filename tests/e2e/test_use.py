@@ -52,11 +52,16 @@ def test_evaluations_say_whether_the_chains_sampled(finished: Path):
     lines = [json.loads(x) for x in (finished / "evaluations.jsonl").read_text().splitlines()]
     last = lines[-1]["diagnostics"]
     assert last["kinetic"]["target"] == pytest.approx(0.01)
+    noise, draws = last["noise"], last["draws"]
+    assert noise["nats"] == pytest.approx(0.01 * noise["weights"] / (2 * noise["num_data"]))
+    assert len(draws["alone"]) == len(draws["so_far"]) == last["function_space"]["draws"]
     layers = last["kinetic"]["layers"]
     assert {name[0] for name in layers} == {"D", "G"}
     assert all(value > 0 for value in layers.values())
     assert last["function_space"]["chains"] == 2
-    assert len(last["verdict"]) == 2
+    assert {name[0] for name in last["configurational"]["layers"]} == {"D"}
+    assert len(last["verdict"]) == 3
+    assert last["verdict"][2].startswith("Not enough draws to say")
     page = (finished / "report.html").read_text()
     assert last["verdict"][0].split(" (")[0] in page
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bgan_video import config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.method.objective import Objective, Potential, PretextTask, RealOutputs, Shown
+from bgan_video.method.potentials import PriorTerm
 from bgan_video.method.pretext import TransformationHead, transform
 from bgan_video.models import Classifier, Generated
 from bgan_video.training.chains import without_gradients
@@ -188,6 +189,31 @@ def test_the_prior_is_half_the_sum_of_squares_over_n() -> None:
     with_prior, without = (potential_of(objective(bayes), network).total for bayes in (True, False))
     expected = sum((p**2).sum() for p in network.parameters()) / (2 * STD**2 * N)
     torch.testing.assert_close(with_prior - without, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_groups_have_scales_of_their_own() -> None:
+    """By hand on a body and a head: weights over the root of fan-in, biases and head apart."""
+    network = nn.Sequential(nn.Conv3d(2, 3, 2), nn.BatchNorm3d(3), nn.Linear(3, 2))
+    settings = config.Posterior(
+        prior_std=2.0, prior_fan_in=True, prior_std_bias=0.5, prior_std_norm=0.25
+    )
+    conv, norm, linear = network
+    expected = (
+        conv.weight.square().sum() * 16 / 4
+        + linear.weight.square().sum() * 3 / 4
+        + (conv.bias.square().sum() + linear.bias.square().sum()) * 4
+        + (norm.weight.square().sum() + norm.bias.square().sum()) * 16
+    ) / 2
+    found = PriorTerm(settings).of("prior", 10, network)["prior"]
+    torch.testing.assert_close(found, expected / 10)
+
+
+def test_the_heads_weights_have_their_own_scale() -> None:
+    network = classifier()
+    plain = PriorTerm(config.Posterior(prior_std=2.0))
+    apart = PriorTerm(config.Posterior(prior_std=2.0, prior_std_head=0.5))
+    difference = apart.of("p", 1, network)["p"] - plain.of("p", 1, network)["p"]
+    torch.testing.assert_close(difference, network.head.weight.square().sum() / 2 * (4 - 1 / 4))
 
 
 def test_a_generators_prior_is_divided_by_its_own_n() -> None:

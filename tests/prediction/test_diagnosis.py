@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 import pytest
@@ -9,7 +10,14 @@ import torch
 from torch import Tensor
 
 from bgan_video.prediction import diagnosis
-from bgan_video.sampling import StepSize, effective_sample_size, split_r_hat
+from bgan_video.prediction.verdict import verdict
+from bgan_video.sampling import (
+    StepSize,
+    bulk_effective_size,
+    monte_carlo_error,
+    r_hat,
+    tail_effective_size,
+)
 
 
 def line(step: int, value: float, target: float = 0.5, **more: Any) -> dict[str, Any]:
@@ -31,6 +39,10 @@ def constant(burn_in: int) -> StepSize:
 
 
 LABELS = torch.arange(12) % 3
+FEW: dict[str, Any] = {
+    "chains": 4, "draws": 100, "needed": "more", "r_hat_median": None, "chains_differ": 0.25,
+    "error": 0.03,
+}  # fmt: skip
 
 
 def test_the_first_steps_of_sampling_are_left_out() -> None:
@@ -74,25 +86,31 @@ def test_steps_that_explore_cold_do_not_count(length: int, warm: list[int]) -> N
 
 
 def test_functionals_are_those_of_each_probe_video() -> None:
-    p = networks(0, chains=2, draws=8, apart=1.0)
-    found = diagnosis.function_space(p, LABELS, 2)
-    r_hats, sizes = [], []
+    p = networks(0, chains=4, draws=100, apart=1.0)
+    found = diagnosis.function_space(p, LABELS, 4)
+    hats, bulk, tail, errors = [], [], [], []
     for v, label in enumerate(LABELS.tolist()):
-        series = torch.stack([p[chain::2, v, label].log() for chain in range(2)])
-        r_hats.append(split_r_hat(series))
-        sizes.append(effective_sample_size(series))
-    assert (found["chains"], found["draws"], found["probe"]) == (2, 8, 12)
-    assert found["r_hat_max"] == pytest.approx(max(r_hats))
-    assert found["r_hat_median"] == pytest.approx(torch.tensor(r_hats).double().median().item())
-    assert found["ess_min"] == pytest.approx(min(sizes))
+        series = torch.stack([p[chain::4, v, label] for chain in range(4)])
+        hats.append(r_hat(series.log()))
+        bulk.append(bulk_effective_size(series.log()))
+        tail.append(tail_effective_size(series.log()))
+        errors.append(monte_carlo_error(series))
+    assert (found["chains"], found["draws"], found["probe"]) == (4, 100, 12)
+    assert found["r_hat_max"] == pytest.approx(max(hats))
+    assert found["r_hat_median"] == pytest.approx(statistics.median(hats))
+    assert found["bulk_median"] == pytest.approx(statistics.median(bulk))
+    assert found["bulk_min"] == pytest.approx(min(bulk))
+    assert found["tail_min"] == pytest.approx(min(tail))
+    assert found["error"] == pytest.approx(statistics.median(errors))
 
 
 def test_chains_apart_disagree_and_chains_together_do_not() -> None:
-    apart = diagnosis.function_space(networks(1, 3, 8, apart=6.0), LABELS, 3)
-    together = diagnosis.function_space(networks(1, 3, 8, apart=0.0), LABELS, 3)
-    assert apart["r_hat_median"] > 2 > together["r_hat_median"]
+    apart = diagnosis.function_space(networks(1, 4, 100, apart=6.0), LABELS, 4)
+    together = diagnosis.function_space(networks(1, 4, 100, apart=0.0), LABELS, 4)
+    assert apart["r_hat_median"] > 2 > 1.05 > together["r_hat_median"]
+    assert apart["error"] > 3 * together["error"]
     assert apart["disagreement"] > 5 * together["disagreement"]
-    assert apart["chains_differ"] > together["chains_differ"]
+    assert apart["chains_differ"] > 0.5
 
 
 def test_equal_chains_differ_nowhere() -> None:
@@ -102,13 +120,37 @@ def test_equal_chains_differ_nowhere() -> None:
     assert found["chains_differ"] == 0
 
 
-def test_few_draws_and_frozen_networks_have_no_r_hat() -> None:
-    few = diagnosis.function_space(networks(3, 2, 7, apart=1.0), LABELS, 2)
-    frozen = diagnosis.function_space(networks(3, 2, 1, apart=1.0).repeat(9, 1, 1), LABELS, 2)
-    assert few["r_hat_median"] is None
-    assert few["ess_min"] is None
-    assert frozen["draws"] == 9
-    assert diagnosis.verdict(None, few)[1].startswith("Mixing is not known")
+@pytest.mark.parametrize(("chains", "draws"), [(3, 100), (4, 99), (2, 20)])
+def test_few_draws_have_no_r_hat_but_an_error(chains: int, draws: int) -> None:
+    p = networks(3, chains, draws, apart=1.0)
+    found = diagnosis.function_space(p, LABELS, chains)
+    assert found["r_hat_median"] is None
+    assert found["bulk_min"] is None
+    means = torch.stack([p[c::chains].mean(dim=0) for c in range(chains)])
+    of_label = means[:, torch.arange(12), LABELS]
+    assert found["error"] == pytest.approx((of_label.std(dim=0) / chains**0.5).quantile(0.5).item())
+    said = verdict(None, None, found)[2]
+    assert said.startswith("Not enough draws to say")
+    assert f"{chains} chains of {draws}" in said
+
+
+def test_one_chain_has_no_error() -> None:
+    found = diagnosis.function_space(networks(3, 1, 20, apart=1.0), LABELS, 1)
+    assert found["error"] is None
+    assert "±" not in verdict(None, None, found)[2]
+
+
+def test_networks_that_do_not_move_have_no_r_hat() -> None:
+    p = networks(3, 1, 1, apart=1.0).repeat(400, 1, 1)
+    found = diagnosis.function_space(p, LABELS, 4)
+    assert (found["draws"], found["needed"], found["r_hat_max"]) == (100, None, None)
+    assert verdict(None, None, found)[2].startswith("The networks do not move")
+
+
+def test_weights_are_judged_by_the_later_half_of_the_warm_lines() -> None:
+    log = [line(step, 0.5, configurational={"a": float(step)}) for step in range(10, 101, 10)]
+    found = diagnosis.configurational(log, 0.1, constant(20))  # warm from step 50 on: 50 .. 100
+    assert found == {"target": 0.5, "median": 90, "layers": {"a": 90.0}}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +158,7 @@ def test_few_draws_and_frozen_networks_have_no_r_hat() -> None:
 )
 def test_the_temperature_in_a_word(value: float, word: str) -> None:
     kinetic = {"target": 0.5, "median": value, "layers": {"a": value, "far": 3 * value}}
-    (sentence,) = diagnosis.verdict(kinetic, None)
+    sentence = verdict(kinetic, None, FEW)[0]
     assert sentence.startswith(word)
     assert f"{value / 0.5:.2f} times" in sentence
     assert ("far" in sentence) == (word != "Cold")
@@ -124,16 +166,39 @@ def test_the_temperature_in_a_word(value: float, word: str) -> None:
 
 def test_no_layer_is_named_where_all_are_on_target() -> None:
     kinetic = {"target": 0.5, "median": 0.55, "layers": {"a": 0.5, "b": 0.6}}
-    (sentence,) = diagnosis.verdict(kinetic, None)
-    assert sentence.endswith("median layer).")
+    assert verdict(kinetic, None, FEW)[0].endswith("median layer).")
 
 
 @pytest.mark.parametrize(
-    ("r_hat", "word"), [(1.0, "Mixed"), (1.05, "Mixed"), (1.5, "Not mixed yet"), (3.0, "Stuck")]
+    ("value", "words"), [(0.5, "are at rest"), (-3.0, "are not at rest"), (9.0, "are not at rest")]
 )
-def test_mixing_in_a_word(r_hat: float, word: str) -> None:
-    functions = {"chains": 2, "draws": 9, "r_hat_median": r_hat, "chains_differ": 0.25}
-    said = diagnosis.verdict(None, functions)
+def test_weights_in_a_word(value: float, words: str) -> None:
+    configurational = {"target": 0.5, "median": value, "layers": {"a": value}}
+    sentence = verdict(None, configurational, FEW)[1]
+    assert words in sentence
+    assert f"{value / 0.5:.3g} times" in sentence
+
+
+def test_weights_that_nobody_looked_at() -> None:
+    kinetic = {"target": 0.5, "median": 0.5, "layers": {"a": 0.5}}
+    assert "not measured" in verdict(kinetic, None, FEW)[1]
+    assert "optimiser's solutions" in verdict(None, None, FEW)[1]
+
+
+@pytest.mark.parametrize(
+    ("hat", "words"),
+    [
+        (1.0, "The chains agree"),
+        (1.05, "The chains agree"),
+        (1.5, "do not agree yet"),
+        (3.0, "Stuck"),
+    ],
+)
+def test_mixing_in_a_word(hat: float, words: str) -> None:
+    functions = FEW | {"needed": None, "r_hat_median": hat, "r_hat_max": hat, "bulk_median": 50.0}
+    said = verdict(None, None, functions)
     assert said[0].startswith("No kinetic temperature")
-    assert said[1].startswith(word)
-    assert "25 %" in said[1]
+    assert words in said[2]
+    assert "25 %" in said[2]
+    assert "worth 50 independent" in said[2]
+    assert "±0.03" in said[2]

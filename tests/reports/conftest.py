@@ -126,8 +126,10 @@ def _evaluations(steps: int) -> list[dict]:
             "supervised": {"clip": {"top1": 0.5 * growth}, "video": {"top1": 0.1 + 0.5 * growth}},
         }  # fmt: skip
         diagnostics = {
+            "noise": {"temperature": 0.01, "weights": 6000, "num_data": 400, "nats": 0.075},
             "kinetic": {"target": 0.01, "median": 0.0105, "layers": {"D.a": 0.01, "G.b": 0.011}},
-            "function_space": {"chains": 2, "draws": 10, "r_hat_median": 1.08, "ess_min": None},
+            "configurational": {"target": 0.01, "median": 0.03, "layers": {"D.a": 0.03}},
+            "function_space": {"chains": 2, "draws": 10, "r_hat_median": 1.08, "bulk_min": None},
             "verdict": [f"On target at step {step}."],
         }
         return {"step": step, "split": "validation", "seconds": 3.0, "samples": 10,

@@ -75,6 +75,8 @@ def test_the_last_verdict_comes_first(run):
     assert chains.verdict == ["On target at step 1000."]
     assert chains.picture is not None
     assert ("R-hat of log p(label), median", "1.08") in chains.facts
+    assert ("weights that learn, d", "6,000") in chains.facts
+    assert ("configurational temperature / T, median layer", "3") in chains.facts
     assert not any("least" in title for title, _ in chains.facts), "null is not shown"
     page = _page(run)
     assert page.index("On target at step 1000.") < page.index('id="samples"')

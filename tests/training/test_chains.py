@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bgan_video import config
 from bgan_video.backend import Backend
 from bgan_video.errors import UserError
-from bgan_video.sampling import SGHMC, SGLD, AdaptiveSGHMC
+from bgan_video.sampling import MCLMC, SGHMC, SGLD, AdaptiveSGHMC
 from bgan_video.training import records
 from bgan_video.training.chains import (
     ADAM_BETAS,
@@ -121,16 +121,32 @@ def test_maximum_likelihood_stays_with_adam() -> None:
     assert of.temperatures() == {}
 
 
-@pytest.mark.parametrize("name", ["sghmc", "sgld", "adaptive_sghmc"])
+@pytest.mark.parametrize("name", ["sghmc", "sgld", "adaptive_sghmc", "mclmc"])
 def test_every_sampler_takes_over_after_burn_in(name: str) -> None:
     of = chain(f"posterior.sampler={name}")
     advance(of, *range(STEPS))
-    kinds = {"sghmc": SGHMC, "sgld": SGLD, "adaptive_sghmc": AdaptiveSGHMC}
+    kinds = {"sghmc": SGHMC, "sgld": SGLD, "adaptive_sghmc": AdaptiveSGHMC, "mclmc": MCLMC}
     assert isinstance(of.optimizer, kinds[name])
     wanted = {"lr": 1e-3, "temperature": 0.5, "num_data": NUM_DATA}
     assert {key: group_of(of)[key] for key in wanted} == wanted
     names = [parameter for parameter, _ in of.network.named_parameters()]
     assert list(of.temperatures()) == ([] if name == "sgld" else names)
+
+
+@pytest.mark.parametrize("name", ["sghmc", "sgld", "adaptive_sghmc", "mclmc"])
+def test_configurational_temperatures_are_means_of_every_step_since_the_last(name: str) -> None:
+    of = chain(f"posterior.sampler={name}")
+    advance(of, *range(BURN_IN))
+    assert of.configurational_temperatures() == {}
+    by_hand = []
+    for step in range(BURN_IN, STEPS):
+        weight = of.network[0].weight.detach().clone()
+        advance(of, step)
+        by_hand.append(NUM_DATA * (weight * of.network[0].weight.grad).mean().item())
+    found = of.configurational_temperatures()
+    assert list(found) == [name for name, _ in of.network.named_parameters()]
+    assert found["0.weight"] == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-4)
+    assert of.configurational_temperatures() == {}
 
 
 def test_adaptive_sghmc_that_saw_no_gradient_is_refused() -> None:
@@ -145,10 +161,11 @@ def test_temperatures_are_means_over_the_chains_that_have_a_momentum() -> None:
     advance(moved, *range(BURN_IN + 1))
     advance(waiting, *range(BURN_IN))
     waiting.begin_step(BURN_IN)
-    alone = records._mean_temperatures([moved])
+    alone = records._mean_temperatures([moved.temperatures()])
     assert set(alone) == {name for name, _ in moved.network.named_parameters()}
-    assert records._mean_temperatures([waiting, moved]) == alone
-    assert records._mean_temperatures([waiting]) == records._mean_temperatures([]) == {}
+    both = [waiting.temperatures(), moved.temperatures()]
+    assert records._mean_temperatures(both) == alone
+    assert records._mean_temperatures(both[:1]) == records._mean_temperatures([]) == {}
 
 
 def test_adaptive_sghmc_learns_in_burn_in_and_is_held_afterwards() -> None:
@@ -165,6 +182,15 @@ def test_adaptive_sghmc_learns_in_burn_in_and_is_held_afterwards() -> None:
     assert group_of(of)["frozen"]
     for copy, param in zip(copies, of.network.parameters(), strict=True):
         assert torch.equal(of.optimizer.state[param]["square"], by_hand.state[copy]["square"])
+
+
+def test_mclmc_tunes_in_the_first_tenth_of_the_sampling_phase() -> None:
+    of = chain("posterior.sampler=mclmc", "posterior.energy_variance=0.01", "train.steps=33")
+    for step in range(BURN_IN, 33):
+        of.begin_step(step)
+        assert group_of(of)["frozen"] == (step >= BURN_IN + 3)
+        assert of.moves[3] == group_of(of)["frozen"]
+    assert group_of(of)["energy_variance"] == 0.01
 
 
 def test_beta_hat_reaches_the_sampler() -> None:
@@ -221,7 +247,10 @@ def test_no_noise_is_drawn_while_a_cycle_explores() -> None:
 
 @pytest.mark.parametrize(
     "sampler",
-    [*(f"integrator={name}" for name in ("symplectic", "euler", "baoa")), "sampler=adaptive_sghmc"],
+    [
+        *(f"integrator={name}" for name in ("symplectic", "euler", "baoa")),
+        *(f"sampler={name}" for name in ("adaptive_sghmc", "mclmc")),
+    ],
 )
 @pytest.mark.parametrize("saved_after", [1, BURN_IN, BURN_IN + 1, BURN_IN + 4])
 def test_a_saved_chain_goes_on_bit_for_bit(saved_after: int, sampler: str) -> None:
@@ -248,6 +277,7 @@ def test_a_saved_chain_goes_on_bit_for_bit(saved_after: int, sampler: str) -> No
 
     assert_same(second.network, whole.network)
     assert second.temperatures() == whole.temperatures()
+    assert second.configurational_temperatures() == whole.configurational_temperatures()
 
 
 # --- initial weights ---------------------------------------------------------------------------

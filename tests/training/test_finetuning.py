@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -226,6 +227,9 @@ def test_a_dry_run_counts_what_is_frozen(small_videos: Path) -> None:
     told = plan(chosen)
     frozen = sum(p.numel() for p in build_discriminator(chosen, K).body[0].parameters())
     assert f"({frozen:,} of them frozen)" in told
+    (whole,) = re.findall(r"discriminators of ([\d,]+) parameters", told)
+    learning = int(whole.replace(",", "")) - frozen
+    assert f"noise: T = 1 on d = {learning:,} weights" in told
 
 
 # --- the prior ---------------------------------------------------------------------------------

@@ -410,3 +410,28 @@ def test_pairs_are_made_of_as_many_generators_as_discriminators() -> None:
 def test_pairs_without_adversarial_terms_are_supervised_networks() -> None:
     of = trainer(*PAIRS, "objective.adversarial_weight=0")
     assert "labelled" in of.step(0, labelled(), unlabelled())
+
+
+# --- temperature -------------------------------------------------------------------------------
+
+
+def test_auto_is_the_temperature_of_the_budget_for_all_chains() -> None:
+    of = trainer(SAMPLING, "posterior.temperature=auto", "posterior.noise_budget=0.2")
+    weights = sum(p.numel() for p in of.discriminators[0].network.parameters())
+    expected = 2 * N * 0.2 / weights
+    advance(of, 0)
+    for chain in of.chains:
+        assert chain.optimizer.param_groups[0]["temperature"] == pytest.approx(expected)
+    assert of.config.temperature == pytest.approx(expected)
+    assert of.noise.nats == pytest.approx(0.2)
+
+
+def test_frozen_weights_have_no_part_in_the_budget() -> None:
+    whole = trainer("posterior.temperature=auto").noise
+    part = trainer("posterior.temperature=auto", "discriminator.freeze=1").noise
+    assert part.weights < whole.weights
+    assert part.temperature > whole.temperature
+
+
+def test_a_number_stays_what_it_is() -> None:
+    assert trainer("posterior.temperature=0.3").noise.temperature == 0.3

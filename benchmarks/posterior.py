@@ -1,0 +1,167 @@
+"""Does sampling longer help, and is a posterior that can be sampled exactly sampled so?
+
+    python -m benchmarks.posterior length --out DIR --config demo --steps 16,300,3000 [key=value …]
+    python -m benchmarks.posterior exact --out DIR [key=value …]
+
+`length` trains the same run with different numbers of sampling steps after the same burn-in, and
+shows the validation NLL of the posterior mean, which is to stay level or fall. `exact` samples a
+linear layer on frozen features at T = 1, with four chains, and holds its diagnostics against what
+they should be; it needs data.root of a folder of videos. Runs that are there already are not run
+again. Nothing is evaluated on test videos.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bgan_video import api, config
+
+DRAWS = 20
+COMMON = ["baseline.methods=[bayesian_gan]", "train.final_split=validation", "train.rounds=0"]
+EXACT = [
+    "discriminator.bodies=[features:efficientnet-lite0]",
+    "objective.adversarial_weight=0",
+    "features.temperature=1",
+    "features.prior_scale=2",  # logits of a few units under the prior
+    "posterior.integrator=baoa",  # its kinetic temperature is T itself
+    "posterior.num_discriminators=4",
+    "posterior.max_samples=200",
+    "train.steps=3000",
+]
+R_HAT, EFFECTIVE, OFF = 1.05, 100, 0.05
+
+
+class Criterion(NamedTuple):
+    """What was asked for, what was found, and whether that is enough."""
+
+    asked: str
+    found: str
+    holds: bool
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("length", "exact"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--config")
+    parser.add_argument("--steps", default="16,300,3000")
+    parser.add_argument("overrides", nargs="*")
+    options = parser.parse_intermixed_args(arguments)
+    overrides: list[str] = options.overrides
+    if options.what == "length":
+        steps = [int(number) for number in options.steps.split(",")]
+        rows = lengths(options.out, options.config or "demo", steps, overrides)
+        print(table(rows))
+        if len(rows) > 1:
+            print("level or falling" if never_hurts(rows) else "rising: sampling longer hurts here")
+    else:
+        for criterion in exact(options.out, options.config or "isl", overrides):
+            print(f"{'ok  ' if criterion.holds else 'FAIL'} {criterion.asked}: {criterion.found}")
+
+
+def lengths(out: Path, recipe: str, steps: list[int], overrides: list[str]) -> list[dict[str, Any]]:
+    """A row of figures for each number of sampling steps."""
+    burn_in = config.load(recipe, overrides).posterior.burn_in
+    rows: list[dict[str, Any]] = []
+    for sampling in steps:
+        total = burn_in + sampling
+        own = [
+            *COMMON,
+            *(f"train.{key}={total}" for key in ("steps", "evaluate_every", "checkpoint_every")),
+            f"posterior.thinning={max(1, sampling // DRAWS)}",
+            f"posterior.max_samples={DRAWS}",
+        ]
+        folder = run(out, f"{recipe.replace('/', '_')}_{sampling}", recipe, [*own, *overrides])
+        last = evaluation(folder)
+        found, draws = last["diagnostics"], last["diagnostics"]["draws"]
+        (nll,) = (
+            level["nll"] for name, level in last["models"]["bayesian"].items() if is_item(name)
+        )
+        rows.append(
+            {
+                "steps": sampling,
+                "nll": nll,
+                "draws": len(draws["alone"]),
+                "first": draws["alone"][0],
+                "last": draws["alone"][-1],
+                "temperature": found["noise"]["temperature"],
+                "nats": found["noise"]["nats"],
+                "verdict": found["verdict"],
+            }
+        )
+    return rows
+
+
+def never_hurts(rows: list[dict[str, Any]], tolerance: float = 0.01) -> bool:
+    """Whether no run's NLL is above that of a shorter one by more than `tolerance` nats."""
+    nlls = [row["nll"] for row in sorted(rows, key=lambda row: row["steps"])]
+    return all(later <= min(nlls[:i]) + tolerance for i, later in enumerate(nlls) if i)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table."""
+    lines = [
+        "| sampling steps | T | d·T/2N | draws | NLL of mean | of first draw | of last draw |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['steps']} | {row['temperature']:.2g} | {row['nats']:.3g} | {row['draws']} "
+            f"| {row['nll']:.3f} | {row['first']:.3f} | {row['last']:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def exact(out: Path, recipe: str, overrides: list[str]) -> list[Criterion]:
+    """What the diagnostics of a posterior that is sampled exactly should be, and are."""
+    steps = ["train.evaluate_every=3000", "train.checkpoint_every=3000", "train.log_every=50"]
+    folder = run(out, "exact", recipe, [*COMMON, *EXACT, *steps, *overrides])
+    found = evaluation(folder)["diagnostics"]
+    functions = found["function_space"]
+    criteria = [
+        Criterion(
+            f"R-hat of every probe video ≤ {R_HAT}",
+            f"{functions['r_hat_max']:.3f}, median {functions['r_hat_median']:.3f}",
+            functions["r_hat_max"] <= R_HAT,
+        ),
+        Criterion(
+            f"≥ {EFFECTIVE} effective draws for every probe video",
+            f"bulk {functions['bulk_min']:.0f}, tail {functions['tail_min']:.0f}",
+            min(functions["bulk_min"], functions["tail_min"]) >= EFFECTIVE,
+        ),
+    ]
+    for which in ("kinetic", "configurational"):
+        target = found[which]["target"]
+        ratios = {name: value / target for name, value in found[which]["layers"].items()}
+        said = ", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items())
+        holds = all(abs(ratio - 1) <= OFF for ratio in ratios.values())
+        criteria.append(Criterion(f"{which} temperature within {OFF:.0%} of T", said, holds))
+    return criteria
+
+
+def run(out: Path, name: str, recipe: str, settings: list[str]) -> Path:
+    """The folder of a run, which is trained where there is none."""
+    folder = out / name
+    if not (folder / "metrics.json").is_file():
+        api.train(config.load(recipe, [f"run.dir={out}", f"run.name={name}", *settings]))
+    return folder
+
+
+def evaluation(folder: Path) -> dict[str, Any]:
+    """The last evaluation on validation."""
+    lines = (folder / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line) for line in lines]
+    return [line for line in found if "diagnostics" in line][-1]
+
+
+def is_item(level: str) -> bool:
+    return level != "clip"
+
+
+if __name__ == "__main__":
+    main()
