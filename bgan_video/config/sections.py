@@ -80,6 +80,8 @@ class Data:
     held_out_in_pool: bool = False
     """Leave the training videos of `held_out` classes in the unlabelled pool, as strangers of no
     known class."""
+    classes: tuple[str, ...] = ()
+    """`video_folder`: classes that no folder has, for `data.label_list` to name."""
     groups: str | None = None
     """`video_folder`: a CSV `path,group`, or a pattern whose first parenthesis is the group."""
     groups_span_classes: bool = False

@@ -100,20 +100,22 @@ def _video_folder(data: Data) -> Manifest:
                 f"data.root={root}: the folder {name!r} would be a class; videos of no known class "
                 f"lie in {UNLABELLED!r}: rename it"
             )
-    paths = [(path, label) for label, name in enumerate(classes) for path in _videos(root, name)]
-    if not paths:
+    of_class = {name: _videos(root, name) for name in classes}
+    unknown = _of_no_class(root, folders)
+    if not any(of_class.values()) and not unknown:
         raise UserError(
             f"data.root={root} holds no videos; looked for <class>/* with a "
-            f"suffix of {' '.join(VIDEO_SUFFIXES)}, found {_found(root)}; the classes are those of "
-            f"folders, also where data.label_list names some; see datasets/video_folder.md"
+            f"suffix of {' '.join(VIDEO_SUFFIXES)}, found {_found(root)}; see "
+            f"datasets/video_folder.md"
         )
-    empty = set(range(len(classes))) - {label for _, label in paths}
-    if empty:
+    empty = next((name for name in classes if not of_class[name]), None)
+    if empty is not None:
         raise UserError(
-            f"data.root={root}: no video in class folder {classes[min(empty)]!r}; remove the "
+            f"data.root={root}: no video in class folder {empty!r}; remove the "
             f"folder, or give it a name that begins with a dot"
         )
-    unknown = _videos(root, UNLABELLED) if UNLABELLED in folders else []
+    classes = sorted({*classes, *data.classes})
+    paths = [(p, label) for label, name in enumerate(classes) for p in of_class.get(name, [])]
     groups = _folder_groups(data.groups, [*(path for path, _ in paths), *unknown])
     if data.fold > NUM_FOLDER_FOLDS:
         raise UserError(f"data.fold={data.fold} does not exist; allowed: 1..{NUM_FOLDER_FOLDS}")
@@ -129,6 +131,13 @@ def _video_folder(data: Data) -> Manifest:
         if folds.get(groups[p]) != data.fold - 1
     ]
     return Manifest(root.resolve().name, str(root), data.fold, tuple(classes), tuple(items))
+
+
+def _of_no_class(root: Path, folders: list[str]) -> list[str]:
+    """Videos of no known class: those of `unlabelled`, or all of a root that has no folder."""
+    if UNLABELLED in folders:
+        return _videos(root, UNLABELLED)
+    return [] if folders else _videos(root, ".")
 
 
 def _videos(root: Path, folder: str) -> list[str]:

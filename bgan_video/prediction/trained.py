@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from bgan_video import config as config_module
-from bgan_video import rng
 from bgan_video.acquisition import suggestions
 from bgan_video.acquisition.suggestions import Suggestion
 from bgan_video.backend import resolve_backend
@@ -25,7 +24,7 @@ from bgan_video.files import append_line, write_atomically
 from bgan_video.method.rounds import answering_rounds, has_pool
 from bgan_video.method.timetable import rival_size
 from bgan_video.metrics.scores import Scores
-from bgan_video.prediction import diagnosis, uncertainty
+from bgan_video.prediction import asking, diagnosis, uncertainty
 from bgan_video.prediction.bodies import (
     FIRST_KIND,
     Body,
@@ -179,6 +178,10 @@ class TrainedRun:
         given = (self.config, self.manifest, frames, self.backend, self.folder)
         return open_bodies(*given, _ignore, lambda items, *_: items, items)
 
+    def answering_bodies(self, frames: ItemFrames, items: Sequence[Item]) -> Sequence[Body]:
+        """Those of `bodies` where the posterior answers; else none."""
+        return self.bodies(frames, items) if self.answering == _BAYESIAN else ()
+
     def of_body(self, body: Body, batches: Sequence[Tensor] = ()) -> Networks:
         """The stored networks of one of `bodies`.
 
@@ -271,35 +274,40 @@ class TrainedRun:
             judges = [Judge(self.of_body(body), body.config, body.vectors) for body in bodies]
         return predict_files(paths, judges, self.config, self.backend, limit, knows_fakes)
 
-    def suggest(self, budget: int, file: Path | None = None) -> list[Suggestion]:
-        """The unlabelled training videos to label next, as `batchbald.suggest` chooses them.
+    def suggest(
+        self, budget: int, file: Path | None = None, by: suggestions.By = "auto"
+    ) -> list[Suggestion]:
+        """The unlabelled training videos to label next, written as a table to be filled in.
 
         Args:
             budget: How many, >= 1; fewer where there are fewer.
             file: The CSV to write, to be filled in and given to `data.label_list`; by default
                 `suggestions.csv` in the run's folder.
+            by: How they are chosen.
 
         Raises:
-            UserError: Every training video is labelled, a video changed, or the file is there and
-                has labels filled in.
+            UserError: As `choose`; or the file is there and has labels filled in.
         """
-        self._check_knows_classes()
-        items = [item for item in self.manifest.part("train") if not item.labelled]
-        if not items:
-            raise UserError(f"{self.folder}: every training video is labelled already")
-        frames = self.frames(items)
-        prediction = self.predict_items(items, frames)[0][self.answering]
-        random = rng.generator(self.config.run.seed, "suggest")
-        chosen = suggestions.choose(
-            items,
-            prediction.network_probabilities,
-            self.manifest,
-            self.config.data,
-            budget,
-            random,
-        )
+        chosen = self.choose(budget, by)
         suggestions.write_csv(file or self.folder / "suggestions.csv", chosen, self.manifest)
         return chosen
+
+    def choose(
+        self, budget: int, by: suggestions.By = "auto", answered: Mapping[str, bool] | None = None
+    ) -> list[Suggestion]:
+        """The unlabelled training videos to label next, as `asking.choose` has it.
+
+        Args:
+            budget: How many, >= 1; fewer where there are fewer.
+            by: How they are chosen.
+            answered: Paths of videos that were asked for since the training, and whether they have
+                a label now.
+
+        Raises:
+            UserError: Every training video is labelled, or a video changed.
+        """
+        self._check_knows_classes()
+        return asking.choose(self, budget, by, answered or {})
 
     def _answering(self, model: str) -> Collection[int] | None:
         """The rounds whose networks answer for a model; None for all."""
