@@ -115,7 +115,7 @@ def _numbered(stem: str, number: int) -> str:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name) or "run"
+    return re.sub(r"[^\w.-]+", "_", name).strip("_.") or "run"
 
 
 def _quoted(name: str) -> str:
