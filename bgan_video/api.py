@@ -35,6 +35,7 @@ __all__ = [
     "TrainedRun",
     "check_data",
     "comparison",
+    "export",
     "features",
     "generate",
     "label",
@@ -307,6 +308,35 @@ def _page(source: Source, table: Path, budget: int, by: By, port: int) -> None:
 
     with held(table):
         server.serve(Desk(source, table, budget, by, open_run), port, console.say)
+
+
+def export(run: TrainedRun, to: str, out: Path | None = None) -> Path:
+    """Take a run away: as one program of all its networks, or as a folder for a model hub.
+
+    Args:
+        run: Whose answering model; networks that are written as a program run in float32.
+        to: `torch` (`torch.export`), `onnx`, or `hub`.
+        out: The file, or the hub's folder; by default in the run's folder `export`.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        UserError: The run cannot be written that way, or an extra is not installed.
+    """
+    from bgan_video.exporting import files, hub, program
+
+    default = {"torch": "program.pt2", "onnx": "program.onnx", "hub": run.folder.name}
+    if to not in default:
+        raise UserError(f"--to={to}; allowed: {', '.join(default)}")
+    place = out or run.folder / "export" / default[to]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if to == "hub":
+        hub.write_hub(run, place)
+        return place
+    write = {"torch": files.write_torch, "onnx": files.write_onnx}[to]
+    write(run, program.of_run(run), place)
+    return place
 
 
 def comparison(models: dict[str, Any], split: str) -> str:

@@ -215,6 +215,14 @@ def _run_of(options: argparse.Namespace) -> tuple[Path | None, list[str]]:
     return (Path(runs[0]) if runs else None), overrides
 
 
+def _export(options: argparse.Namespace) -> None:
+    from bgan_video import api
+
+    where = ["run.device=cpu", "run.precision=fp32"] if options.to in ("torch", "onnx") else []
+    run = api.load(options.run, [*where, *options.overrides])
+    _say(str(api.export(run, options.to, options.out)))
+
+
 def _sample(options: argparse.Namespace) -> None:
     from bgan_video import api
     from bgan_video.reports import write_report
@@ -441,6 +449,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RUN",
         help="the run whose supervised network makes the features (default: the run itself)",
     )
+    _add_overrides(sub)
+
+    sub = add(
+        "export",
+        _export,
+        "All networks of a run as one program from a clip's bytes to what the run says of it, or "
+        "a folder for a model hub.",
+        "  bgan-video export runs/demo --to torch\n  bgan-video export runs/demo --to hub",
+    )
+    sub.add_argument("run", type=Path, help="the run's folder")
+    sub.add_argument("--to", required=True, help="torch (torch.export), onnx, or hub")
+    sub.add_argument("--out", type=Path, help="file, or hub folder (default: export in the run)")
     _add_overrides(sub)
 
     sub = add(

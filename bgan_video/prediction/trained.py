@@ -108,7 +108,7 @@ class TrainedRun:
         """
         config = self.config.for_networks_of(model)
         module = empty_discriminator(config, self.manifest).to(self.backend.device)
-        stored: Networks = Stored(self.bank, kind_of(model), module, self._answering(model))
+        stored: Networks = Stored(self.bank, kind_of(model), module, self.answering_rounds(model))
         if batches:
             stored = Renormalised(stored, batches, self.backend)
         if model != "mc_dropout":
@@ -190,7 +190,7 @@ class TrainedRun:
             batches: As in `networks`, of a body that sees clips.
         """
         module = body.network().to(self.backend.device)
-        stored = Stored(self.bank, body.kind, module, self._answering(_BAYESIAN))
+        stored = Stored(self.bank, body.kind, module, self.answering_rounds(_BAYESIAN))
         if batches and not body.sees_features:
             return Renormalised(stored, batches, self.backend)
         return stored
@@ -267,7 +267,7 @@ class TrainedRun:
         """
         self._check_knows_classes()
         knows_fakes = self.answering in self.know_fakes
-        limit = self._most_entropy()
+        limit = self.most_entropy()
         judges = [Judge(self.networks(self.answering), self.config)]
         if self.answering == _BAYESIAN:
             bodies = self.bodies(Frames(self.config.data.root or self.manifest.root, self.config))
@@ -309,7 +309,7 @@ class TrainedRun:
         self._check_knows_classes()
         return asking.choose(self, budget, by, answered or {})
 
-    def _answering(self, model: str) -> Collection[int] | None:
+    def answering_rounds(self, model: str) -> Collection[int] | None:
         """The rounds whose networks answer for a model; None for all."""
         if model not in (_BAYESIAN, "cold_gan", "self_training"):
             return None
@@ -322,13 +322,15 @@ class TrainedRun:
         """How many networks a model is."""
         if model != _BAYESIAN:
             return len(self.networks(model))
-        return sum(len(self.bank.records(k, self._answering(model))) for k in kinds(self.config))
+        return sum(
+            len(self.bank.records(k, self.answering_rounds(model))) for k in kinds(self.config)
+        )
 
     def _check_knows_classes(self) -> None:
         if self.config.is_unsupervised:
             raise UserError(f"{self.folder} used no labels: its discriminators know no classes")
 
-    def _most_entropy(self) -> float | None:
+    def most_entropy(self) -> float | None:
         """Where a video's total entropy becomes unfamiliar.
 
         None where the run was not evaluated as it predicts now: with as many clips of each video,

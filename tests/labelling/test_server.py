@@ -64,7 +64,6 @@ def test_the_page_loads_nothing_from_elsewhere(address: str) -> None:
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
 
 
-
 def test_an_answer_goes_to_the_table_and_a_late_one_is_told(address: str, desk: Desk) -> None:
     base = f"{address}/{TOKEN}"
     assert fetch(f"{base}/class", {"name": "<b>it's</b>"})[0] == 200
