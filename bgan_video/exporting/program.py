@@ -94,6 +94,9 @@ class ClipPart(nn.Module):
 class FeaturePart(nn.Module):
     """A frozen body, and the layers on its features."""
 
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self, networks: Sequence[nn.Module], input: Input, body: Body) -> None:
         super().__init__()
         vectors = body.vectors
