@@ -7,14 +7,13 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bgan_video.data.texts import some
 from bgan_video.metrics.confusion import confusion_counts
 from bgan_video.reports.reading import Predictions, RunFolder
 
 TRUSTED = 0.8
 """Part of a class's answers that has to be right, by the lower end of its interval."""
 _Z = 1.96
-_NAMED = 4
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def _label(folder: RunFolder, suggested: Sequence[dict[str, str]]) -> str:
     left = [row.get("path", "") for row in suggested if not row.get("label")]
     if not left:
         return f"Label more: {command} shows the videos that would teach most."
-    return f"Label next: {some(left, 3)} (in suggestions.csv); {command} shows them."
+    return f"Label next: {_some(left, _NAMED)} (in suggestions.csv); {command} shows them."
 
 
 def _trust(folder: RunFolder, rows: Sequence[ClassRow]) -> list[str]:
@@ -84,15 +83,21 @@ def _trust(folder: RunFolder, rows: Sequence[ClassRow]) -> list[str]:
     trusted = [row.name for row in rows if row.verdict == "trust"]
     doubted = [_doubt(row) for row in rows if row.verdict == "doubt"]
     unknown = [row.name for row in rows if row.verdict == "unknown"]
-    open_ones = f" Too few answers to tell: {some(unknown, _NAMED)}." if unknown else ""
+    open_ones = f" Too few answers to tell: {_some(unknown, _NAMED)}." if unknown else ""
     least = f"{100 * TRUSTED:.0f} %"
     first = (
-        f"Trust answers of: {some(trusted, 2 * _NAMED)} (right {least} of the time or more)."
+        f"Trust answers of: {_some(trusted, 2 * _NAMED)} (right {least} of the time or more)."
         if trusted
         else f"No class is known to be right {least} of the time when it is named."
     )
-    second = f"Do not trust: {some(doubted, _NAMED)}." if doubted else "No class is known to fail."
+    second = f"Do not trust: {_some(doubted, _NAMED)}." if doubted else "No class is known to fail."
     return [first, second + open_ones]
+
+
+def _some(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _doubt(row: ClassRow) -> str:
