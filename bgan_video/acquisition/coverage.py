@@ -23,7 +23,7 @@ such pairs of hand signs and the 66 of Weizmann's actions all were of one class,
 `features.summary=difference` (docs/labelling.md)."""
 
 NEIGHBOURS = 20
-"""Of an item, whose mean distance says how typical it is; this and the sizes as the authors' code."""
+"""Of an item, whose mean distance says how typical it is; this and the sizes: the authors' code."""
 MOST_CLUSTERS = 500
 SMALLEST_CLUSTER = 5
 """Smaller clusters are passed over while larger ones are left: they are outliers."""
