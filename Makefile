@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROSE := README.md CHANGELOG.md docs datasets configs
 
-.PHONY: install demo test lint bench gpu gpu-kit
+.PHONY: install demo test lint docs bench gpu gpu-kit
 
 install: $(READY)
 
@@ -28,6 +28,13 @@ lint: $(READY)
 	$(BIN)/lint-imports
 	@! LC_ALL=C.UTF-8 grep -rnE --include=*.md --include=*.yaml '.{101}' $(PROSE) || \
 		{ echo "prose: lines above are longer than 100 columns"; false; }
+
+# A site in build/site, which opens from the disk. Broken links are an error.
+docs: $(READY)
+	rm -rf build/docs build/site
+	mkdir -p build/docs
+	cp -r README.md CHANGELOG.md LICENSE docs datasets configs examples build/docs/
+	$(BIN)/mkdocs build --quiet --strict
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bgan_video import config as config_module
 from bgan_video import ranks
+from bgan_video.acquisition.first import begin
+from bgan_video.acquisition.suggestions import By, Suggestion, write_csv
 from bgan_video.backend import on_cuda, resolve_backend
-from bgan_video.config import Config
+from bgan_video.config import Config, recipes
 from bgan_video.data import layouts
 from bgan_video.data.check import DataCheck, inspect
 from bgan_video.errors import UserError
@@ -29,6 +32,7 @@ from bgan_video.video import open_video
 if TYPE_CHECKING:
     from bgan_video.data.store.prepare import Prepared
     from bgan_video.features import Extracted, FrozenBody
+    from bgan_video.labelling.source import Source
     from bgan_video.reports.study_summary import Summary
 
 __all__ = [
@@ -36,8 +40,11 @@ __all__ = [
     "TrainedRun",
     "check_data",
     "comparison",
+    "export",
     "features",
     "generate",
+    "label",
+    "label_first",
     "load",
     "measure",
     "plan",
@@ -49,6 +56,7 @@ __all__ = [
     "study",
     "study_report",
     "study_states",
+    "suggest_first",
     "train",
     "train_or_resume",
     "verify",
@@ -306,6 +314,124 @@ def study_states(
     planned = grid.read(file, out, overrides)
     cells.check_unchanged(planned)
     return {cell.name: cells.state(planned, cell) for cell in planned.cells}
+
+
+def suggest_first(config: Config, budget: int, file: Path, by: By = "auto") -> list[Suggestion]:
+    """The videos to label first, where nothing was trained yet; written as a table to be filled in.
+
+    Args:
+        config: What will train on them; how many labels it asks for does not matter.
+        budget: How many, >= 1; fewer where there are fewer.
+        file: The CSV to write, to be given to `data.label_list`.
+        by: `auto` or `typical`.
+
+    Raises:
+        UserError: The data do not serve, or the file is there and has labels filled in.
+    """
+    beginning = begin(config, console.say, console.progress)
+    chosen = beginning.choose(budget, by)
+    write_csv(file, chosen, beginning.manifest)
+    return chosen
+
+
+def label(
+    run: Path,
+    overrides: Sequence[str] = (),
+    file: Path | None = None,
+    budget: int = 20,
+    by: By = "auto",
+    port: int = 0,
+) -> None:
+    """Show the label page of a run until Ctrl-C.
+
+    Args:
+        run: The run's folder.
+        overrides: Where its data are now, and other settings that may differ.
+        file: The table that answers go to; by default `suggestions.csv` in the run's folder.
+        budget: How many videos are asked for at a time, >= 1.
+        by: How they are chosen.
+        port: To listen on, on 127.0.0.1; 0 for a free one.
+
+    Raises:
+        UserError: No such run, or the extra `label` is not installed.
+    """
+    from bgan_video.labelling import source
+
+    table = file or run / "suggestions.csv"
+    _page(source.of_run(load(run, overrides), overrides), table, budget, by, port)
+
+
+def label_first(
+    settings: str,
+    overrides: Sequence[str],
+    file: Path,
+    budget: int = 20,
+    by: By = "auto",
+    port: int = 0,
+) -> None:
+    """Show the label page of a data set that has no run yet, until Ctrl-C.
+
+    Args:
+        settings: The settings file or recipe that will train.
+        overrides: `key=value` beside it, such as `data.root=…`.
+        file: The table that answers go to.
+        budget: How many videos are asked for at a time, >= 1.
+        by: `auto` or `typical`.
+        port: To listen on, on 127.0.0.1; 0 for a free one.
+
+    Raises:
+        UserError: The data do not serve, or the extra `label` is not installed.
+    """
+    from bgan_video.labelling import source
+
+    config = config_module.load(recipes.find(settings), overrides)
+    beginning = begin(config, console.say, console.progress)
+    _page(source.of_beginning(beginning, settings, overrides), file, budget, by, port)
+
+
+def _page(source: Source, table: Path, budget: int, by: By, port: int) -> None:
+    try:
+        from bgan_video.labelling import server
+    except ImportError:
+        raise UserError("the label page needs pip install 'bgan_video[label]'") from None
+    from bgan_video.labelling.answers import held
+    from bgan_video.labelling.desk import Desk
+    from bgan_video.labelling.source import of_run
+
+    def open_run(folder: Path) -> Source:
+        return of_run(load(folder))
+
+    with held(table):
+        server.serve(Desk(source, table, budget, by, open_run), port, console.say)
+
+
+def export(run: TrainedRun, to: str, out: Path | None = None) -> Path:
+    """Take a run away: as one program of all its networks, or as a folder for a model hub.
+
+    Args:
+        run: Whose answering model; networks that are written as a program run in float32.
+        to: `torch` (`torch.export`), `onnx`, or `hub`.
+        out: The file, or the hub's folder; by default in the run's folder `export`.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        UserError: The run cannot be written that way, or an extra is not installed.
+    """
+    from bgan_video.exporting import files, hub, program
+
+    default = {"torch": "program.pt2", "onnx": "program.onnx", "hub": run.folder.name}
+    if to not in default:
+        raise UserError(f"--to={to}; allowed: {', '.join(default)}")
+    place = out or run.folder / "export" / default[to]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if to == "hub":
+        hub.write_hub(run, place)
+        return place
+    write = {"torch": files.write_torch, "onnx": files.write_onnx}[to]
+    write(run, program.of_run(run), place)
+    return place
 
 
 def comparison(models: dict[str, Any], split: str) -> str:

@@ -24,6 +24,7 @@ from bgan_video.errors import Stopped, UserError
 _CONFIG_FILE = "a YAML file of settings, or the name of a recipe"
 _CONFIG = f"{_CONFIG_FILE} (default: {recipes.DEFAULT})"
 _AUTO = "auto"
+_FIRST_LABELS = "labels.csv"
 _RAW = argparse.RawDescriptionHelpFormatter
 
 
@@ -166,26 +167,78 @@ def _best(probabilities: Sequence[float]) -> int:
 
 def _suggest(options: argparse.Namespace) -> None:
     from bgan_video import api
+    from bgan_video.acquisition.suggestions import check_by
     from bgan_video.reports import write_report
 
-    if options.budget < 1:
-        raise UserError(f"--budget={options.budget}; allowed: 1 and more")
-    if options.out is not None and not options.out.parent.is_dir():
-        raise UserError(f"--out={options.out}: its folder does not exist")
-    run = api.load(options.run, options.overrides)
-    chosen = run.suggest(options.budget, options.out)
+    by = check_by(options.by)
+    _check_table(options)
+    run, overrides = _run_of(options)
+    if run is None:
+        file = options.out or Path(_FIRST_LABELS)
+        config = config_module.load(options.config, overrides)
+        chosen = api.suggest_first(config, options.budget, file, by)
+    else:
+        trained = api.load(run, overrides)
+        file = options.out or trained.folder / "suggestions.csv"
+        chosen = trained.suggest(options.budget, file, by)
     if options.json:
         _say(json.dumps([dataclasses.asdict(suggestion) for suggestion in chosen]))
         return
     for s in chosen:
-        _say(
-            f"{s.rank:3d}  {s.path}  (perhaps {s.predicted}, {s.probability:.2f}; mutual "
-            f"information {s.mutual_information:.3f} nats)"
-        )
-    file = options.out or run.folder / "suggestions.csv"
-    if options.out is None:
-        write_report(run.folder)
+        _say(f"{s.rank:3d}  {s.path}{_guess(s)}")
+    if run is not None and options.out is None:
+        write_report(run)
     _say(f"fill in the labels in {file}, then train with data.label_list={file}")
+
+
+def _guess(s: Any) -> str:
+    """What the model makes of a suggestion, and how many near-copies it has."""
+    copies = f"  and {len(s.copies)} near-copies" if s.copies else ""
+    if s.predicted is None:
+        return copies
+    return (
+        f"  (perhaps {s.predicted}, {s.probability:.2f}; mutual information "
+        f"{s.mutual_information:.3f} nats){copies}"
+    )
+
+
+def _label(options: argparse.Namespace) -> None:
+    from bgan_video import api
+    from bgan_video.acquisition.suggestions import check_by
+
+    by = check_by(options.by)
+    _check_table(options)
+    run, overrides = _run_of(options)
+    how = (options.budget, by, options.port)
+    if run is None:
+        api.label_first(options.config, overrides, options.out or Path(_FIRST_LABELS), *how)
+    else:
+        api.label(run, overrides, options.out, *how)
+
+
+def _check_table(options: argparse.Namespace) -> None:
+    if options.budget < 1:
+        raise UserError(f"--budget={options.budget}; allowed: 1 and more")
+    if options.out is not None and not options.out.parent.is_dir():
+        raise UserError(f"--out={options.out}: its folder does not exist")
+
+
+def _run_of(options: argparse.Namespace) -> tuple[Path | None, list[str]]:
+    """The run that is meant, if one is, and the settings beside it."""
+    runs = [word for word in options.overrides if "=" not in word or Path(word).is_dir()]
+    overrides = [word for word in options.overrides if word not in runs]
+    if len(runs) + (options.config is not None) != 1:
+        given = ", ".join(runs) or "neither"
+        raise UserError(f"give a run's folder, or --config for the first labels; given: {given}")
+    return (Path(runs[0]) if runs else None), overrides
+
+
+def _export(options: argparse.Namespace) -> None:
+    from bgan_video import api
+
+    where = ["run.device=cpu", "run.precision=fp32"] if options.to in ("torch", "onnx") else []
+    run = api.load(options.run, [*where, *options.overrides])
+    _say(str(api.export(run, options.to, options.out)))
 
 
 def _sample(options: argparse.Namespace) -> None:
@@ -396,14 +449,22 @@ def _parser() -> argparse.ArgumentParser:
     sub = add(
         "suggest",
         _suggest,
-        "The unlabelled videos to label next, as a CSV that data.label_list reads back.",
-        "  bgan-video suggest runs/demo --budget 20",
+        "The unlabelled videos to label next, or first, as a CSV that data.label_list reads back.",
+        "  bgan-video suggest runs/demo --budget 20\n"
+        "  bgan-video suggest --config video_folder data.root=my_videos",
     )
-    sub.add_argument("run", type=Path, help="the run's folder")
-    sub.add_argument("--budget", type=int, default=20, help="how many videos (default: 20)")
-    sub.add_argument("--out", type=Path, help="the CSV (default: suggestions.csv in the run)")
+    _add_asking(sub)
     sub.add_argument("--json", action="store_true", help="print the suggestions as JSON")
-    _add_overrides(sub)
+
+    sub = add(
+        "label",
+        _label,
+        "A local page that shows the videos to label next, or first, and keeps each answer.",
+        "  bgan-video label runs/demo\n"
+        "  bgan-video label --config video_folder data.root=my_videos",
+    )
+    _add_asking(sub)
+    sub.add_argument("--port", type=int, default=0, help="of the page (default: a free one)")
 
     sub = add(
         "sample",
@@ -431,6 +492,18 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="choose items among 32 times as many by what the run learned of looks",
     )
+    _add_overrides(sub)
+
+    sub = add(
+        "export",
+        _export,
+        "All networks of a run as one program from a clip's bytes to what the run says of it, or "
+        "a folder for a model hub.",
+        "  bgan-video export runs/demo --to torch\n  bgan-video export runs/demo --to hub",
+    )
+    sub.add_argument("run", type=Path, help="the run's folder")
+    sub.add_argument("--to", required=True, help="torch (torch.export), onnx, or hub")
+    sub.add_argument("--out", type=Path, help="file, or hub folder (default: export in the run)")
     _add_overrides(sub)
 
     sub = add(
@@ -462,6 +535,25 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print the summary (or the cells) as JSON")
     _add_overrides(sub)
     return parser
+
+
+def _add_asking(parser: argparse.ArgumentParser) -> None:
+    """What `suggest` and `label` share: whose videos, how many, chosen how, written where."""
+    parser.add_argument("--config", help=f"{_CONFIG_FILE}, where there is no run yet")
+    parser.add_argument("--budget", type=int, default=20, help="how many videos (default: 20)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"the CSV (default: suggestions.csv in the run, or {_FIRST_LABELS})",
+    )
+    parser.add_argument(
+        "--by",
+        default="auto",
+        help="typical, information, or auto: the first while labels are few (default: auto)",
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="RUN|key=value", help="a run's folder; settings"
+    )
 
 
 def _add_overrides(parser: argparse.ArgumentParser) -> None:

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from bgan_video.acquisition import batchbald
+from bgan_video.acquisition import batchbald, coverage
+from bgan_video.acquisition.batchbald import Choice
+from bgan_video.acquisition.coverage import Floats
 from bgan_video.config import Data
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.recordings import recording
 from bgan_video.data.texts import read_table
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
+from bgan_video.metrics.entropy import entropy
+
+By = Literal["auto", "typical", "information"]
+"""How videos are chosen: `typical` (coverage.py), by `information` (batchbald.py), or `auto`."""
+
+TYPICAL_LABELS = 4
+"""Labels a class up to which `auto` is `typical`; docs/labelling.md says what that was seen on."""
+
+COPY = "copy of "
+"""A near-copy's note, before the rank of the video whose label answers for it."""
 
 COLUMNS: tuple[str, ...] = (
     "path",
@@ -29,12 +42,15 @@ COLUMNS: tuple[str, ...] = (
     "gain",
     "total_entropy",
     "group",
+    "note",
 )
 
 
 @dataclass(frozen=True)
 class Suggestion:
     """An unlabelled video worth a label. Entropies and information in nats.
+
+    Where nothing was trained yet, all figures are None.
 
     Attributes:
         rank: From 1.
@@ -44,18 +60,47 @@ class Suggestion:
         probability: Of that class.
         mutual_information: Between its label and the weights.
         gain: Information its label adds to those of the ranks before it; None past the point where
-            the stored networks can tell no more.
+            the stored networks can tell no more, and of typical videos.
         total_entropy: Of the posterior-mean probabilities.
+        copies: Paths of the unlabelled near-copies of its recording, which its label answers for.
     """
 
     rank: int
     path: str
     group: str
-    predicted: str
-    probability: float
-    mutual_information: float
+    predicted: str | None
+    probability: float | None
+    mutual_information: float | None
     gain: float | None
-    total_entropy: float
+    total_entropy: float | None
+    copies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where videos lie.
+
+    Attributes:
+        items: The labelled ones and the candidates.
+        vectors: `[V, L]`, of length 1 (`coverage.unit_vectors`).
+        tells_copies: Whether near-copies of a recording are known by them: of a pretrained body.
+    """
+
+    items: Sequence[Item]
+    vectors: Floats
+    tells_copies: bool
+
+
+def check_by(by: str) -> By:
+    """Raises UserError where there is no such way to choose."""
+    if by not in get_args(By):
+        raise UserError(f"--by={by}; allowed: {', '.join(get_args(By))}")
+    return by  # pyright: ignore[reportReturnType] - one of the literals
+
+
+def is_typical(by: By, num_labelled: int, num_classes: int) -> bool:
+    """Whether the most typical videos are asked for: `auto` asks for them while labels are few."""
+    return by == "typical" or (by == "auto" and num_labelled < TYPICAL_LABELS * num_classes)
 
 
 def choose(
@@ -76,22 +121,45 @@ def choose(
         budget: >= 1.
         generator: Of the estimate of joint information, on the CPU.
     """
-    cut_from = [recording(item.label, item.group, data) for item in items]
-    chosen = batchbald.suggest(network_probabilities, cut_from, budget, generator)
-    best = network_probabilities.mean(dim=0).max(dim=1)
-    return [
-        Suggestion(
-            rank,
-            items[choice.index].path,
-            items[choice.index].group,
-            manifest.classes[int(best.indices[choice.index])],
-            float(best.values[choice.index]),
-            choice.mutual_information,
-            choice.gain,
-            choice.entropy,
-        )
-        for rank, choice in enumerate(chosen, 1)
-    ]
+    chosen = batchbald.suggest(network_probabilities, _recordings(items, data), budget, generator)
+    return _suggestions(chosen, items, network_probabilities, manifest)
+
+
+def choose_typical(
+    space: Space,
+    network_probabilities: Tensor | None,
+    manifest: Manifest,
+    data: Data,
+    budget: int,
+    seed: int,
+) -> list[Suggestion]:
+    """At most `budget` unlabelled videos, in the order in which `coverage.typical` chooses them.
+
+    Args:
+        space: Of labelled videos and candidates.
+        network_probabilities: Of the candidates in their order, `[S, N, K]`; None where nothing was
+            trained yet.
+        manifest: Has the names of the classes.
+        data: Says which groups are recordings.
+        budget: >= 1.
+        seed: Of the clusters.
+    """
+    cut_from = _recordings(space.items, data)
+    known = [i for i, item in enumerate(space.items) if item.labelled]
+    candidates = [i for i, item in enumerate(space.items) if not item.labelled]
+    place = {index: place for place, index in enumerate(candidates)}
+    found = coverage.typical(space.vectors, known, cut_from, budget, seed)
+    p = network_probabilities
+    chosen = [_judged(place[index], p) for index in found]
+    copies: dict[str, tuple[str, ...]] = {}
+    answered = set(found)
+    for index in found if space.tells_copies else ():
+        left = [i for i in candidates if i not in answered]
+        near = coverage.near_copies(space.vectors, index, left, cut_from)
+        answered.update(near)
+        copies[space.items[index].path] = tuple(space.items[i].path for i in near)
+    items = [space.items[i] for i in candidates]
+    return _suggestions(chosen, items, p, manifest, copies)
 
 
 def write_csv(file: Path, chosen: Sequence[Suggestion], manifest: Manifest) -> None:
@@ -104,10 +172,35 @@ def write_csv(file: Path, chosen: Sequence[Suggestion], manifest: Manifest) -> N
     """
     if _is_filled_in(file):
         raise UserError(f"{file} has labels filled in; move it, or choose another file with --out")
+    write_rows(file, [*suggested_rows(chosen), *labelled_rows(manifest)])
+
+
+def write_rows(file: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    """Write a table of suggestions, whole or not at all."""
     text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    table = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
     table.writeheader()
-    for s in chosen:
+    table.writerows(rows)
+    # With the mark by which a spreadsheet knows UTF-8: else it saves other letters than it read.
+    write_atomically(file, text.getvalue().encode("utf-8-sig"))
+
+
+def read_rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a table of suggestions; a column that is missing is empty.
+
+    Raises:
+        UserError: It does not read, or is no such table.
+    """
+    table = read_table(file)
+    if not {"path", "label", "rank"} <= {*table.columns}:
+        raise UserError(f"{file} is no table of suggestions: it has no columns path, label, rank")
+    return [{name: row.cells.get(name) or "" for name in COLUMNS} for row in table.rows]
+
+
+def suggested_rows(chosen: Sequence[Suggestion], first: int = 1) -> list[dict[str, str]]:
+    """A row for each suggestion, and one below it for each near-copy; ranks begin at `first`."""
+    rows: list[dict[str, str]] = []
+    for rank, s in enumerate(chosen, first):
         numbers = {
             "probability": s.probability,
             "mutual_information": s.mutual_information,
@@ -115,17 +208,58 @@ def write_csv(file: Path, chosen: Sequence[Suggestion], manifest: Manifest) -> N
             "total_entropy": s.total_entropy,
         }
         shown = {name: f"{value:.6f}" for name, value in numbers.items() if value is not None}
-        words = {"path": s.path, "rank": s.rank, "predicted": s.predicted, "group": s.group}
-        table.writerow(words | shown)
-    for item in manifest.labelled:
-        row = {"path": item.path, "label": manifest.classes[item.label], "group": item.group}
-        table.writerow(row)
-    # With the mark by which a spreadsheet knows UTF-8: else it saves other letters than it read.
-    write_atomically(file, text.getvalue().encode("utf-8-sig"))
+        words = {"path": s.path, "rank": str(rank), "predicted": s.predicted or ""}
+        rows.append(words | shown | {"group": s.group})
+        rows += [{"path": p, "group": s.group, "note": f"{COPY}{rank}"} for p in s.copies]
+    return rows
+
+
+def labelled_rows(manifest: Manifest) -> list[dict[str, str]]:
+    """A row for each label that a run had."""
+    return [
+        {"path": item.path, "label": manifest.classes[item.label], "group": item.group}
+        for item in manifest.labelled
+    ]
+
+
+def _recordings(items: Sequence[Item], data: Data) -> list[str]:
+    return [recording(item.label, item.group, data) for item in items]
+
+
+def _judged(index: int, network_probabilities: Tensor | None) -> Choice:
+    """What the networks make of a candidate that was chosen without them."""
+    if network_probabilities is None:
+        return Choice(index, None, 0.0, 0.0)
+    p = network_probabilities[:, index].double()
+    total = entropy(p.mean(dim=0))
+    information = (total - entropy(p).mean()).clamp_min(0)
+    return Choice(index, None, float(information), float(total))
+
+
+def _suggestions(
+    chosen: Sequence[Choice],
+    items: Sequence[Item],
+    network_probabilities: Tensor | None,
+    manifest: Manifest,
+    copies: Mapping[str, tuple[str, ...]] | None = None,
+) -> list[Suggestion]:
+    near = copies or {}
+    p = None if network_probabilities is None else network_probabilities.mean(dim=0)
+    found: list[Suggestion] = []
+    for rank, choice in enumerate(chosen, 1):
+        item = items[choice.index]
+        where = (rank, item.path, item.group)
+        others = near.get(item.path, ())
+        if p is None:
+            found.append(Suggestion(*where, None, None, None, None, None, others))
+            continue
+        best = p[choice.index].max(dim=0)
+        name, probability = manifest.classes[int(best.indices)], float(best.values)
+        told = (name, probability, choice.mutual_information, choice.gain, choice.entropy)
+        found.append(Suggestion(*where, *told, others))
+    return found
 
 
 def _is_filled_in(file: Path) -> bool:
     """Whether a table of suggestions holds work that must not be lost."""
-    if not file.is_file():
-        return False
-    return any(row.cells.get("rank") and row.cells.get("label") for row in read_table(file).rows)
+    return file.is_file() and any(row["rank"] and row["label"] for row in read_rows(file))

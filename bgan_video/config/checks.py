@@ -48,6 +48,11 @@ def _labels(config: Config) -> None:
             f"data.train_on_unused is for data.layout=hmdb51, whose lists leave videos unused; "
             f"data.layout={config.data.layout} has none"
         )
+    if config.data.classes and config.data.layout != "video_folder":
+        raise UserError(
+            f"data.classes names classes beside the folders of data.layout=video_folder; those of "
+            f"data.layout={config.data.layout} are known; set it to []"
+        )
     if config.data.groups_span_classes and config.data.layout != "ucf101":
         raise UserError(
             f"data.groups_span_classes says what g01 of data.layout=ucf101 means; the groups of "

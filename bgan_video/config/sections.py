@@ -88,6 +88,8 @@ class Data:
     segment_seconds: Positive | None = None
     """Cut unlabelled training videos of twice this length or more into parts of about it: each
     counts as a video in epochs, in the pool of the rounds and in suggestions."""
+    classes: tuple[str, ...] = ()
+    """`video_folder`: classes that no folder has, for `data.label_list` to name."""
     groups: str | None = None
     """`video_folder`: a CSV `path,group`, or a pattern whose first parenthesis is the group."""
     groups_span_classes: bool = False

@@ -43,7 +43,7 @@ def unlisted(manifest: Manifest, data: Data) -> list[str]:
         manifest = read(dataclasses.replace(data, train_on_unused=True))
     listed = {file_of(item.path) for item in manifest.items}
     if data.layout == "video_folder":  # those recorded with test videos are left out on purpose
-        listed.update(_strangers(Path(manifest.root)))
+        listed.update(_of_no_class(Path(manifest.root), _class_folders(Path(manifest.root))))
     if data.layout == "table":  # beside those it names: its root may be all of a disk
         folders = sorted({PurePosixPath(path).parent for path in listed})
         there = [v for folder in folders for v in videos_in(Path(manifest.root), str(folder))]
@@ -106,7 +106,8 @@ def _hmdb51(data: Data) -> Manifest:
 
 def _video_folder(data: Data) -> Manifest:
     root = _root(data)
-    classes = [name for name in _class_folders(root) if name != UNLABELLED]
+    folders = _class_folders(root)
+    classes = [name for name in folders if name != UNLABELLED]
     for name in classes:
         if name.casefold() in ("unlabeled", UNLABELLED):
             raise UserError(
@@ -114,12 +115,12 @@ def _video_folder(data: Data) -> Manifest:
                 f"lie in {UNLABELLED!r}: rename it"
             )
     videos = {name: videos_under(root, name) for name in classes}
-    paths = [(path, label) for label, name in enumerate(classes) for path in videos[name]]
-    if not paths:
+    unknown = _of_no_class(root, folders)
+    if not any(videos.values()) and not unknown:
         raise UserError(
             f"data.root={root} holds no videos; looked for <class>/* with a "
-            f"suffix of {' '.join(VIDEO_SUFFIXES)}, found {_found(root)}; the classes are those of "
-            f"folders, also where data.label_list names some; see datasets/video_folder.md"
+            f"suffix of {' '.join(VIDEO_SUFFIXES)}, found {_found(root)}; see "
+            f"datasets/video_folder.md"
         )
     empty = next((name for name in classes if not videos[name]), None)
     if empty is not None:
@@ -129,7 +130,8 @@ def _video_folder(data: Data) -> Manifest:
             f"data.root={root}: no video in class folder {empty!r}{passed}; remove the folder, or "
             f"give it a name that begins with a dot"
         )
-    unknown = _strangers(root)
+    classes = sorted({*classes, *data.classes})
+    paths = [(p, label) for label, name in enumerate(classes) for p in videos.get(name, [])]
     groups = _folder_groups(data.groups, [*(path for path, _ in paths), *unknown])
     if data.fold > NUM_FOLDS:
         raise UserError(f"data.fold={data.fold} does not exist; allowed: 1..{NUM_FOLDS}")
@@ -154,9 +156,11 @@ def _class_folders(root: Path) -> list[str]:
     )
 
 
-def _strangers(root: Path) -> list[str]:
-    """Videos of no known class in a folder of classes."""
-    return videos_under(root, UNLABELLED) if (root / UNLABELLED).is_dir() else []
+def _of_no_class(root: Path, folders: list[str]) -> list[str]:
+    """Videos of no known class: those of `unlabelled`, or all of a root that has no folder."""
+    if UNLABELLED in folders:
+        return videos_under(root, UNLABELLED)
+    return [] if folders else videos_under(root)
 
 
 def _images(data: Data) -> Manifest:

@@ -30,15 +30,26 @@ def split(manifest: Manifest, data: Data, *, first_labels: bool = False) -> Mani
             label list names a video that is not in the training fold.
     """
     whole, manifest = manifest, _hold_out(manifest, data)
+    if not manifest.classes:
+        raise UserError(
+            f"{manifest.root} has no class: no folder in it is one, and data.classes names none; "
+            f"bgan-video label asks for the first labels, and says how to train with them"
+        )
     if manifest.num_classes < 2:
         raise UserError(
             f"{manifest.root} has one class only, {manifest.classes[0]!r}; "
             f"is data.root one level too high?"
         )
-    carved = _carve_validation(manifest, data)
-    if data.held_out_in_pool:
-        carved = _with_strangers(carved, whole)
-    return choice.label(carved, data, first=first_labels)
+    return choice.label(_carved(manifest, whole, data), data, first=first_labels)
+
+
+def pool(manifest: Manifest, data: Data) -> Manifest:
+    """The same split without a label, also of data that have no class yet.
+
+    Raises:
+        UserError: An unknown class is held out.
+    """
+    return _carved(_hold_out(manifest, data), manifest, data)
 
 
 def group_folds(groups_and_labels: Sequence[tuple[str, int]], num_folds: int) -> dict[str, int]:
@@ -100,6 +111,11 @@ def _with_strangers(carved: Manifest, whole: Manifest) -> Manifest:
         if item.label in held and item.group not in judged
     )
     return carved.replace((*carved.items, *strangers))
+
+
+def _carved(manifest: Manifest, whole: Manifest, data: Data) -> Manifest:
+    carved = _carve_validation(manifest, data)
+    return _with_strangers(carved, whole) if data.held_out_in_pool else carved
 
 
 def _carve_validation(manifest: Manifest, data: Data) -> Manifest:

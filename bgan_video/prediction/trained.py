@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from bgan_video import config as config_module
-from bgan_video import rng
 from bgan_video.acquisition import suggestions
 from bgan_video.acquisition.suggestions import Suggestion
 from bgan_video.backend import resolve_backend
@@ -28,7 +27,7 @@ from bgan_video.method.rounds import answering_rounds, has_pool
 from bgan_video.method.timetable import rival_size
 from bgan_video.metrics.by_class import recalls
 from bgan_video.metrics.scores import Scores
-from bgan_video.prediction import diagnosis, on_features, uncertainty
+from bgan_video.prediction import asking, diagnosis, on_features, uncertainty
 from bgan_video.prediction.bodies import (
     FIRST_KIND,
     Body,
@@ -131,12 +130,12 @@ class TrainedRun:
                 without any the stored ones are used.
         """
         if model in ON_FEATURES:
-            rounds, device = self._answering(model), self.backend.device
+            rounds, device = self.answering_rounds(model), self.backend.device
             given = (self.bank, model, self.manifest.num_classes, rounds, device)
             return on_features.stored(*given)
         config = self.config.for_networks_of(model)
         module = empty_discriminator(config, self.manifest).to(self.backend.device)
-        stored: Networks = Stored(self.bank, kind_of(model), module, self._answering(model))
+        stored: Networks = Stored(self.bank, kind_of(model), module, self.answering_rounds(model))
         if batches:
             stored = Renormalised(stored, batches, self.backend)
         if model != "mc_dropout":
@@ -216,6 +215,10 @@ class TrainedRun:
         given = (self.config, self.manifest, self.backend, self.folder)
         return open_features(*given, _ignore, lambda items, *_: items, items)
 
+    def answering_bodies(self, frames: ItemFrames, items: Sequence[Item]) -> Sequence[Body]:
+        """Those of `bodies` where the posterior answers; else none."""
+        return self.bodies(frames, items) if self.answering == _BAYESIAN else ()
+
     def of_body(self, body: Body, batches: Sequence[Tensor] = ()) -> Networks:
         """The stored networks of one of `bodies`.
 
@@ -224,7 +227,7 @@ class TrainedRun:
             batches: As in `networks`, of a body that sees clips.
         """
         module = body.network().to(self.backend.device)
-        stored = Stored(self.bank, body.kind, module, self._answering(_BAYESIAN))
+        stored = Stored(self.bank, body.kind, module, self.answering_rounds(_BAYESIAN))
         if batches and not body.sees_features:
             return Renormalised(stored, batches, self.backend)
         return stored
@@ -303,7 +306,7 @@ class TrainedRun:
         """
         self._check_knows_classes()
         knows_fakes = self.answering in self.know_fakes
-        limit = self._most_entropy()
+        limit = self.most_entropy()
         judges = [Judge(self.networks(self.answering), self.config)]
         if self.answering == _BAYESIAN:
             bodies = self.bodies(Frames(self.config.data.root or self.manifest.root, self.config))
@@ -321,33 +324,21 @@ class TrainedRun:
         """
         return expand(paths, self.config)
 
-    def suggest(self, budget: int, file: Path | None = None) -> list[Suggestion]:
-        """The unlabelled training videos to label next, as `batchbald.suggest` chooses them.
+    def suggest(
+        self, budget: int, file: Path | None = None, by: suggestions.By = "auto"
+    ) -> list[Suggestion]:
+        """The unlabelled training videos to label next, written as a table to be filled in.
 
         Args:
             budget: How many, >= 1; fewer where there are fewer.
             file: The CSV to write, to be filled in and given to `data.label_list`; by default
                 `suggestions.csv` in the run's folder.
+            by: How they are chosen.
 
         Raises:
-            UserError: Every training video is labelled, a video changed, or the file is there and
-                has labels filled in.
+            UserError: As `choose`; or the file is there and has labels filled in.
         """
-        self._check_knows_classes()
-        items = [item for item in self.manifest.part("train") if not item.labelled]
-        if not items:
-            raise UserError(f"{self.folder}: every training video is labelled already")
-        frames = self.frames(items)
-        prediction = self.predict_items(items, frames)[0][self.answering]
-        random = rng.generator(self.config.run.seed, "suggest")
-        chosen = suggestions.choose(
-            items,
-            prediction.network_probabilities,
-            self.manifest,
-            self.config.data,
-            budget,
-            random,
-        )
+        chosen = self.choose(budget, by)
         suggestions.write_csv(file or self.folder / "suggestions.csv", chosen, self.manifest)
         return chosen
 
@@ -357,7 +348,24 @@ class TrainedRun:
         if json.loads(json.dumps(record)) not in read_lines(path):
             append_line(path, record)
 
-    def _answering(self, model: str) -> Collection[int] | None:
+    def choose(
+        self, budget: int, by: suggestions.By = "auto", answered: Mapping[str, bool] | None = None
+    ) -> list[Suggestion]:
+        """The unlabelled training videos to label next, as `asking.choose` has it.
+
+        Args:
+            budget: How many, >= 1; fewer where there are fewer.
+            by: How they are chosen.
+            answered: Paths of videos that were asked for since the training, and whether they have
+                a label now.
+
+        Raises:
+            UserError: Every training video is labelled, or a video changed.
+        """
+        self._check_knows_classes()
+        return asking.choose(self, budget, by, answered or {})
+
+    def answering_rounds(self, model: str) -> Collection[int] | None:
         """The rounds whose networks answer for a model; None for all."""
         if model not in (_BAYESIAN, "cold_gan", "self_training", "self_training_probe"):
             return None
@@ -370,13 +378,15 @@ class TrainedRun:
         """How many networks a model is."""
         if model != _BAYESIAN:
             return len(self.networks(model))
-        return sum(len(self.bank.records(k, self._answering(model))) for k in kinds(self.config))
+        return sum(
+            len(self.bank.records(k, self.answering_rounds(model))) for k in kinds(self.config)
+        )
 
     def _check_knows_classes(self) -> None:
         if self.config.is_unsupervised:
             raise UserError(f"{self.folder} used no labels: its discriminators know no classes")
 
-    def _most_entropy(self) -> float | None:
+    def most_entropy(self) -> float | None:
         """Where a video's total entropy becomes unfamiliar.
 
         None where the run was not evaluated as it predicts now: with as many clips of each video,

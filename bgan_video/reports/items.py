@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,16 @@ def samples(folder: RunFolder) -> Samples:
         last=[_film(sample, f"{sample.name}, epoch {sample.epoch}") for sample in last],
         progress=[_sheet(sample, f"epoch {sample.epoch}") for sample in _spread(first)],
     )
+
+
+def smaller_samples(samples: Samples) -> Iterator[Samples]:
+    """The same with less to show each time: no progress, no films, nothing generated, nothing."""
+    still = [replace(film, video="") for film in samples.last]
+    yield replace(samples, progress=[])
+    yield replace(samples, progress=[], last=still)
+    real = replace(samples.real, video="") if samples.real else None
+    yield Samples(real, still[:1], [])
+    yield Samples(None, [], [])
 
 
 def most_wrong(folder: RunFolder) -> list[ItemRow]:

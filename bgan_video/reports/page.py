@@ -8,10 +8,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bgan_video.files import write_atomically
-from bgan_video.reports import comparison, items, rounds, sections, trust
+from bgan_video.reports import comparison, items, next_steps, rounds, sections, trust
 from bgan_video.reports.reading import RunFolder, read_run
 
 REPORT_NAME = "report.html"
+LARGEST = 2_000_000
+"""Bytes of a page that still goes by mail; films are left out, largest first, until it fits."""
 
 
 def write_report(run_dir: Path) -> Path:
@@ -33,8 +35,14 @@ def write_report(run_dir: Path) -> Path:
 
 
 def render(folder: RunFolder) -> str:
-    """The page as text."""
-    return environment().get_template("report.html").render(collect(folder))
+    """The page as text, of at most `LARGEST` bytes where leaving films and sheets out does it."""
+    template, values = environment().get_template("report.html"), collect(folder)
+    page = template.render(values)
+    for smaller in items.smaller_samples(values["samples"]):
+        if len(page.encode()) <= LARGEST:
+            break
+        page = template.render(values | {"samples": smaller})
+    return page
 
 
 def environment() -> Environment:
@@ -51,6 +59,7 @@ def environment() -> Environment:
 def collect(folder: RunFolder) -> dict[str, Any]:
     """Every value the template shows."""
     pair = comparison.compared(folder)
+    suggested = trust.suggestions(folder)
     kind = sections.item_kind(folder)
     return {
         "name": folder.name,
@@ -71,7 +80,8 @@ def collect(folder: RunFolder) -> dict[str, Any]:
         "calibration_table": trust.calibration(folder),
         "open_set": trust.open_set(folder),
         "chains": trust.chains(folder),
-        "suggestions": trust.suggestions(folder),
+        "suggestions": suggested,
+        "next": next_steps.next_steps(folder, suggested),
         "samples": items.samples(folder),
         "quality": trust.quality(folder),
         "wrong": items.most_wrong(folder),

@@ -11,7 +11,7 @@ import pytest
 
 from bgan_video.config import Data
 from bgan_video.data import layouts, splits
-from bgan_video.data.manifest import VIDEO_SUFFIXES, Manifest
+from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Manifest
 from bgan_video.errors import UserError
 
 CLASSES = ["1 Bend", "2 HandstandPushups"]
@@ -300,10 +300,25 @@ def test_what_a_system_leaves_in_folders_is_no_video(tmp_path: Path) -> None:
     assert not any("._" in item.path for item in found.items)
 
 
-def test_videos_beside_each_other_are_told_of_class_folders(tmp_path: Path) -> None:
-    message = refusal("video_folder", touch(tmp_path, "1.mp4", "2.mp4"))
-    assert "holds no videos; looked for <class>/*" in message
-    assert "the classes are those of folders" in message
+def test_videos_beside_each_other_are_of_no_class(tmp_path: Path) -> None:
+    data = Data(layout="video_folder", root=str(touch(tmp_path, "1.mp4", "2.mp4")))
+    manifest = layouts.read(data)
+    assert manifest.classes == ()
+    assert {(i.path, i.label, i.split) for i in manifest.items} == {
+        ("1.mp4", UNKNOWN, "train"),
+        ("2.mp4", UNKNOWN, "train"),
+    }
+    with pytest.raises(UserError, match="bgan-video label"):
+        splits.split(manifest, data)
+
+
+def test_classes_that_no_folder_has_stand_in_order_with_those_of_folders(tmp_path: Path) -> None:
+    root = touch(tmp_path, "bend/1.mp4", "wave/2.mp4", "unlabelled/3.mp4")
+    data = Data(layout="video_folder", root=str(root), classes=("wave", "point"))
+    manifest = layouts.read(data)
+    assert manifest.classes == ("bend", "point", "wave")
+    named = {i.path: i.label for i in manifest.items}
+    assert named == {"bend/1.mp4": 0, "wave/2.mp4": 2, "unlabelled/3.mp4": UNKNOWN}
 
 
 def test_a_folder_has_no_sixth_fold(tmp_path: Path) -> None:

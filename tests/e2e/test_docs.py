@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import label_curve, synthetic
+from benchmarks import first_labels, label_curve, synthetic
 from bgan_video import cli
 from bgan_video.config import Data
 from bgan_video.data import layouts
+from bgan_video.labelling import server
 from tests.e2e import runs
 
 pytestmark = pytest.mark.e2e
@@ -35,8 +36,8 @@ def shown(document: Path) -> list[str]:
 def write_labels(root: Path, file: Path) -> None:
     """A table of suggestions as a person would have filled it in."""
     manifest = layouts.read(Data(layout="video_folder", root=str(root)))
-    rows = [f"{i.path},{manifest.classes[i.label]}" for i in manifest.part("train")]
-    file.write_text("\n".join(["path,label", *rows]) + "\n")
+    rows = [f"{i.path},{manifest.classes[i.label]}," for i in manifest.part("train")]
+    file.write_text("\n".join(["path,label,rank", *rows]) + "\n")
 
 
 def write_tables(root: Path, folder: Path) -> None:
@@ -147,6 +148,10 @@ def test_a_shown_command_works(
             write_curve(tmp_path / "label_curve")
         label_curve.main(words[3:] if "--plot" in words else [*few, *words[3:], *small])
         return
+    if words[:3] == ["python", "-m", "benchmarks.first_labels"]:
+        few = ["--folds", "1", "--seeds", "1", f"data.root={small_videos}"]
+        first_labels.main([*words[3:-1], *few, *small_features(tmp_path)])
+        return
     if words[:3] == ["python", "-m", "benchmarks.synthetic"]:
         synthetic.main([*words[3:], "--seeds", "1", "--steps", "4"])
         return
@@ -175,6 +180,9 @@ def test_a_shown_command_works(
         words.append("--dry-run")  # test_study.py runs one
     if words[0] == "features":
         words += small_features(tmp_path)
+    if words[0] == "label":  # test_label_page.py looks at the page
+        monkeypatch.setattr(server, "serve", lambda *_: None)
+        words += small_features(tmp_path) if "--config" in words else []
     if words[0] == "prepare":
         words.append("data.num_workers=1")
     assert cli.main(words) == 0

@@ -1,0 +1,111 @@
+"""A run as a folder for a model hub: weights, settings, model card. `bgan_video.load` reads it.
+
+It is a run's folder without what belongs to the person: no video's name, no path of this machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bgan_video import config as config_module
+from bgan_video.config import Config
+from bgan_video.errors import UserError
+from bgan_video.files import append_line, write_atomically
+from bgan_video.models.weights import PACKAGED
+from bgan_video.prediction.bodies import kinds
+from bgan_video.prediction.trained import FINISHED, TrainedRun, kind_of
+
+_FIGURES = {"top1": "top-1", "nll": "NLL (nats)", "ece": "ECE", "brier": "Brier"}
+
+
+def write_hub(run: TrainedRun, folder: Path) -> None:
+    """Write the folder.
+
+    Args:
+        run: Finished.
+        folder: Made; not there yet, or empty.
+
+    Raises:
+        UserError: It holds something, or the run's networks were removed.
+    """
+    answering = run.answering
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"--out={folder} is not empty; choose another folder, or empty it")
+    (folder / "posterior").mkdir(parents=True, exist_ok=True)
+    is_posterior = bool(run.answering_bodies(run.frames(()), ()))
+    for kind in kinds(run.config) if is_posterior else [kind_of(answering)]:
+        for record in run.bank.records(kind, run.answering_rounds(answering)):
+            shutil.copy(record.path, folder / "posterior" / record.path.name)
+    if (run.folder / "features").is_dir():
+        shutil.copytree(run.folder / "features", folder / "features")
+    metrics = _metrics(run)
+    manifest = dataclasses.replace(run.manifest, root="", items=(), broken=())
+    write_atomically(folder / "config.yaml", config_module.to_yaml(_anonymous(run)))
+    write_atomically(folder / "manifest.json", manifest.to_json())
+    write_atomically(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    write_atomically(folder / "README.md", card(run, metrics))
+    if (limit := run.most_entropy()) is not None:
+        judged = {key: metrics[key] for key in ("test_clips", "test_crops", "renormalised")}
+        append_line(folder / "evaluations.jsonl", judged | {"unfamiliar": {"total_entropy": limit}})
+    shutil.copy(run.folder / FINISHED, folder / FINISHED)  # last: now it is whole
+
+
+def card(run: TrainedRun, metrics: dict[str, Any]) -> str:
+    """The model card: what the run is, how good, and where it is not to be trusted."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    level = run.config.item_level
+    models = metrics.get("models", {})
+    clip, data = run.config.clip, metrics.get("data", {})
+    return environment.get_template("card.md").render(
+        name=run.folder.name,
+        classes=run.classes,
+        level=level,
+        items=run.config.items,
+        split=metrics.get("split", "test"),
+        columns=list(_FIGURES.values()),
+        rows=[
+            (model, [f"{levels[level][key]:.3f}" for key in _FIGURES])
+            for model, levels in models.items()
+            if level in levels
+        ],
+        data=data,
+        networks=metrics.get("networks", {}).get(run.answering, "?"),
+        answering=run.answering,
+        bodies=", ".join(run.config.discriminator.bodies or (run.config.discriminator.name,)),
+        clip=clip,
+    )
+
+
+def _anonymous(run: TrainedRun) -> Config:
+    """The settings without a path of this machine; all networks that are there answer."""
+    config = run.config
+    d = config.discriminator
+    weights = d.weights if d.weights in PACKAGED else None
+    return dataclasses.replace(
+        config,
+        run=dataclasses.replace(config.run, dir="runs", device="auto", precision="auto"),
+        data=dataclasses.replace(
+            config.data, root=None, lists=None, store=None, label_list=None, groups=None
+        ),
+        discriminator=dataclasses.replace(d, weights=weights),
+        features=dataclasses.replace(config.features, store=None),
+        rounds=dataclasses.replace(config.rounds, answer="all"),
+    )
+
+
+def _metrics(run: TrainedRun) -> dict[str, Any]:
+    file = run.folder / "metrics.json"
+    if not file.is_file():
+        return {}
+    return json.loads(file.read_text(encoding="utf-8"))

@@ -1,0 +1,78 @@
+"""Which of a run's videos to label next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bgan_video import rng
+from bgan_video.acquisition import suggestions
+from bgan_video.acquisition.spaces import pretrained_vectors
+from bgan_video.acquisition.suggestions import By, Space, Suggestion
+from bgan_video.data.frames import Frames
+from bgan_video.data.manifest import Item
+from bgan_video.errors import UserError
+from bgan_video.prediction.chunks import test_chunks
+from bgan_video.prediction.vectors import network_vectors
+
+if TYPE_CHECKING:
+    from bgan_video.prediction.trained import TrainedRun
+
+_NUMPY_SEEDS = 2**32
+
+
+def choose(run: TrainedRun, budget: int, by: By, answered: Mapping[str, bool]) -> list[Suggestion]:
+    """The unlabelled training videos to label next; what the model says of each comes with it.
+
+    Args:
+        run: Whose.
+        budget: How many, >= 1; fewer where there are fewer.
+        by: How they are chosen (`suggestions.is_typical` says what `auto` is).
+        answered: Paths of videos that were asked for since the training, and whether they have a
+            label now.
+
+    Raises:
+        UserError: Every training video is labelled or was asked for, or a video changed.
+    """
+    training = run.manifest.part("train")
+    left = [item for item in training if not item.labelled and item.path not in answered]
+    if not left:
+        done = "labelled or was asked for" if answered else "labelled"
+        raise UserError(f"{run.folder}: every training video is {done} already")
+    known = [
+        replace(item, labelled=True)
+        for item in training
+        if item.labelled or answered.get(item.path)
+    ]
+    frames = run.frames([*known, *left])
+    p = run.predict_items(left, frames)[0][run.answering].network_probabilities
+    given = (run.manifest, run.config.data, budget)
+    seed = run.config.run.seed
+    if suggestions.is_typical(by, len(known), len(run.classes)):
+        space = _space(run, [*known, *left], frames)
+        return suggestions.choose_typical(space, p, *given, seed % _NUMPY_SEEDS)
+    random = rng.generator(seed, "suggest", *sorted(answered))
+    return suggestions.choose(left, p, *given, random)
+
+
+def _space(run: TrainedRun, items: Sequence[Item], frames: Frames) -> Space:
+    """Items in the features of the run's pretrained body, or in those of its networks."""
+    bodies = run.answering_bodies(frames, items)
+    pretrained = next((body.vectors for body in bodies if body.vectors is not None), None)
+    if pretrained is not None:
+        root = run.config.data.root or run.manifest.root
+        found = pretrained_vectors(items, root, pretrained.config, run.backend, _quiet, _plain)
+        return Space(items, found, tells_copies=True)
+    networks = run.of_body(bodies[0]) if bodies else run.networks(run.answering)
+    vectors = network_vectors(networks, test_chunks(items, frames, run.config), run.backend)
+    return Space(items, vectors, tells_copies=False)
+
+
+def _quiet(_: str) -> None:
+    """Says nothing."""
+
+
+def _plain(items: Any, *_: Any) -> Any:
+    """Items without a progress bar: a run's features are known."""
+    return items

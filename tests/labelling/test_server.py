@@ -1,0 +1,161 @@
+"""The page over HTTP: who may see it, what it tells, and the command it shows."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from bgan_video import config
+from bgan_video.data import layouts, splits
+from bgan_video.labelling import again, history, server
+from bgan_video.labelling.desk import Desk
+from tests.labelling import desks
+
+TOKEN = "token"
+
+
+@pytest.fixture
+def desk(small_videos: Path, tmp_path: Path) -> Desk:
+    root = desks.hurtful_folder(small_videos, tmp_path / "my 'videos'")
+    return desks.desk_of(root, tmp_path / "labels.csv")
+
+
+@pytest.fixture
+def address(desk: Desk) -> Generator[str, None, None]:
+    app = server.application(desk, TOKEN)
+    running = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    while not running.started:
+        pass
+    port = running.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    running.should_exit = True
+    thread.join(10)
+
+
+def fetch(url: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers)) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_nobody_sees_anything_without_the_token_or_from_another_host(address: str) -> None:
+    assert fetch(f"{address}/{TOKEN}/")[0] == 200
+    for path in ("/", "/state", "/other/", f"/{TOKEN}x/state"):
+        assert fetch(address + path)[0] == 404
+    assert fetch(f"{address}/{TOKEN}/state", Host="evil.example")[0] == 400
+
+
+def test_the_page_loads_nothing_from_elsewhere(address: str) -> None:
+    page = fetch(f"{address}/{TOKEN}/")[1].decode()
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_an_answer_goes_to_the_table_and_a_late_one_is_told(address: str, desk: Desk) -> None:
+    base = f"{address}/{TOKEN}"
+    assert fetch(f"{base}/class", {"name": "<b>it's</b>"})[0] == 200
+    state = json.loads(fetch(f"{base}/state")[1])
+    path = state["video"]["path"]
+    assert path in desks.NAMES
+    body = {"path": path, "given": "label:<b>it's</b>", "before": ""}
+    told, content = fetch(f"{base}/answer", body)
+    assert told == 200
+    assert json.loads(content)["video"]["path"] != path
+    told, content = fetch(f"{base}/answer", body | {"given": "skipped"})
+    assert (told, json.loads(content)["problem"]) == (
+        409,
+        "this video was answered in another tab",
+    )
+    assert fetch(f"{base}/answer", body | {"path": "elsewhere.avi"})[0] == 409
+    assert fetch(f"{base}/answer", body | {"given": "label:nothing"})[0] == 400
+    assert desk.state()["labels"] == 1
+
+
+def test_every_name_has_its_picture_and_no_other_file_has(address: str, desk: Desk) -> None:
+    base = f"{address}/{TOKEN}/strip?path="
+    for row in desk._answers.asked:
+        told, picture = fetch(base + urllib.parse.quote(row["path"], safe=""))
+        assert told == 200
+        assert picture[:2] == b"\xff\xd8"
+    assert fetch(base + "..%2Flabels.csv")[0] == 404
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 81, "two\nlines", "${x}", "Wave"])
+def test_a_name_that_does_not_serve_is_refused(name: str, address: str, desk: Desk) -> None:
+    desk.add_class("wave")
+    assert fetch(f"{address}/{TOKEN}/class", {"name": name})[0] == 400
+    assert desk.classes == ["wave"]
+
+
+def test_the_command_trains_on_what_was_answered(desk: Desk) -> None:
+    for name in ("it's, a [b]", "null"):
+        desk.add_class(name)
+    for video, name in zip(desk._answers.asked[:2], desk.classes, strict=True):
+        desk.answer(video["path"], f"label:{name}", "")
+    words = shlex.split(desk.state()["command"])
+    assert words[:4] == ["bgan-video", "train", "--config", "video_folder"]
+    loaded = config.load(words[3], words[4:])
+    manifest = splits.split(layouts.read(loaded.data), loaded.data)
+    assert {manifest.classes[item.label] for item in manifest.labelled} == {"it's, a [b]", "null"}
+
+
+def test_there_is_nothing_to_train_on_with_one_class(address: str, desk: Desk) -> None:
+    desk.add_class("wave")
+    desk.answer(desk.state()["video"]["path"], "label:wave", "")
+    told, content = fetch(f"{address}/{TOKEN}/train", {})
+    assert told == 400
+    assert "two classes" in json.loads(content)["problem"]
+
+
+def test_more_are_asked_for_until_there_are_none(address: str, desk: Desk) -> None:
+    base = f"{address}/{TOKEN}"
+    for left in (4, 2):
+        assert desk.state()["left"] == left
+        for row in list(desk._answers.open):
+            desk.answer(row["path"], "skipped", "")
+        told, content = fetch(f"{base}/more", {})
+    assert told == 400
+    assert "asked for already" in json.loads(content)["problem"]
+    assert {row["path"] for row in desk._answers.asked} == {*desks.NAMES}
+
+
+def test_runs_are_numbered_and_their_chain_is_known(tmp_path: Path, desk: Desk) -> None:
+    runs = tmp_path / "runs"
+    for name, labels in (("a", None), ("a-2", runs / "a" / "suggestions.csv")):
+        folder = runs / name
+        folder.mkdir(parents=True)
+        data = f", label_list: {labels}" if labels else ""
+        (folder / "config.yaml").write_text(f"data: {{layout: video_folder{data}}}")
+        top1 = {"models": {"bayesian": {"video": {"top1": 0.5}}}}
+        (folder / "metrics.json").write_text(json.dumps(top1))
+        items = [{"labelled": True}] * (2 if labels else 1)
+        (folder / "manifest.json").write_text(json.dumps({"items": items}))
+    (runs / "a" / "suggestions.csv").write_text(
+        "path,label,rank,predicted\nx,wave,1,wave\ny,bend,2,wave\nz,,3,wave\n"
+    )
+    chain = history.rounds(runs / "a-2")
+    assert [(r.name, r.labels, r.top1, r.asked, r.guessed) for r in chain] == [
+        ("a", 1, 0.5, 2, 1),
+        ("a-2", 2, 0.5, 0, 0),
+    ]
+    assert again._free_folder(_of_run(desk, runs / "a")) == runs / "a-3"
+    assert again._free_folder(_of_run(desk, runs / "a-2")) == runs / "a-3"
+
+
+def _of_run(desk: Desk, run: Path) -> Any:
+    import dataclasses
+
+    return dataclasses.replace(desk.source, run=run)
