@@ -164,7 +164,7 @@ def test_a_shown_command_works(
         words.append("data.labels_per_class=1")
     if any(word.startswith("configs/image/") for word in words):
         words = of_images(words, shapes)
-    elif words[0] == "train" and "--resume" not in words:
+    elif words[0] == "train" and ("--resume" not in words or "auto" in words):
         objective = tuple(w.partition("=")[0] for w in words if w.startswith("objective."))
         # What looks at unlabelled clips is refused where no body sees clips.
         without = ("objective.",) if any("pretrained" in w for w in words) else ()
