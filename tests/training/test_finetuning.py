@@ -242,9 +242,7 @@ def test_a_prior_centred_at_the_weights_pulls_towards_them(weights: str, std: fl
     with torch.no_grad():
         for p in network.parameters():
             p.add_(torch.randn(p.shape, generator=random) * 0.1)
-    prior = of.objective._prior
-    assert prior is not None
-    term = of.objective._prior_term(network, prior, NUM_DATA)
+    (term,) = of.objective._prior.of("prior", NUM_DATA, network).values()
     pulls = {
         name: (p - start[name] if name.startswith("body.") else p).detach()
         for name, p in network.named_parameters()
@@ -284,11 +282,10 @@ def test_sampling_the_prior_alone_stays_around_the_weights(weights: str) -> None
     of = Trainer(chosen, DataSize(K, NUM_DATA, 4), BACKEND)
     start = [p.detach().clone() for p in of.discriminators[0].network.body.parameters()]
     own, prior = of.discriminators[0], of.objective._prior
-    assert prior is not None
     for _ in range(120):
         own.begin_step(chosen.posterior.burn_in)
         own.optimizer.zero_grad()
-        of.objective._prior_term(own.network, prior, NUM_DATA).backward()
+        prior.of("prior", NUM_DATA, own.network)["prior"].backward()
         own.optimizer.step()
     pairs = zip(own.network.body.parameters(), start, strict=True)
     z = torch.cat([((p.detach() - was) / std).double().flatten() for p, was in pairs])
