@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from bgan_video import api, cli
+from bgan_video.data.cutting import Length
+from bgan_video.prediction.opened import windows
 from bgan_video.prediction.trained import TrainedRun
-from bgan_video.prediction.video_files import windows
 from bgan_video.video.clips import uniform_clips
 from bgan_video.video.reader import open_video
 from tests.e2e import runs
@@ -43,7 +44,7 @@ def one_clip_a_window(run: TrainedRun, video: Path, about: dict[str, Any]) -> li
     for wanted in about["inputs"]:
         with open_video(video, run.config.data.decoder, wanted["short_side"]) as reader:
             clips = []
-            for start, end in windows(len(reader), run.config):
+            for start, end in windows(Length(len(reader)), run.config):
                 shape = (clip.num_frames, clip.stride, 1, clip.short_clip)
                 (indices,) = uniform_clips(end - start, *shape)
                 clips.append(reader.read([start + index for index in indices]))
