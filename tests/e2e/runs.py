@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from bgan_video.config import Method
+from bgan_video.config import ON_FEATURES, Method
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
 # Every part of a run happens: burn-in, sampling, thinning, validation, checkpoints, samples.
+METHODS = [method for method in get_args(Method) if method not in ON_FEATURES]
+"""All but those of a pretrained body's features."""
+
 TINY = [
     "clip.num_frames=4",
     "clip.size=16",
@@ -30,7 +33,7 @@ TINY = [
     "posterior.friction=0.5",  # so that momenta are warm six steps later
     "posterior.thinning=2",
     "posterior.max_samples=2",
-    f"baseline.methods=[{','.join(get_args(Method))}]",
+    f"baseline.methods=[{','.join(METHODS)}]",
     "train.steps=14",
     "train.rounds=1",
     "rounds.min_pool=0",

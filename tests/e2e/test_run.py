@@ -8,14 +8,12 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from bgan_video import api, cli
-from bgan_video.config import Method
 from tests.e2e import runs
 
 pytestmark = pytest.mark.e2e
@@ -54,7 +52,7 @@ def test_metrics_follow_schema_1(finished: Path):
         "fold",
     }
     assert set(metrics["models"]) == {
-        "bayesian" if method == "bayesian_gan" else method for method in get_args(Method)
+        "bayesian" if method == "bayesian_gan" else method for method in runs.METHODS
     }
     for model in metrics["models"]:
         for level, per_video in (("clip", 2), ("video", 1)):
