@@ -13,10 +13,10 @@ from bgan_video.config import ON_FEATURES, Method
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
-# Every part of a run happens: burn-in, sampling, thinning, validation, checkpoints, samples.
 METHODS = [method for method in get_args(Method) if method not in ON_FEATURES]
 """All but those of a pretrained body's features."""
 
+# Every part of a run happens: burn-in, sampling, thinning, validation, checkpoints, samples.
 TINY = [
     "clip.num_frames=4",
     "clip.size=16",
