@@ -84,8 +84,7 @@ def begin(config: Config, say: Callable[[str], None], progress: Callable[..., An
     backend = resolve_backend(config.run, config.spatial_dims)
     listed = layouts.read(config.data)
     frames = Frames(listed.root, config)
-    surveyed = progress(listed.items, "reading videos", len(listed.items))
-    readable, _ = survey(listed, frames, config, surveyed)
+    readable, _ = survey(listed, frames, config, progress)
     divide = splits.split if config.data.label_list else splits.pool
     manifest = divide(readable, config.data)
     items = manifest.part("train")

@@ -106,7 +106,7 @@ def add_class(page: Any, name: str) -> None:
 
 
 def labels_of(table: Path) -> dict[str, tuple[str, str]]:
-    with table.open(newline="", encoding="utf-8") as text:
+    with table.open(newline="", encoding="utf-8-sig") as text:
         return {r["path"]: (r["label"], r["note"]) for r in csv.DictReader(text)}
 
 

@@ -71,7 +71,7 @@ def losses(name: str) -> dict[str, list[float]]:
         weak, strong, x = (_items(c, random) for _ in range(3))
         labelled = None if c.is_unsupervised else LabelledBatch(x, torch.arange(BATCH) % CLASSES)
         terms = models.step(step, labelled, UnlabelledBatch(weak, strong))
-        for key in terms.keys() & {"loss_d", "loss_g", *c.baseline.methods}:
+        for key in terms.keys() & {"loss_d", "loss_g", "loss_c", *c.baseline.methods}:
             found.setdefault(key, []).append(float(f"{terms[key].item():.7g}"))
     return dict(sorted(found.items()))
 

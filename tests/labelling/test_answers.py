@@ -31,7 +31,7 @@ def asked(tmp_path: Path) -> Answers:
 
 
 def rows_of(file: Path) -> dict[str, dict[str, str]]:
-    with file.open(newline="", encoding="utf-8") as text:
+    with file.open(newline="", encoding="utf-8-sig") as text:
         return {row["path"]: row for row in csv.DictReader(text)}
 
 
