@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 import zlib
 from abc import ABC, abstractmethod
-from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -197,7 +196,11 @@ class PyAVPass(Pass):
 
 
 class DecordPass(Pass):
-    """Decodes with decord, which resizes what is not skipped."""
+    """Decodes with decord, which resizes every frame, also those not called.
+
+    Its `skip_frames` would spare that. It is not used: it tells a thread that has decoded ahead,
+    and once in some hundred passes the next frame was the one before or after (docs/adr/0017).
+    """
 
     def __init__(self, path: Path, short_side: int | None, look: Shown | None = None) -> None:
         seen = look or _look(path)
@@ -221,20 +224,6 @@ class DecordPass(Pass):
         if frame.shape[:2] != self._shape:
             raise RuntimeError("decord gives an empty frame")
         return lambda: self._pixels(frame)
-
-    def skip(self, count: int) -> int:
-        """See `Pass.skip`. decord seeks where it skips over a keyframe, so those are read."""
-        end = min(self._next + count, len(self._reader))
-        done = self._next
-        while self._next < end:
-            following = bisect_right(self.keyframes, self._next)
-            stop = end if following == len(self.keyframes) else self.keyframes[following] - 1
-            if (passed := min(stop, end) - self._next) > 0:
-                self._reader.skip_frames(passed)
-                self._next += passed
-            elif self.next_frame() is None:
-                break
-        return self._next - done
 
     def seek(self, mark: Mark) -> None:
         """See `Pass.seek`. decord seeks differently from behind: it is sent to the start first."""

@@ -114,7 +114,7 @@ def test_a_run_from_the_clip_store_is_bitwise_that_from_the_files(
     finished: Path, small_videos: Path, tmp_path: Path
 ):
     words = runs.arguments(small_videos, tmp_path, "stored", f"data.store={tmp_path / 'v.store'}")
-    assert cli.main(["prepare", *words]) == 0
+    assert cli.main(["prepare", "--config", "demo", *words]) == 0
     process = runs.start(*words)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err

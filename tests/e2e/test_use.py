@@ -72,7 +72,7 @@ def test_suggestions_are_filled_in_and_read_back(
     table = tmp_path / "next.csv"
     assert cli.main(["suggest", str(finished), "--budget", "5", "--out", str(table)]) == 0
     assert f"data.label_list={table}" in capsys.readouterr().out
-    with table.open(newline="") as text:
+    with table.open(newline="", encoding="utf-8-sig") as text:
         rows = list(csv.DictReader(text))
     items = {i["path"]: i for i in json.loads((finished / "manifest.json").read_text())["items"]}
     asked = [row for row in rows if row["rank"]]

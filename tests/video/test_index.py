@@ -195,3 +195,24 @@ def test_a_file_that_changes_while_it_is_open_is_opened_anew(
     write(path, SPECS[SOME], 30)
     with pytest.raises(BrokenVideo, match="it has 30 frames"):
         files.read(path, [39])
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_frame_is_the_same_to_the_last_bit_however_it_is_reached(
+    decoder: Decoder, small_videos: Path
+) -> None:
+    """decord's `skip_frames` gave the frame before or after once in some hundred passes."""
+    random = np.random.default_rng(0)
+    paths = sorted(small_videos.rglob("*.avi"))[:16]
+    files, first = OpenFiles(decoder, 18, 16), {}
+    for path in paths:
+        index.of(path, decoder)
+        with open_video(path, decoder, 18) as reader:
+            first[path] = reader.read(range(len(reader)))
+    for path in random.choice(len(paths), 600).tolist():
+        path, whole = paths[path], first[paths[path]]
+        start = int(random.integers(len(whole)))
+        asked = [i for i in range(start, start + 5) if i < len(whole) and random.random() < 0.8]
+        found = files.read(path, asked) if asked else []
+        assert all(np.array_equal(x, whole[i]) for x, i in zip(found, asked, strict=True)), asked
+    files.close()
