@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from bgan_video.metrics.confusion import confusion_counts
 from bgan_video.reports.reading import Predictions, RunFolder
+from bgan_video.reports.sections import item_kind
 
 TRUSTED = 0.8
 """Part of a class's answers that has to be right, by the lower end of its interval."""
@@ -69,10 +70,12 @@ def wilson(right: int, count: int) -> tuple[float, float]:
 
 
 def _label(folder: RunFolder, suggested: Sequence[dict[str, str]]) -> str:
-    command = f"bgan-video label {shlex.quote(str(folder.path))}"
+    kind, run = item_kind(folder), shlex.quote(str(folder.path))
+    # The label page plays videos.
+    command = f"bgan-video {'label' if kind == 'videos' else 'suggest'} {run}"
     left = [row.get("path", "") for row in suggested if not row.get("label")]
     if not left:
-        return f"Label more: {command} shows the videos that would teach most."
+        return f"Label more: {command} names the {kind} that would teach most."
     return f"Label next: {_some(left, _NAMED)} (in suggestions.csv); {command} shows them."
 
 
