@@ -79,7 +79,7 @@ def _of_weights(
 def _of_chains(functions: Mapping[str, Any]) -> str:
     """Of R-hat, effective draws and the error of the probabilities: do the chains agree?"""
     differ = f"{100 * functions['chains_differ']:.0f} %"
-    differ = f"on {differ} of the probe videos they prefer different classes"
+    differ = f"on {differ} of the validation items they prefer different classes"
     error = functions["error"]
     exact = "" if error is None else f" Its probabilities are known to about ±{error:.2g}."
     if functions["needed"] is not None:
@@ -89,9 +89,9 @@ def _of_chains(functions: Mapping[str, Any]) -> str:
             f"answer is that of an ensemble of {functions['chains']} ({differ}).{exact}"
         )
     if functions["r_hat_median"] is None:
-        return f"The networks do not move: all draws say the same of every probe video ({differ})."
+        return f"The networks do not move: all draws say the same of every probe item ({differ})."
     measured = (
-        f"R-hat of log p(label) {functions['r_hat_median']:.2f} for the median probe video and "
+        f"R-hat of log p(label) {functions['r_hat_median']:.2f} for the median probe item and "
         f"{functions['r_hat_max']:.2f} for the worst, where 1 is agreement; {differ}"
     )
     worth = (
