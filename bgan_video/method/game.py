@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from bgan_video.config import Config
 from bgan_video.method import losses
-from bgan_video.method.potentials import Potential, PriorTerm
+from bgan_video.method.potentials import Potential, PriorTerm, mask_term
 from bgan_video.models import Critic, Generated
 
 
@@ -101,8 +101,6 @@ class Game:
             parts = network(fakes, frames).chunk(len(generated))
             lost.append(torch.stack([losses.pairing(part, of_real) for part in parts]).sum())
         terms = {"generator": torch.stack(lost).mean()}
-        masks = [losses.mask_sparsity(made.mask) for made in generated if made.mask is not None]
-        if masks and self._mask_weight > 0:
-            terms["mask"] = self._mask_weight * torch.stack(masks).sum()
+        terms |= mask_term(self._mask_weight, generated)
         terms |= self._prior.of("prior_g", self._num_data_generator, *generators)
         return Potential.of(terms, {})

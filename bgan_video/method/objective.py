@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from bgan_video import config
 from bgan_video.data.streams import LabelledBatch
 from bgan_video.method import losses
-from bgan_video.method.potentials import Potential, PriorTerm
+from bgan_video.method.potentials import Potential, PriorTerm, mask_term
 from bgan_video.method.pretext import TransformationHead
 from bgan_video.models import Classifier, Generated, frozen_statistics
 
@@ -226,9 +226,7 @@ class Objective:
         terms = {"generator": torch.stack(adversarial).mean()}
         if matching:
             terms["feature_matching"] = s.feature_matching_weight * torch.stack(matching).mean()
-        masks = [losses.mask_sparsity(g.mask) for g in generated if g.mask is not None]
-        if masks and s.mask_weight > 0:
-            terms["mask"] = s.mask_weight * torch.stack(masks).sum()
+        terms |= mask_term(s.mask_weight, generated)
         terms |= self._prior.of("prior_g", self.num_data_generator, *generators)
         return Potential.of(terms, {"d_fake_after": torch.stack(seen_real).mean()})
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from bgan_video.config import Posterior
-from bgan_video.models import Classifier
+from bgan_video.method import losses
+from bgan_video.models import Classifier, Generated
 from bgan_video.sampling import Prior, PriorGroups, named_prior, named_prior_parameters
 
 
@@ -24,6 +26,12 @@ class Potential:
         """The sum of the terms; what is reported beside them is no part of it."""
         total = torch.stack(list(terms.values())).sum()
         return Potential(total, {name: x.detach() for name, x in {**terms, **report}.items()})
+
+
+def mask_term(weight: float, generated: Sequence[Generated]) -> dict[str, Tensor]:
+    """What the masks of two-stream generators weigh together; empty where there are none."""
+    masks = [losses.mask_sparsity(made.mask) for made in generated if made.mask is not None]
+    return {"mask": weight * torch.stack(masks).sum()} if masks and weight > 0 else {}
 
 
 class PriorTerm:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from einops import rearrange, repeat
+from einops import repeat
 from torch import Tensor, nn
 
 from bgan_video.models import nd
@@ -20,6 +20,18 @@ class Generated(NamedTuple):
 
     items: Tensor
     mask: Tensor | None
+
+
+def over_still(foreground: Tensor, mask: Tensor, still: Tensor) -> Generated:
+    """A moving foreground over one image that every frame shows: `m⊙f + (1-m)⊙b`.
+
+    Args:
+        foreground: `[B, C, T, H, W]`.
+        mask: `[B, 1, T, H, W]` in 0..1.
+        still: `[B, C, H, W]`.
+    """
+    background = repeat(still, "b c h w -> b c t h w", t=foreground.shape[2])
+    return Generated(mask * foreground + (1 - mask) * background, mask)
 
 
 class Trunk(nn.Module):
@@ -48,9 +60,7 @@ class Trunk(nn.Module):
         self.stages = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
-        axes = " ".join(f"s{i}" for i in range(len(self.base)))
-        extents = {f"s{i}": extent for i, extent in enumerate(self.base)}
-        x = rearrange(self.project(z), f"b (c {axes}) -> b c {axes}", **extents)  # [B,8w,T0,H0,W0]
+        x = nd.as_map(self.project(z), self.base)  # [B, 8w, T0, H0, W0]
         return self.stages(x)  # [B, w, T/2, H/2, W/2]
 
 
@@ -96,5 +106,4 @@ class TwoStreamGenerator(nn.Module):
         features = self.trunk(z)
         foreground = self.foreground(features).float().tanh()  # [B, C, T, H, W]
         mask = self.mask(features).float().sigmoid()  # [B, 1, T, H, W]
-        background = repeat(self.background(z).items, "b c h w -> b c t h w", t=foreground.shape[2])
-        return Generated(mask * foreground + (1 - mask) * background, mask)
+        return over_still(foreground, mask, self.background(z).items)

@@ -6,11 +6,12 @@ strides are tuples over those axes, time first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from bgan_video.models.shapes import Stage
@@ -56,6 +57,13 @@ def upsample(channels_in: int, channels_out: int, stage: Stage, *, bias: bool) -
     return _CONV_TRANSPOSE[len(stage.kernel)](
         channels_in, channels_out, stage.kernel, stage.stride, stage.padding, bias=bias
     )
+
+
+def as_map(x: Tensor, extents: Sequence[int]) -> Tensor:
+    """From numbers `[B, C·cells]` to a map `[B, C, *extents]`."""
+    names = [f"s{i}" for i in range(len(extents))]
+    axes = " ".join(names)
+    return rearrange(x, f"b (c {axes}) -> b c {axes}", **dict(zip(names, extents, strict=True)))
 
 
 def same_size(

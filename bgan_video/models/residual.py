@@ -10,15 +10,14 @@ shifted by the latent (Perez et al. 2018, FiLM), so that no item depends on the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bgan_video.models import nd
-from bgan_video.models.generators import Generated
+from bgan_video.models.generators import Generated, over_still
 from bgan_video.models.shapes import Plan, Sizes
 
 _EPSILON = 1e-6
@@ -95,7 +94,7 @@ class Stream(nn.Module):
         self.paint = Modulated(within, channels, kernel, latent_dim)
 
     def forward(self, w: Tensor) -> Tensor:
-        x = _as_map(self.begin(w), self.base)
+        x = nd.as_map(self.begin(w), self.base)
         *inner, last = self.strides
         for block, (*time, height, width) in zip(self.blocks, inner, strict=True):
             x = block(_upsample(x, (*time, 1, 1)), w)
@@ -139,15 +138,7 @@ class ResidualGenerator(nn.Module):
         if self.still is None:
             return Generated(drawn.tanh(), mask=None)
         mask, foreground = drawn[:, :1].sigmoid(), drawn[:, 1:].tanh()
-        still = self.still(w).float().tanh()
-        background = repeat(still, "b c h w -> b c t h w", t=foreground.shape[2])
-        return Generated(mask * foreground + (1 - mask) * background, mask)
-
-
-def _as_map(x: Tensor, extents: Sequence[int]) -> Tensor:
-    names = [f"s{i}" for i in range(len(extents))]
-    axes = " ".join(names)
-    return rearrange(x, f"b (c {axes}) -> b c {axes}", **dict(zip(names, extents, strict=True)))
+        return over_still(foreground, mask, self.still(w).float().tanh())
 
 
 def _upsample(x: Tensor, factors: Sizes) -> Tensor:

@@ -258,7 +258,7 @@ class Trainer:
             learning = [chain.optimizer, self.pretext.optimizers[j]] if task else [chain.optimizer]
             self._descend(potential.total, *learning)
             logged.append({"loss_d": potential.total.detach(), **potential.terms})
-        return {name: torch.stack([t[name] for t in logged]).mean() for name in logged[0]}
+        return _means(logged)
 
     def _look(
         self, network: Classifier, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
@@ -290,7 +290,7 @@ class Trainer:
                 potential = self.game.critic(chain.network, real, fakes, frames, self._penalised)
             self._descend(potential.total, chain.optimizer)
             logged.append({"loss_c": potential.total.detach(), **potential.terms})
-        return {name: torch.stack([t[name] for t in logged]).mean() for name in logged[0]}
+        return _means(logged)
 
     def _step_generators(
         self, generated: list[Generated], real: Tensor, frames: Tensor | None
@@ -350,3 +350,8 @@ class Trainer:
         self.pretext.load_state_dict(state["pretext"])
         self.backend.scaler.load_state_dict(state["scaler"])
         self.random.load_state_dict(state["random"])
+
+
+def _means(of_chains: Sequence[Terms]) -> Terms:
+    """What is logged of each chain, over the chains."""
+    return {name: torch.stack([t[name] for t in of_chains]).mean() for name in of_chains[0]}
