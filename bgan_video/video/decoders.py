@@ -210,7 +210,6 @@ class DecordPass(Pass):
             str(path), width=width, height=height, num_threads=1, fault_tol=_NO_REPEATED_FRAMES
         )
         self.keyframes: list[int] = self._reader.get_key_indices()
-        self._next = 0
         self._uncollected = 0
 
     def next_frame(self) -> Callable[[], Pixels] | None:
@@ -219,7 +218,6 @@ class DecordPass(Pass):
             frame = self._reader.next()
         except StopIteration:
             return None
-        self._next += 1
         # Where time stamps repeat, it takes a frame for one of those that were to be skipped.
         if frame.shape[:2] != self._shape:
             raise RuntimeError("decord gives an empty frame")
@@ -229,7 +227,6 @@ class DecordPass(Pass):
         """See `Pass.seek`. decord seeks differently from behind: it is sent to the start first."""
         self._reader.seek(0)
         self._reader.seek(mark.frame)
-        self._next = mark.frame
 
     def close(self) -> None:
         """See `Pass.close`."""
