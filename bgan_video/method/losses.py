@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bgan_video.models.nd import at_least_float32
+
 FAKE = 0
 
 
@@ -23,13 +25,13 @@ def log_real(logits: Tensor) -> Tensor:
     `log(1 - p_0) = lse(l[1..K]) - lse(l[0..K])`. The published codes compute
     `log(1 - softmax(l)_0 + 1e-4)`, whose gradient vanishes where the discriminator is sure.
     """
-    logits = _at_least_float32(logits)
+    logits = at_least_float32(logits)
     return logits[:, 1:].logsumexp(dim=1) - logits.logsumexp(dim=1)
 
 
 def log_fake(logits: Tensor) -> Tensor:
     """`log p_0 = l[0] - lse(l[0..K])`, the log-probability that an item is fake, per item `[B]`."""
-    logits = _at_least_float32(logits)
+    logits = at_least_float32(logits)
     return logits[:, FAKE] - logits.logsumexp(dim=1)
 
 
@@ -43,7 +45,7 @@ def real(logits: Tensor, clamp: float = 0.0) -> Tensor:
     """
     if clamp == 0:
         return -log_real(logits).mean()
-    p_fake = _at_least_float32(logits).softmax(dim=1)[:, FAKE]
+    p_fake = at_least_float32(logits).softmax(dim=1)[:, FAKE]
     return -(1 - p_fake + clamp).log().mean()
 
 
@@ -76,7 +78,7 @@ def generator(logits: Tensor, clamp: float = 0.0) -> Tensor:
 
 def class_probabilities(logits: Tensor) -> Tensor:
     """`softmax(l[1..K])`, the classifier inside the discriminator, `[B, K]`."""
-    return _at_least_float32(logits)[:, 1:].softmax(dim=1)
+    return at_least_float32(logits)[:, 1:].softmax(dim=1)
 
 
 def supervised(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
@@ -88,7 +90,7 @@ def supervised(logits: Tensor, targets: Tensor, class_weights: Tensor | None = N
         class_weights: `[K]`, what an item weighs by its class. The sum is divided by B, not by the
             weights of the batch: else the rarer class of a batch of one would weigh as the others.
     """
-    classes = _at_least_float32(logits)[:, 1:]
+    classes = at_least_float32(logits)[:, 1:]
     if class_weights is None:
         return F.cross_entropy(classes, targets)
     entropy = F.cross_entropy(classes, targets, reduction="none")
@@ -107,7 +109,7 @@ def consistency(weak_probabilities: Tensor, strong_logits: Tensor, threshold: fl
         threshold: τ in 0..1.
     """
     confidence, pseudo = weak_probabilities.max(dim=1)
-    classes = _at_least_float32(strong_logits)[:, 1:]
+    classes = at_least_float32(strong_logits)[:, 1:]
     entropy = F.cross_entropy(classes, pseudo, reduction="none")
     return (entropy * (confidence >= threshold)).mean()
 
@@ -135,7 +137,7 @@ def imbalance(logits: Tensor) -> Tensor:
     Args:
         logits: `[B, K+1]`.
     """
-    log_p = _at_least_float32(logits)[:, 1:].log_softmax(dim=1)
+    log_p = at_least_float32(logits)[:, 1:].log_softmax(dim=1)
     # log of the mean probability: a class nobody predicts has one of 0 in float32.
     log_mean = log_p.logsumexp(dim=0) - math.log(len(log_p))
     return -(log_mean.mean() + math.log(len(log_mean)))
@@ -150,7 +152,7 @@ def transformation(logits: Tensor, targets: Tensor) -> Tensor:
         logits: `[B, R]` of the pretext head.
         targets: `[B]`, transformations 0..R-1.
     """
-    return F.cross_entropy(_at_least_float32(logits), targets)
+    return F.cross_entropy(at_least_float32(logits), targets)
 
 
 def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
@@ -163,7 +165,7 @@ def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
         fake_features: `[B', F]` of generated items.
     """
     return F.mse_loss(
-        _at_least_float32(fake_features).mean(dim=0), _at_least_float32(real_features).mean(dim=0)
+        at_least_float32(fake_features).mean(dim=0), at_least_float32(real_features).mean(dim=0)
     )
 
 
@@ -177,7 +179,7 @@ def samplewise_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
         real_features: `[B, F]` of real items, without gradient.
         fake_features: `[B, F]` of generated items.
     """
-    return F.huber_loss(_at_least_float32(fake_features), _at_least_float32(real_features))
+    return F.huber_loss(at_least_float32(fake_features), at_least_float32(real_features))
 
 
 def pairing(better: Tensor, worse: Tensor) -> Tensor:
@@ -195,7 +197,7 @@ def pairing(better: Tensor, worse: Tensor) -> Tensor:
     Returns:
         The sum over heads.
     """
-    margins = _at_least_float32(better)[:, None] - _at_least_float32(worse)[None]  # [B, B', H]
+    margins = at_least_float32(better)[:, None] - at_least_float32(worse)[None]  # [B, B', H]
     return F.softplus(-margins).mean(dim=(0, 1)).sum()
 
 
@@ -212,8 +214,5 @@ def gradient_penalty(judgements: Tensor, items: Tensor) -> Tensor:
 
 def mask_sparsity(mask: Tensor) -> Tensor:
     """Mean absolute value of a two-stream generator's foreground mask (Vondrick et al. 2016)."""
-    return _at_least_float32(mask).abs().mean()
+    return at_least_float32(mask).abs().mean()
 
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()

@@ -75,7 +75,7 @@ class DCGANGenerator(nn.Module):
         nd.initialise_dcgan(self)
 
     def forward(self, z: Tensor) -> Generated:
-        return Generated(self.paint(self.trunk(z)).float().tanh(), mask=None)
+        return Generated(nd.at_least_float32(self.paint(self.trunk(z))).tanh(), mask=None)
 
 
 class TwoStreamGenerator(nn.Module):
@@ -104,6 +104,6 @@ class TwoStreamGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Generated:
         features = self.trunk(z)
-        foreground = self.foreground(features).float().tanh()  # [B, C, T, H, W]
-        mask = self.mask(features).float().sigmoid()  # [B, 1, T, H, W]
+        foreground = nd.at_least_float32(self.foreground(features)).tanh()  # [B, C, T, H, W]
+        mask = nd.at_least_float32(self.mask(features)).sigmoid()  # [B, 1, T, H, W]
         return over_still(foreground, mask, self.background(z).items)

@@ -20,6 +20,11 @@ _CONV: dict[int, type[Any]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _CONV_TRANSPOSE: dict[int, type[Any]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x`, in float32 where it is of half precision."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 class BatchNorm3d(nn.BatchNorm3d):
     """Of clips that lie channels last, through the kernels that torch has for images alone.
 

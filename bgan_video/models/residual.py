@@ -134,11 +134,11 @@ class ResidualGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Generated:
         w = self.mapping(z)
-        drawn = self.moving(w).float()  # [B, C (+ 1), (T,) H, W]
+        drawn = nd.at_least_float32(self.moving(w))  # [B, C (+ 1), (T,) H, W]
         if self.still is None:
             return Generated(drawn.tanh(), mask=None)
         mask, foreground = drawn[:, :1].sigmoid(), drawn[:, 1:].tanh()
-        return over_still(foreground, mask, self.still(w).float().tanh())
+        return over_still(foreground, mask, nd.at_least_float32(self.still(w)).tanh())
 
 
 def _upsample(x: Tensor, factors: Sizes) -> Tensor:
