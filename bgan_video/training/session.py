@@ -147,7 +147,10 @@ class Session:
         assert self.features is not None, "a method on features has some"
         if self.bank.records(method, {number}):
             return
-        believed = rounds.believed(self.folder, number, rounds.Pool(self.manifest, self.config))
+        believed: rounds.Believed = {}
+        if method == _PROBE:
+            pool = rounds.Pool(self.manifest, self.config)
+            believed = rounds.believed(self.folder, number, pool)
         given = (self.features, self.manifest, self.config.rounds, believed.get(method, ()))
         network = on_features.fit(method, *given)
         self.bank.add(method, (number + 1) * self.config.train.steps, 0, network.state_dict())

@@ -130,6 +130,16 @@ def test_methods_on_features_are_judged_and_believe_as_others_do(of_features: Pa
 
 
 @pytest.mark.e2e
+def test_methods_that_believe_nothing_end_a_run_with_rounds(
+    tmp_path: Path, small_videos: Path
+) -> None:
+    words = on_features(small_videos, tmp_path, "none", "train.rounds=2")
+    assert cli.main(["train", *words, "baseline.methods=[linear_probe,knn]"]) == 0
+    metrics = json.loads((tmp_path / "none" / "metrics.json").read_text())
+    assert set(metrics["models"]) == {"linear_probe", "knn"}
+
+
+@pytest.mark.e2e
 def test_a_file_is_predicted_by_a_probe_as_evaluation_judges_it(of_features: Path) -> None:
     run = bgan_video.load(of_features)
     assert run.answering == "linear_probe"
