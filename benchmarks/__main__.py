@@ -18,17 +18,19 @@ REPEATS = 15
 WARM_UP = 3
 
 
-def interleaved(variants: dict[str, Callable[[], object]]) -> dict[str, float]:
+def interleaved(
+    variants: dict[str, Callable[[], object]], repeats: int = REPEATS, warm_up: int = WARM_UP
+) -> dict[str, float]:
     """Median seconds of each variant, taken in turns, so that other load hits all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(WARM_UP + REPEATS):
+    for _ in range(warm_up + repeats):
         for name, run in variants.items():
             started = time.perf_counter()
             run()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(times[WARM_UP:]) for name, times in seconds.items()}
+    return {name: statistics.median(times[warm_up:]) for name, times in seconds.items()}
 
 
 def training_steps() -> None:

@@ -101,7 +101,8 @@ class Data:
     worker_timeout: Positive = 120.0
     """Seconds to wait for one batch of a loading process before the run stops."""
     cache_mib: CountOrZero = 1024
-    """Memory for decoded videos, where all of them fit; 0 decodes every clip anew."""
+    """Memory for decoded videos, where all of them fit, and for their features until it is spent; 0
+    decodes or reads every clip anew."""
     decoder: Literal["auto", "decord", "pyav", "torchcodec"] = "auto"
     """`auto` is PyAV, which also stands in for decord where that has no build; torchcodec comes
     with `pip install 'bgan_video[torchcodec]'`."""
@@ -238,9 +239,10 @@ class Discriminator:
     """Bodies that the chains of the Bayesian GAN have, each with chains of its own: names as in
     `name`, `name@rgb` or `name@difference`, or `features:<features.body>`, a linear layer on frozen
     features. They teach each other in rounds and answer together. Empty: one body, `name`."""
-    combine: Literal["product", "mean"] = "product"
+    combine: Literal["product", "weighed", "mean"] = "product"
     """How bodies answer together: the product of their probabilities, normalised, which is right
-    where they err independently of each other, or the mean."""
+    where they err independently of each other; the product of powers of them, by which the
+    validation videos are likeliest; or the mean."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from bgan_video.errors import UserError
 from bgan_video.files import append_line, write_atomically
 from bgan_video.models.weights import PACKAGED
 from bgan_video.prediction.bodies import kinds
+from bgan_video.prediction.together import WEIGHTS
 from bgan_video.prediction.trained import FINISHED, TrainedRun, kind_of
 
 _FIGURES = {"top1": "top-1", "nll": "NLL (nats)", "ece": "ECE", "brier": "Brier"}
@@ -44,6 +45,8 @@ def write_hub(run: TrainedRun, folder: Path) -> None:
             shutil.copy(record.path, folder / "posterior" / record.path.name)
     if (run.folder / "features").is_dir():
         shutil.copytree(run.folder / "features", folder / "features")
+    if (run.folder / WEIGHTS).is_file():
+        shutil.copy(run.folder / WEIGHTS, folder / WEIGHTS)
     metrics = _metrics(run)
     manifest = dataclasses.replace(run.manifest, root="", items=(), broken=())
     write_atomically(folder / "config.yaml", config_module.to_yaml(_anonymous(run)))

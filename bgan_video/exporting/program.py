@@ -14,8 +14,9 @@ from bgan_video.data.feature_store import rows
 from bgan_video.errors import UserError
 from bgan_video.features.extraction import summarised
 from bgan_video.method import losses
-from bgan_video.prediction.bodies import Body, combine
+from bgan_video.prediction.bodies import Body
 from bgan_video.prediction.predict import Networks, Prediction
+from bgan_video.prediction.together import combine
 from bgan_video.prediction.trained import TrainedRun
 
 
@@ -39,14 +40,21 @@ class Program(nn.Module):
 
     Args:
         parts: Of each body, its networks.
-        how: How bodies answer together (`bodies.combine`).
+        how: How bodies answer together (`together.combine`).
+        weights: What each one's word is worth.
         knows_fakes: Whether p(fake) means anything; else it is left out.
     """
 
-    def __init__(self, parts: Sequence[ClipPart | FeaturePart], how: str, knows_fakes: bool):
+    def __init__(
+        self,
+        parts: Sequence[ClipPart | FeaturePart],
+        how: str,
+        weights: Sequence[float],
+        knows_fakes: bool,
+    ) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
-        self.how, self.knows_fakes = how, knows_fakes
+        self.how, self.weights, self.knows_fakes = how, list(weights), knows_fakes
 
     @property
     def inputs(self) -> list[Input]:
@@ -74,7 +82,8 @@ class Program(nn.Module):
             from fakes, `p_fake [B]`, float32.
         """
         given = dict(zip(self.inputs, clips, strict=True))
-        said = combine([part(given[part.input]) for part in self.bodies], self.how)
+        parts = [part(given[part.input]) for part in self.bodies]
+        said = combine(parts, self.how, self.weights)
         told = (said.video_probabilities, said.mutual_information, said.p_fake)
         return dict(zip(self.outputs, told, strict=False))
 
@@ -151,9 +160,9 @@ def of_run(run: TrainedRun) -> Program:
     bodies = run.answering_bodies(run.frames(()), ())
     if not bodies:
         networks = copies(run.networks(run.answering))
-        return Program([ClipPart(networks, _clip_input(run))], "product", knows_fakes).eval()
-    parts = [_part(run, body) for body in bodies]
-    return Program(parts, run.config.discriminator.combine, knows_fakes).eval()
+        return Program([ClipPart(networks, _clip_input(run))], "product", [1.0], knows_fakes).eval()
+    parts, weights = [_part(run, body) for body in bodies], [body.weight for body in bodies]
+    return Program(parts, run.config.discriminator.combine, weights, knows_fakes).eval()
 
 
 def copies(networks: Networks) -> list[nn.Module]:

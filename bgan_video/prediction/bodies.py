@@ -34,6 +34,7 @@ from bgan_video.features import (
 from bgan_video.models import build_discriminator
 from bgan_video.prediction.chunks import ClipChunk, test_chunks
 from bgan_video.prediction.predict import Networks, Prediction, predict_all
+from bgan_video.prediction.together import combine, read_weights
 
 FEATURES = "features:"
 # A linear layer is there after a few hundred steps of Adam or fewer; the rest of a round samples.
@@ -73,6 +74,7 @@ class Body:
         frames: Where what they see is read.
         num_classes: K.
         vectors: What its networks see of an open file; None where they see clips.
+        weight: What its word is worth beside those of the others (`together.combine`).
     """
 
     name: str
@@ -81,6 +83,7 @@ class Body:
     frames: ItemFrames
     num_classes: int
     vectors: FileVectors | None = None
+    weight: float = 1.0
 
     @property
     def sees_features(self) -> bool:
@@ -112,21 +115,27 @@ def empty_network(config: Config, num_classes: int) -> nn.Module:
 class FeatureVectors:
     """The vectors of a feature store as frames, centred and scaled.
 
+    They are kept in memory until the room is spent; the rest is read anew each time.
+
     Args:
         store: Filled with every item that will be asked for.
         scale: Of the training videos.
+        room: Bytes to keep.
     """
 
-    def __init__(self, store: FeatureStore, scale: Scale) -> None:
-        self._store, self._scale = store, scale
+    def __init__(self, store: FeatureStore, scale: Scale, room: int) -> None:
+        self._store, self._scale, self._room = store, scale, room
         self._kept: dict[str, NDArray[np.float32]] = {}
 
     def read(self, item: Item, indices: Sequence[int]) -> NDArray[Any]:
         """Vectors `[T, L]` of an item's clips at `indices`."""
-        if item.path not in self._kept:
-            vectors = torch.from_numpy(self._store.read(item))
-            self._kept[item.path] = self._scale(vectors).numpy()
-        return self._kept[item.path][list(indices)]
+        vectors = self._kept.get(item.path)
+        if vectors is None:
+            vectors = self._scale(torch.from_numpy(self._store.read(item))).numpy()
+            if vectors.nbytes <= self._room:
+                self._room -= vectors.nbytes
+                self._kept[item.path] = vectors
+        return vectors[list(indices)]
 
     def times(self, item: Item) -> None:
         """Vectors have none."""
@@ -209,7 +218,12 @@ def open_bodies(
         if config.discriminator.bodies:
             own = _of_clips(own, name, index)
         bodies.append(Body(name, kind, own, frames, num_classes))
-    return tuple(bodies)
+    return weighed(bodies, read_weights(folder))
+
+
+def weighed(bodies: Sequence[Body], weights: Mapping[str, float]) -> tuple[Body, ...]:
+    """Bodies whose words are worth what `weights` say, by name; others' are worth 1."""
+    return tuple(dataclasses.replace(b, weight=weights.get(b.name, 1.0)) for b in bodies)
 
 
 def open_features(
@@ -249,7 +263,8 @@ def _features_body(
     store = fill(wanted, root, config, frozen, say, progress)
     scale = _scale(folder, kind, store, manifest)
     own = of_features(config, store.length)
-    source, vectors = FeatureVectors(store, scale), FileVectors(frozen, config, scale)
+    source = FeatureVectors(store, scale, config.data.cache_mib * 2**20)
+    vectors = FileVectors(frozen, config, scale)
     return Body(name, kind, own, source, num_classes, vectors)
 
 
@@ -300,30 +315,6 @@ def of_features(config: Config, length: int) -> Config:
     )
 
 
-def combine(parts: Sequence[Prediction], how: str) -> Prediction:
-    """What several bodies say together of some videos.
-
-    `product`: with bodies that err independently of each other given the class, and classes alike
-    often, `p(y|x) ∝ Π_b p_b(y|x)`. `mean`: the mixture. The networks of all bodies stand side by
-    side, so that the mutual information is that within bodies and between them.
-
-    Args:
-        parts: Of each body, at least one.
-        how: `product` or `mean`.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    answers = torch.stack([p.video_probabilities for p in parts])
-    if how == "product":
-        log_p = answers.clamp_min(torch.finfo(answers.dtype).tiny).log().sum(dim=0)
-        together = log_p.softmax(dim=1)
-    else:
-        together = answers.mean(dim=0)
-    networks = _alike_often([p.network_probabilities for p in parts])
-    # Only the first body plays the game, and knows what is fake.
-    return Prediction(together, networks, parts[0].p_fake, together)
-
-
 def predict_models(
     items: Sequence[Item],
     frames: ItemFrames,
@@ -362,7 +353,7 @@ def predict_models(
         for body in bodies:
             parts[model][body.name] = said.pop(f"{body.kind}/{model}")
     together = {
-        model: combine(list(of.values()), bodies[0].config.discriminator.combine)
+        model: combine(list(of.values()), config.discriminator.combine, [b.weight for b in bodies])
         for model, of in parts.items()
     }
     return together | said, parts
@@ -414,13 +405,6 @@ def _scale(folder: Path, kind: str, store: FeatureStore, manifest: Manifest) -> 
     path = folder / "features" / f"{kind}.safetensors"
     if not path.is_file():
         path.parent.mkdir(exist_ok=True)
-        vectors = torch.from_numpy(store.read_all(manifest.part("train")))
-        Scale.of(vectors, store.num_summaries).write(path)
+        training = (torch.from_numpy(store.read(item)) for item in manifest.part("train"))
+        Scale.of(training, store.num_summaries).write(path)
     return Scale.read(path)
-
-
-def _alike_often(networks: Sequence[Tensor]) -> Tensor:
-    """As many networks `[S, V, K]` of each body: of those with more, evenly spread ones."""
-    least = min(map(len, networks))
-    chosen = (torch.linspace(0, len(p) - 1, least).round().long() for p in networks)
-    return torch.cat([p[which] for p, which in zip(networks, chosen, strict=True)])

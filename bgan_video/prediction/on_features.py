@@ -9,21 +9,11 @@ from torch import Tensor, nn
 
 from bgan_video.config import Method, Rounds
 from bgan_video.data.manifest import Item, Manifest
-from bgan_video.errors import UserError
 from bgan_video.features import rivals
 from bgan_video.models import nd
 from bgan_video.prediction.bodies import Body
 from bgan_video.prediction.predict import Stored
 from bgan_video.sampling import SampleBank
-
-
-def check_validation(manifest: Manifest, methods: Sequence[str]) -> None:
-    """Raises UserError where there is nothing to choose the methods' one setting by."""
-    if methods and not manifest.part("validation"):
-        raise UserError(
-            f"baseline.methods: {methods[0]} is chosen by validation videos, and there are none; "
-            f"set data.validation_fraction above 0"
-        )
 
 
 def fit(

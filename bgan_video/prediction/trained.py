@@ -310,7 +310,7 @@ class TrainedRun:
         judges = [Judge(self.networks(self.answering), self.config)]
         if self.answering == _BAYESIAN:
             bodies = self.bodies(Frames(self.config.data.root or self.manifest.root, self.config))
-            judges = [Judge(self.of_body(body), body.config, body.vectors) for body in bodies]
+            judges = [Judge(self.of_body(b), b.config, b.vectors, b.weight) for b in bodies]
         elif self.answering in ON_FEATURES:
             body = self._features()
             judges = [Judge(self.networks(self.answering), body.config, body.vectors)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +18,7 @@ from bgan_video.data.images import SUFFIXES
 from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES
 from bgan_video.errors import UserError
 from bgan_video.features import Readable
-from bgan_video.prediction.bodies import FileVectors, combine
+from bgan_video.prediction.bodies import FileVectors
 from bgan_video.prediction.chunks import ClipChunk, videos_a_chunk
 from bgan_video.prediction.opened import (
     Opened,
@@ -30,6 +30,7 @@ from bgan_video.prediction.opened import (
     workers,
 )
 from bgan_video.prediction.predict import Networks, Prediction, predict
+from bgan_video.prediction.together import combine
 from bgan_video.video.reader import BrokenVideo, open_video
 from bgan_video.video.times import usual_gap
 
@@ -96,11 +97,13 @@ class Judge:
         networks: Of one body.
         config: Clips and decoding, of that body.
         vectors: Of a body of features; None where it sees clips.
+        weight: Of that body (`together.combine`).
     """
 
     networks: Networks
     config: Config
     vectors: FileVectors | None = None
+    weight: float = 1.0
 
 
 def predict_files(
@@ -190,6 +193,8 @@ def _predict(
     except BrokenVideo as error:  # a long one, which is read as it is predicted
         yield Unreadable(str(known[0].path), error.reason)
         return
+    weights = [judge.weight for judge in judges]
+    together = partial(combine, how=config.discriminator.combine, weights=weights)
     start = 0
     for file in files:
         if isinstance(file, Refused):
@@ -197,7 +202,7 @@ def _predict(
             continue
         stop = start + len(file.places)
         parts = [p.part(start, stop) for p in of_bodies]
-        yield _said(file, parts, config, most_entropy)
+        yield _said(file, parts, together, most_entropy)
         start = stop
 
 
@@ -243,11 +248,13 @@ def _chunk(seen: Tensor, windows: int) -> ClipChunk:
 
 
 def _said(
-    file: Opened, of_bodies: Sequence[Prediction], config: Config, most_entropy: float | None
+    file: Opened,
+    of_bodies: Sequence[Prediction],
+    together: Callable[[Sequence[Prediction]], Prediction],
+    most_entropy: float | None,
 ) -> VideoPrediction:
-    how = config.discriminator.combine
-    of_windows = combine(of_bodies, how)
-    of_file = combine([_whole(p) for p in of_bodies], how)
+    of_windows = together(of_bodies)
+    of_file = together([_whole(p) for p in of_bodies])
     total = of_file.total_entropy.item()
     return VideoPrediction(
         str(file.path),

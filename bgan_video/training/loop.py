@@ -21,7 +21,6 @@ from bgan_video.method.class_weights import class_weights
 from bgan_video.method.temperature import describe
 from bgan_video.prediction.bodies import Body, open_bodies, open_features
 from bgan_video.prediction.bodies import check as check_bodies
-from bgan_video.prediction.on_features import check_validation
 from bgan_video.prediction.trained import FINISHED
 from bgan_video.sampling import SampleBank
 from bgan_video.training import (
@@ -38,7 +37,7 @@ from bgan_video.training.lineup import Models, build
 from bgan_video.training.plan import network_sizes
 from bgan_video.training.records import make_record
 from bgan_video.training.scalars import Scalars
-from bgan_video.training.session import Session
+from bgan_video.training.session import Session, check_validation
 from bgan_video.training.stopping import Stop, watching
 from bgan_video.training.storing import Sampled, sampled, store_final, store_restarting
 from bgan_video.training.trainer import DataSize, Terms
@@ -80,6 +79,7 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     t, total = config.train, config.total_steps
     for key in ("batch_size", "labelled_batch_size"):
         ranks.mine(getattr(t, key), f"train.{key}")
+    check_validation(config, manifest)
     size = _size(config, manifest)
     models = build(config, size, backend)
     folder = resume or config.run_dir
@@ -101,8 +101,7 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     if bodies and config.discriminator.bodies:
         models = build(config, size, backend, bodies=bodies)
     features = None
-    if on_features := [method for method in config.baseline.methods if method in ON_FEATURES]:
-        check_validation(manifest, on_features)
+    if {*config.baseline.methods} & {*ON_FEATURES}:
         seen = (config, manifest, backend, folder, console.say, console.progress)
         with ranks.first_goes_first():
             features = open_features(*seen)
@@ -127,7 +126,7 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
         tools.scalars.close()
         if ranks.is_first():
             store_final(models, bank)
-            session.fit_on_features()
+            session.finish()
         if ranks.is_first() and not (folder / FINISHED).is_file():
             finished = {"step": total, "peak_memory_mib": backend.peak_memory_mib}
             write_atomically(folder / FINISHED, json.dumps(finished) + "\n")

@@ -23,9 +23,10 @@ from bgan_video.data.streams import (
     labelled_batches,
     unlabelled_batches,
 )
+from bgan_video.errors import UserError
 from bgan_video.method.rounds import answering_rounds
 from bgan_video.prediction import diagnosis, on_features
-from bgan_video.prediction.bodies import FIRST_KIND, Body, predict_models
+from bgan_video.prediction.bodies import FIRST_KIND, Body, predict_models, weighed
 from bgan_video.prediction.predict import (
     Current,
     Networks,
@@ -34,6 +35,7 @@ from bgan_video.prediction.predict import (
     figures,
     predict,
 )
+from bgan_video.prediction.together import fit_weights, write_weights
 from bgan_video.prediction.trained import empty_discriminator
 from bgan_video.sampling import SampleBank
 from bgan_video.training import rounds
@@ -42,6 +44,22 @@ from bgan_video.training.lineup import ColdGAN, Models
 LabelledStream = Iterator[LabelledBatch | None]
 _SELF = "self_training"
 _PROBE: Method = "self_training_probe"
+
+
+def check_validation(config: Config, manifest: Manifest) -> None:
+    """Before anything is trained: look whether there is what settings are fitted on.
+
+    Raises:
+        UserError: There are no validation videos.
+    """
+    asking = [f"baseline.methods: {m}" for m in config.baseline.methods if m in ON_FEATURES]
+    if config.discriminator.combine == "weighed":
+        asking.append("discriminator.combine=weighed")
+    if asking and not manifest.part("validation"):
+        raise UserError(
+            f"{asking[0]} goes by validation videos, and there are none; set "
+            f"data.validation_fraction above 0"
+        )
 
 
 @dataclass(frozen=True)
@@ -123,6 +141,7 @@ class Session:
             before = {number - 1}
             teachers = {_SELF: self._stored(_SELF, before)} if _SELF in believers else {}
             posteriors = {"bayesian_gan": self._of_body(before)} if self.bodies else {}
+            bodies = self._weighed(before) if self._weighs else self.bodies
             has_probe = _PROBE in believers
             if has_probe:
                 self._fit(_PROBE, number - 1)
@@ -130,17 +149,38 @@ class Session:
             def judge(items: Sequence[Item]) -> dict[str, Prediction]:
                 said: dict[str, Prediction] = {}
                 if teachers or posteriors:
-                    said |= self._predict(items, teachers, posteriors)[0]
+                    said |= self._predict(items, teachers, posteriors, bodies)[0]
                 return said | ({_PROBE: self._ask(_PROBE, items, before)} if has_probe else {})
 
             rounds.judge(number, judge, pool, self.folder)
 
-    def fit_on_features(self) -> None:
-        """At the end: the networks of the methods on frozen features, where they are not there."""
+    def finish(self) -> None:
+        """At the end: what is fitted without steps, where it is not there."""
         last = self.config.train.rounds
         for method in self.config.baseline.methods:
             if method in ON_FEATURES:
                 self._fit(method, last)
+        if self._weighs:
+            pool = rounds.Pool(self.manifest, self.config)
+            bodies = self._weighed(answering_rounds(self.config.rounds, last, pool.is_large_enough))
+            write_weights(self.folder, {body.name: body.weight for body in bodies})
+
+    @property
+    def _weighs(self) -> bool:
+        return self.config.discriminator.combine == "weighed" and len(self.bodies) > 1
+
+    def _weighed(self, among: Collection[int]) -> Sequence[Body]:
+        """The bodies with what their words are worth: by the validation videos' labels.
+
+        Args:
+            among: The rounds whose networks are asked.
+        """
+        items = self.manifest.part("validation")
+        _, parts = self._predict(items, {}, {"bayesian": self._of_body(among)})
+        labels = torch.tensor([item.label for item in items])
+        weights = fit_weights(list(parts["bayesian"].values()), labels)
+        names = [body.name for body in self.bodies]
+        return weighed(self.bodies, dict(zip(names, weights, strict=True)))
 
     def _fit(self, method: Method, number: int) -> None:
         """Fit and store a method's network of a round."""
@@ -231,6 +271,8 @@ class Session:
         items: Sequence[Item],
         rivals: Mapping[str, Networks],
         posteriors: Mapping[str, Callable[[Body], Networks]],
+        bodies: Sequence[Body] | None = None,
     ) -> tuple[dict[str, Prediction], dict[str, dict[str, Prediction]]]:
-        given = (self.frames, self.config, rivals, posteriors, self.bodies, self.backend)
+        seen = self.bodies if bodies is None else bodies
+        given = (self.frames, self.config, rivals, posteriors, seen, self.backend)
         return predict_models(items, *given)

@@ -42,7 +42,8 @@ def arguments(videos: Path, folder: Path, name: str) -> list[str]:
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory: pytest.TempPathFactory, small_videos: Path) -> Path:
     folder = tmp_path_factory.mktemp("bodies")
-    assert cli.main(["train", *arguments(small_videos, folder, "two")]) == 0
+    words = [*arguments(small_videos, folder, "two"), "discriminator.combine=weighed"]
+    assert cli.main(["train", *words]) == 0
     return folder / "two"
 
 
@@ -62,6 +63,13 @@ def test_a_file_is_judged_by_both_bodies_as_evaluation_judges_it(of_two: Path) -
     run = bgan_video.load(of_two)
     items = run.manifest.part("test")[:3]
     judged, of_bodies = run.predict_items(items, run.frames(items))
+    weights = json.loads((of_two / "posterior" / "body_weights.json").read_text())
+    assert list(weights) == list(BODIES)
+    assert 1.0 not in weights.values()
+    powers = [of_bodies[name].video_probabilities ** weights[name] for name in BODIES]
+    pool = powers[0] * powers[1]
+    expected = pool / pool.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(judged["bayesian"].video_probabilities, expected)
     files = [Path(run.manifest.root) / item.path for item in items]
     predictions = list(run.predict(files))
     for index, prediction in enumerate(predictions):
@@ -158,9 +166,13 @@ def test_a_file_is_predicted_by_a_probe_as_evaluation_judges_it(of_features: Pat
 
 
 @pytest.mark.e2e
-def test_methods_on_features_need_videos_to_choose_by(
+def test_what_goes_by_validation_videos_needs_some(
     tmp_path: Path, small_videos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = on_features(small_videos, tmp_path, "none", "data.validation_fraction=0")
     assert cli.main(["train", *words]) == 2
-    assert "linear_probe is chosen by validation videos" in capsys.readouterr().err
+    assert "linear_probe goes by validation videos" in capsys.readouterr().err
+    words = arguments(small_videos, tmp_path, "two")
+    words += ["discriminator.combine=weighed", "data.validation_fraction=0"]
+    assert cli.main(["train", *words]) == 2
+    assert "combine=weighed goes by validation videos" in capsys.readouterr().err

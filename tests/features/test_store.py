@@ -319,5 +319,10 @@ def test_the_scale_knows_training_vectors_only(tmp_path: Path) -> None:
         Scale.of(wide, 1)(wide).std(0)[1] / Scale.of(wide, 1)(wide).std(0)[0], torch.tensor(10.0)
     )
     assert Scale.of(torch.ones(1, 2), 1)(torch.ones(3, 2)).tolist() == [[0.0, 0.0]] * 3
+    flat = training.flatten(0, 1).double()
+    for parts in ([flat], flat.split(7), flat[:, None]):
+        of_parts = Scale.of(parts, 2)
+        assert torch.allclose(of_parts.mean.double(), flat.mean(0), rtol=1e-6)
+        assert torch.allclose(of_parts.spread, scale.spread, rtol=1e-6)
     scale.write(tmp_path / "scale.safetensors")
     assert torch.equal(Scale.read(tmp_path / "scale.safetensors")(training), scale(training))

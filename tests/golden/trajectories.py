@@ -2,8 +2,8 @@
 
 python -m tests.golden.trajectories
 
-writes them anew; whoever commits the file says in the changelog why they are others. They are computed in
-float64: kernels add in another order on another CPU or in another torch, a game makes more of it
+writes them anew; whoever commits them says in the changelog why they are others. They are computed
+in float64: kernels add in another order on another CPU or in another torch, a game makes more of it
 with every step, and in float32 two CPUs were 4 % apart after ten steps.
 """
 
