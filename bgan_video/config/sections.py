@@ -428,7 +428,8 @@ class Baseline:
     """Labels alone: `supervised`, `deep_ensemble`, `mc_dropout`. One network on unlabelled clips
     too: `self_training` (the rounds of `train.rounds`), `pseudo_label`, `mean_teacher`, `fixmatch`.
     On frozen features (section `features`), without steps: `linear_probe` (its L2 by validation),
-    `knn`, `self_training_probe` (the probe in the rounds of `train.rounds`).
+    `knn` (each labelled video has one vote), `self_training_probe` (the probe in the rounds of
+    `train.rounds`).
     Methods without rounds take as many steps in all, the ensemble in fresh networks. GANs:
     `bayesian_gan`, `ml_gan` (one generator and one discriminator, no prior, no noise), `cold_gan`
     (the Bayesian GAN branched off at the end of burn-in and continued at temperature 0)."""

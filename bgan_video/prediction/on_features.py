@@ -7,9 +7,11 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor, nn
 
-from bgan_video.config import Method, Rounds
+from bgan_video.config import Config, Method
 from bgan_video.data.manifest import Item, Manifest
+from bgan_video.data.streams import label_weights
 from bgan_video.features import rivals
+from bgan_video.method.class_weights import class_weights
 from bgan_video.models import nd
 from bgan_video.prediction.bodies import Body
 from bgan_video.prediction.predict import Stored
@@ -17,7 +19,7 @@ from bgan_video.sampling import SampleBank
 
 
 def fit(
-    method: Method, body: Body, manifest: Manifest, settings: Rounds, believed: Sequence[Item] = ()
+    method: Method, body: Body, manifest: Manifest, config: Config, believed: Sequence[Item] = ()
 ) -> nn.Module:
     """The network of a method, its one setting by the likelihood of the validation videos.
 
@@ -25,21 +27,38 @@ def fit(
         method: One of `ON_FEATURES`.
         body: What it sees.
         manifest: With labelled and validation videos.
-        settings: How much pseudo-labels may count.
-        believed: Videos with pseudo-labels. All together they count at most as `rounds.share` says,
-            and none more than a labelled one.
+        config: The run's settings: what classes and pseudo-labels weigh.
+        believed: Videos with pseudo-labels.
     """
     labelled, validation = manifest.labelled, manifest.part("validation")
     known = _of(body, validation)
     if method == "knn":
         found = rivals.knn(_of(body, labelled), known, body.num_classes)
         return rivals.NeighbourVotes.of(found)
-    weights = torch.ones(len(labelled) + len(believed), dtype=torch.float64)
-    if believed:
-        odds = settings.share / (1 - settings.share)
-        weights[len(labelled) :] = min(1.0, odds * len(labelled) / len(believed))
-    training = _of(body, [*labelled, *believed], weights)
+    training = _of(body, [*labelled, *believed], counts(labelled, believed, config))
     return rivals.linear_probe(training, known, body.num_classes).network
+
+
+def counts(labelled: Sequence[Item], believed: Sequence[Item], config: Config) -> Tensor:
+    """What videos count in a probe's loss `[V]`: as steps do in the mean that draw them.
+
+    Pseudo-labels count at most as `rounds.share` says all together, and none more than a label.
+
+    Args:
+        labelled: Videos with labels, at least one.
+        believed: Videos with pseudo-labels.
+        config: The run's settings: `train.labelled_sampling`, `train.class_weights` and the weights
+            of a table are meant for the probe too.
+    """
+    given = label_weights(labelled, config) or [1.0] * len(labelled)
+    share = config.rounds.share
+    most = share / (1 - share) * len(labelled) / max(1, len(believed))
+    of_labels = torch.tensor(given, dtype=torch.float64)
+    of_believed = torch.full((len(believed),), min(1.0, most), dtype=torch.float64)
+    found = torch.cat([of_labels / of_labels.mean(), of_believed])
+    labels = [item.label for item in (*labelled, *believed)]
+    of_classes = class_weights(config.train.class_weights, labels, max(labels) + 1)
+    return found if of_classes is None else found * torch.tensor(of_classes)[labels]
 
 
 def stored(

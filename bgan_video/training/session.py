@@ -191,7 +191,7 @@ class Session:
         if method == _PROBE:
             pool = rounds.Pool(self.manifest, self.config)
             believed = rounds.believed(self.folder, number, pool)
-        given = (self.features, self.manifest, self.config.rounds, believed.get(method, ()))
+        given = (self.features, self.manifest, self.config, believed.get(method, ()))
         network = on_features.fit(method, *given)
         self.bank.add(method, (number + 1) * self.config.train.steps, 0, network.state_dict())
 
