@@ -177,6 +177,12 @@ def _items(config: Config) -> None:
             f"clip.load_size={c.load_size} is below clip.size={c.size}; "
             f"allowed: at least clip.size, or null"
         )
+    size = config.generator.size
+    if size is not None and size != c.size and not config.has_critics:
+        raise UserError(
+            f"generator.size={size}, but the classifiers play the game and see clip.size={c.size}; "
+            f"set critic.name=hybrid, or generator.size=null"
+        )
     if config.spatial_dims == 3 or config.features.length:
         return
     if config.data.store is not None:

@@ -165,6 +165,12 @@ class Config:
         return self.clip.load_size or whole
 
     @property
+    def of_game(self) -> Config:
+        """The settings of what generators and critics see: items of their own size."""
+        size = self.generator.size or self.clip.size
+        return dataclasses.replace(self, clip=dataclasses.replace(self.clip, size=size))
+
+    @property
     def run_dir(self) -> Path:
         """The run's folder, once the run has a name."""
         assert self.run.name is not None, "the run was not named yet"

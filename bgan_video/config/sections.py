@@ -193,6 +193,9 @@ class Generator:
     which nothing stands still."""
     width: Count = 64
     """Channels of the last map; of `residual` those of the first, which are the most."""
+    size: Count | None = None
+    """Pixels a side of what generators make and critics see; by default `clip.size`, which suits
+    the classifiers: a pretrained body may want 112 or 224 where a game at 64 is dear enough."""
     latent_dim: Count = 100
     latent: Literal["normal", "uniform"] = "normal"
     """Distribution of a latent's entries: standard normal, or uniform on (-1, 1)."""

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bgan_video.models.shapes import Stage
 
@@ -23,6 +24,15 @@ _CONV_TRANSPOSE: dict[int, type[Any]] = {2: nn.ConvTranspose2d, 3: nn.ConvTransp
 def at_least_float32(x: Tensor) -> Tensor:
     """`x`, in float32 where it is of half precision."""
     return x if x.dtype == torch.float64 else x.float()
+
+
+def resized(items: Tensor, size: int) -> Tensor:
+    """Images or clips `[B, C, (T,) H, W]` at `size` pixels a side, with antialiasing."""
+    if items.shape[-1] == size:
+        return items
+    images = items if items.ndim == 4 else rearrange(items, "b c t h w -> (b t) c h w")
+    seen = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+    return seen if items.ndim == 4 else rearrange(seen, "(b t) c h w -> b c t h w", b=len(items))
 
 
 class BatchNorm3d(nn.BatchNorm3d):

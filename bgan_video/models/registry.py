@@ -72,7 +72,7 @@ def build_generator(config: Config) -> nn.Module:
     name, known = config.generator.name, GENERATORS[config.spatial_dims]
     if name not in known:
         raise UserError(unknown("generator.name", name, list(known), config))
-    return known[name](config)
+    return known[name](config.of_game)
 
 
 def build_critic(config: Config) -> Critic:
@@ -81,6 +81,7 @@ def build_critic(config: Config) -> Critic:
     Raises:
         UserError: Sizes its strides do not allow.
     """
+    config = config.of_game
     frame_plan = plan_image(config.clip.size)
     return Critic(plan_of(config), frame_plan, config.channels, config.critic.width)
 

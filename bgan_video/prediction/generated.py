@@ -26,7 +26,7 @@ from bgan_video.metrics.looks import (
     top_frequency,
 )
 from bgan_video.metrics.quality import Quality, quality
-from bgan_video.models import build_generator, draw_latents
+from bgan_video.models import build_generator, draw_latents, nd
 from bgan_video.prediction import selection
 from bgan_video.prediction.chunks import test_chunks
 from bgan_video.prediction.predict import Current
@@ -97,6 +97,8 @@ def measure(
     real = torch.cat(list(_real(run, "test")))
     each = math.ceil(len(real) / len(run.bank.records("generator")))
     made = dict(generate(run, each, select))
+    if run.config.generator.size is not None:
+        made = {name: nd.resized(x, run.config.clip.size) for name, x in made.items()}
     of_real, _ = judged(network, real.split(BATCH), judge.backend)
     of_made = {name: judged(network, x.split(BATCH), judge.backend) for name, x in made.items()}
     fake = torch.cat([features for features, _ in of_made.values()])

@@ -27,6 +27,7 @@ from bgan_video.models import (
     build_generator,
     draw_latents,
     frozen_statistics,
+    nd,
 )
 from bgan_video.rng import Generators
 from bgan_video.training import compat
@@ -199,10 +200,12 @@ class Trainer:
         if self.discriminators:
             batch = UnlabelledBatch(weak, strong)
             terms |= self._step_discriminators(labelled, batch, generated, which)
+        seen = weak
         if self.critics:
-            terms |= self._step_critics(generated, weak, frames)
+            seen = nd.resized(weak, self.config.of_game.clip.size)
+            terms |= self._step_critics(generated, seen, frames)
         if generated:
-            terms |= self._step_generators(generated, weak, frames)
+            terms |= self._step_generators(generated, seen, frames)
         return terms
 
     def _frames_looked_at(self, index: int) -> Tensor:
@@ -248,6 +251,8 @@ class Trainer:
         tasks = [] if which is None else self.pretext.tasks(unlabelled.weak, which)
         logged: list[Terms] = []
         fakes = self._fakes_faced(generated, unlabelled.weak, len(self.discriminators))
+        if self.critics:
+            fakes = [nd.resized(items, self.config.clip.size) for items in fakes]
         for j, (chain, outputs) in enumerate(zip(self.discriminators, real, strict=True)):
             task = tasks[j] if tasks else None
             shown = Shown(fakes[j], unlabelled.strong, teacher, task)

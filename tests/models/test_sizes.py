@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from bgan_video.errors import UserError
 from bgan_video.models import (
     build_discriminator,
     build_generator,
+    nd,
 )
 from bgan_video.models.shapes import Plan, plan_clip, plan_image
 from tests.models.building import (
@@ -100,3 +102,15 @@ def test_a_size_that_does_not_fit_names_its_key() -> None:
     message = refusal(lambda: build_discriminator(settings(frames=9), K))
     assert "clip.num_frames=9" in message
     assert "nearest allowed: 8" in message
+
+
+def test_clips_are_resized_frame_by_frame() -> None:
+    clip = torch.rand(2, 3, 4, 12, 12, dtype=torch.float64)
+    found = nd.resized(clip, 6)
+    assert found.shape == (2, 3, 4, 6, 6)
+    for t in range(4):
+        torch.testing.assert_close(found[:, :, t], nd.resized(clip[:, :, t], 6))
+    assert nd.resized(clip, 12) is clip
+    torch.testing.assert_close(
+        nd.resized(torch.full_like(clip, 0.3), 5).unique(), found.new_tensor([0.3])
+    )

@@ -84,6 +84,7 @@ def flat(network: nn.Module) -> Tensor:
         ["objective.pretext_weight=1"],
         ["critic.name=hybrid", "generator.name=residual"],
         [SAMPLING, "critic.name=hybrid", "critic.num=2", "objective.adversarial_weight=0"],
+        ["critic.name=hybrid", "generator.name=residual", "generator.size=8"],
     ],
     ids=lambda overrides: ",".join(overrides) or "burn_in",
 )
@@ -97,6 +98,23 @@ def test_a_step_moves_every_weight_of_every_network(overrides: list[str]) -> Non
         assert still == []
     assert all(term.isfinite() for term in terms.values())
     assert not any(term.requires_grad for term in terms.values())
+
+
+def test_generators_and_critics_see_items_of_a_size_of_their_own() -> None:
+    of = trainer("critic.name=hybrid", "generator.name=residual", "generator.size=8")
+    sizes: dict[str, set[int]] = {"critic": set(), "discriminator": set()}
+    for role, chains in (("critic", of.critics), ("discriminator", of.discriminators)):
+        for chain in chains:
+            chain.network.register_forward_pre_hook(
+                lambda _, seen, role=role: sizes[role].add(seen[0].shape[-1])
+            )
+    of.step(0, labelled(), unlabelled())
+    assert sizes == {"critic": {8}, "discriminator": {16}}
+
+
+def test_who_plays_against_classifiers_makes_items_of_their_size() -> None:
+    with pytest.raises(UserError, match=r"generator\.size=8, .* set critic\.name=hybrid"):
+        settings("generator.size=8")
 
 
 @pytest.mark.parametrize("overrides", [[], [SAMPLING]], ids=["burn_in", "sampling"])
