@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -19,7 +19,7 @@ WARM_UP = 3
 
 
 def interleaved(
-    variants: dict[str, Callable[[], object]], repeats: int = REPEATS, warm_up: int = WARM_UP
+    variants: Mapping[str, Callable[[], object]], repeats: int = REPEATS, warm_up: int = WARM_UP
 ) -> dict[str, float]:
     """Median seconds of each variant, taken in turns, so that other load hits all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,8 @@ def build_generator(config: Config) -> nn.Module:
     name, known = config.generator.name, GENERATORS[config.spatial_dims]
     if name not in known:
         raise UserError(unknown("generator.name", name, list(known), config))
-    return known[name](config.of_game)
+    with _naming(config):
+        return known[name](config.of_game)
 
 
 def build_critic(config: Config) -> Critic:
@@ -81,9 +83,20 @@ def build_critic(config: Config) -> Critic:
     Raises:
         UserError: Sizes its strides do not allow.
     """
-    config = config.of_game
-    frame_plan = plan_image(config.clip.size)
-    return Critic(plan_of(config), frame_plan, config.channels, config.critic.width)
+    seen, width = config.of_game, config.critic.width
+    with _naming(config):
+        return Critic(plan_of(seen), plan_image(seen.clip.size), config.channels, width)
+
+
+@contextmanager
+def _naming(config: Config) -> Iterator[None]:
+    """What does not fit is told of the setting that it comes from."""
+    try:
+        yield
+    except UserError as error:
+        if config.generator.size is None:
+            raise
+        raise UserError(str(error).replace("clip.size", "generator.size")) from None
 
 
 def draw_latents(config: Config, count: int, random: torch.Generator) -> Tensor:
