@@ -181,7 +181,7 @@ def _learn(
             whole, terms = due.saves or bool(due.samples), ranks.mean(terms)
             faults.check_finite(step, terms, models, faults.way_on(session.folder), whole)
         if due.saves:
-            ranks.check_equal([*models.discriminators, *models.generators])
+            ranks.check_equal([*models.discriminators, *models.critics, *models.generators])
         if ranks.is_first():
             _write(step, due, terms, session, models, tools)
         tools.bar.advance()
