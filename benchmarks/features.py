@@ -32,7 +32,7 @@ from bgan_video.data.manifest import Manifest
 from bgan_video.data.transforms import test_view
 from bgan_video.features import FrozenBody, extraction, frozen_body
 from bgan_video.files import source_fingerprint
-from bgan_video.prediction.trained import FINISHED
+from bgan_video.prediction.judging import FINISHED
 from bgan_video.training import loop, run_folder
 from bgan_video.video.reader import open_video
 

@@ -19,8 +19,9 @@ from bgan_video.errors import UserError
 from bgan_video.files import append_line, write_atomically
 from bgan_video.models.weights import PACKAGED
 from bgan_video.prediction.bodies import kinds
+from bgan_video.prediction.judging import FINISHED, most_entropy
 from bgan_video.prediction.together import WEIGHTS
-from bgan_video.prediction.trained import FINISHED, TrainedRun, kind_of
+from bgan_video.prediction.trained import TrainedRun, kind_of
 
 _FIGURES = {"top1": "top-1", "nll": "NLL (nats)", "ece": "ECE", "brier": "Brier"}
 
@@ -53,7 +54,7 @@ def write_hub(run: TrainedRun, folder: Path) -> None:
     write_atomically(folder / "manifest.json", manifest.to_json())
     write_atomically(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     write_atomically(folder / "README.md", card(run, metrics))
-    if (limit := run.most_entropy()) is not None:
+    if (limit := most_entropy(run)) is not None:
         judged = {key: metrics[key] for key in ("test_clips", "test_crops", "renormalised")}
         append_line(folder / "evaluations.jsonl", judged | {"unfamiliar": {"total_entropy": limit}})
     shutil.copy(run.folder / FINISHED, folder / FINISHED)  # last: now it is whole

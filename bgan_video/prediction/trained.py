@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from bgan_video import config as config_module
@@ -19,15 +16,11 @@ from bgan_video.backend import resolve_backend
 from bgan_video.config import GANS, ON_FEATURES, Config, model_of
 from bgan_video.data.cutting import ItemFrames
 from bgan_video.data.frames import Frames
-from bgan_video.data.manifest import Item, Manifest, Split
-from bgan_video.data.streams import labelled_batches
+from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import UserError
-from bgan_video.files import append_line, read_lines, write_atomically
 from bgan_video.method.rounds import answering_rounds, has_pool
 from bgan_video.method.timetable import rival_size
-from bgan_video.metrics.by_class import recalls
-from bgan_video.metrics.scores import Scores
-from bgan_video.prediction import asking, diagnosis, on_features, uncertainty
+from bgan_video.prediction import asking, judging, on_features
 from bgan_video.prediction.bodies import (
     FIRST_KIND,
     Body,
@@ -37,13 +30,13 @@ from bgan_video.prediction.bodies import (
     open_features,
     predict_models,
 )
+from bgan_video.prediction.judging import BAYESIAN, FINISHED
 from bgan_video.prediction.predict import (
     Networks,
     Prediction,
     Renormalised,
     Stored,
     WithDropout,
-    figures,
     predict_all,
 )
 from bgan_video.prediction.video_files import (
@@ -53,7 +46,6 @@ from bgan_video.prediction.video_files import (
     expand,
     predict_files,
 )
-from bgan_video.prediction.written import write_predictions
 from bgan_video.sampling import SampleBank
 
 # What may differ from the run's own settings when it is only looked at.
@@ -66,12 +58,6 @@ ADJUSTABLE = (
     "run.device",
     "run.precision",
 )
-# Of labelled clips: 10 batches of 16 know a channel's mean to a few percent of its spread.
-_RENORMALISING_BATCHES = 10
-# Written last: before it, the bank may hold some chains of a step and not the others.
-FINISHED = Path("posterior") / "finished.json"
-# The Bayesian GAN's posterior, as metrics.json calls it.
-_BAYESIAN = "bayesian"
 
 
 class TrainedRun:
@@ -148,7 +134,7 @@ class TrainedRun:
         """The models this run has: the posterior first, the rest as `baseline.methods` says."""
         methods = self.config.baseline.methods
         named = [model_of(method) for method in methods]
-        named.sort(key=lambda model: model != _BAYESIAN)
+        named.sort(key=lambda model: model != BAYESIAN)
         return [model for model in named if self.bank.records(kind_of(model))]
 
     @property
@@ -185,11 +171,11 @@ class TrainedRun:
         Returns:
             The prediction of every model, and that of each body of the posterior, by its name.
         """
-        seen = {m: self.networks(m, batches) for m in self.models if m != _BAYESIAN}
+        seen = {m: self.networks(m, batches) for m in self.models if m != BAYESIAN}
         rivals = {m: networks for m, networks in seen.items() if m not in ON_FEATURES}
         posteriors = {}
-        if _BAYESIAN in self.models:
-            posteriors[_BAYESIAN] = lambda body: self.of_body(body, batches)
+        if BAYESIAN in self.models:
+            posteriors[BAYESIAN] = lambda body: self.of_body(body, batches)
 
         bodies = self.bodies(frames, items)
         given = (frames, self.config, rivals, posteriors, bodies, self.backend)
@@ -198,14 +184,14 @@ class TrainedRun:
             body = self._features(items)
             asked = {m: seen[m] for m in self.models if m in of_features}
             predictions |= predict_all(asked, body.chunks(items), self.backend)
-        return predictions, parts.get(_BAYESIAN, {})
+        return predictions, parts.get(BAYESIAN, {})
 
     def bodies(self, frames: ItemFrames, items: Sequence[Item] = ()) -> Sequence[Body]:
         """The bodies of the posterior, ready for some surveyed items.
 
         Those of features read what training stored, and compute what is not there any more.
         """
-        if _BAYESIAN not in self.models:
+        if BAYESIAN not in self.models:
             return ()
         given = (self.config, self.manifest, frames, self.backend, self.folder)
         return open_bodies(*given, _ignore, lambda items, *_: items, items)
@@ -217,7 +203,7 @@ class TrainedRun:
 
     def answering_bodies(self, frames: ItemFrames, items: Sequence[Item]) -> Sequence[Body]:
         """Those of `bodies` where the posterior answers; else none."""
-        return self.bodies(frames, items) if self.answering == _BAYESIAN else ()
+        return self.bodies(frames, items) if self.answering == BAYESIAN else ()
 
     def of_body(self, body: Body, batches: Sequence[Tensor] = ()) -> Networks:
         """The stored networks of one of `bodies`.
@@ -227,7 +213,7 @@ class TrainedRun:
             batches: As in `networks`, of a body that sees clips.
         """
         module = body.network().to(self.backend.device)
-        stored = Stored(self.bank, body.kind, module, self.answering_rounds(_BAYESIAN))
+        stored = Stored(self.bank, body.kind, module, self.answering_rounds(BAYESIAN))
         if batches and not body.sees_features:
             return Renormalised(stored, batches, self.backend)
         return stored
@@ -247,53 +233,8 @@ class TrainedRun:
         Raises:
             UserError: The split is empty, or a video changed.
         """
-        kind, is_final = self.config.items, split in (None, self.final_split)
-        split = split or self.final_split
-        self._check_knows_classes()
-        answering = self.answering  # a run without networks says so before any video is read
-        if not self.manifest.part(split):
-            raise UserError(f"{self.folder}: fold {self.manifest.fold} has no {split} {kind}")
-        wanted: list[Split] = ["test", "validation", "open"] if split == "test" else [split]
-        items: dict[Split, tuple[Item, ...]] = {part: self.manifest.part(part) for part in wanted}
-        batches = self._labelled_clips() if renormalise else ()
-        predictions, of_bodies = self._predict_parts(items, batches)
-        labels: dict[Split, Tensor] = {
-            part: torch.tensor([i.label for i in of_part]) for part, of_part in items.items()
-        }
-        level = self.config.item_level
-        models = {m: figures(p, labels[split], level) for m, p in predictions[split].items()}
-        judged = self._how_judged(renormalise)
-        more: dict[str, Any] = {"recall": self._recall(predictions[split], labels[split])}
-        if len(of_bodies) > 1:
-            more["bodies"] = {
-                name: figures(p[split], labels[split], level) for name, p in of_bodies.items()
-            }
-        if split == "test":
-            more |= uncertainty.figures(
-                predictions, labels, self.manifest, level, answering, self.know_fakes
-            )
-        if is_final or split == "test":
-            path = self.folder / "predictions" / f"{split}.safetensors"
-            write_predictions(path, predictions[split], labels[split], level, self.know_fakes)
-        if is_final:
-            # Last: whoever finds figures finds what they were made of.
-            self._write_metrics(models, {"split": split} | judged | more)
-        record: dict[str, Any] = {
-            "step": self.config.total_steps,
-            "split": split,
-            "samples": len({r.step for r in self.bank.records(FIRST_KIND)}),
-            **judged,
-            "models": models,
-        }
-        if "unfamiliar" in more:
-            record["unfamiliar"] = more["unfamiliar"]
-        if self.config.samples_posterior and _BAYESIAN in predictions[split]:
-            of_last = len(self.bank.records(FIRST_KIND, {self.config.train.rounds}))
-            first = next(iter(of_bodies.values()))[split].network_probabilities[-of_last:]
-            settings = self.bodies(self.frames(()))[0].config
-            record["diagnostics"] = diagnosis.diagnose(self.folder, settings, first, labels[split])
-        self._note(record)
-        return models
+        self.check_knows_classes()
+        return judging.evaluate(self, split, renormalise)
 
     def predict(self, paths: Sequence[Path | str]) -> Iterator[VideoPrediction | Unreadable]:
         """Predict files, or all videos (or images) in folders, with the answering model.
@@ -304,11 +245,11 @@ class TrainedRun:
         Raises:
             UserError: The run used no labels, or (on iterating) a folder holds nothing to predict.
         """
-        self._check_knows_classes()
+        self.check_knows_classes()
         knows_fakes = self.answering in self.know_fakes
-        limit = self.most_entropy()
+        limit = judging.most_entropy(self)
         judges = [Judge(self.networks(self.answering), self.config)]
-        if self.answering == _BAYESIAN:
+        if self.answering == BAYESIAN:
             bodies = self.bodies(Frames(self.config.data.root or self.manifest.root, self.config))
             judges = [Judge(self.of_body(b), b.config, b.vectors, b.weight) for b in bodies]
         elif self.answering in ON_FEATURES:
@@ -342,12 +283,6 @@ class TrainedRun:
         suggestions.write_csv(file or self.folder / "suggestions.csv", chosen, self.manifest)
         return chosen
 
-    def _note(self, record: dict[str, Any]) -> None:
-        """A line of evaluations.jsonl, unless it is there: one who was killed behind it is back."""
-        path = self.folder / "evaluations.jsonl"
-        if json.loads(json.dumps(record)) not in read_lines(path):
-            append_line(path, record)
-
     def choose(
         self, budget: int, by: suggestions.By = "auto", answered: Mapping[str, bool] | None = None
     ) -> list[Suggestion]:
@@ -362,73 +297,30 @@ class TrainedRun:
         Raises:
             UserError: Every training video is labelled, or a video changed.
         """
-        self._check_knows_classes()
+        self.check_knows_classes()
         return asking.choose(self, budget, by, answered or {})
 
     def answering_rounds(self, model: str) -> Collection[int] | None:
         """The rounds whose networks answer for a model; None for all."""
-        if model not in (_BAYESIAN, "cold_gan", "self_training", "self_training_probe"):
+        if model not in (BAYESIAN, "cold_gan", "self_training", "self_training_probe"):
             return None
         labelled = len(self.manifest.labelled)
         pool = len(self.manifest.part("train")) - labelled
         believes = has_pool(self.config.rounds, labelled, pool)
         return answering_rounds(self.config.rounds, self.config.train.rounds, believes)
 
-    def _count(self, model: str) -> int:
+    def num_networks(self, model: str) -> int:
         """How many networks a model is."""
-        if model != _BAYESIAN:
+        if model != BAYESIAN:
             return len(self.networks(model))
         return sum(
             len(self.bank.records(k, self.answering_rounds(model))) for k in kinds(self.config)
         )
 
-    def _check_knows_classes(self) -> None:
+    def check_knows_classes(self) -> None:
+        """Raises UserError where the run learned from no labels."""
         if self.config.is_unsupervised:
             raise UserError(f"{self.folder} used no labels: its discriminators know no classes")
-
-    def most_entropy(self) -> float | None:
-        """Where a video's total entropy becomes unfamiliar.
-
-        None where the run was not evaluated as it predicts now: with as many clips of each video,
-        and the networks as they were stored.
-        """
-        wanted = self._how_judged(renormalise=False)
-        path = self.folder / "evaluations.jsonl"
-        records = reversed(read_lines(path))
-        fitting = (r for r in records if "unfamiliar" in r and wanted.items() <= r.items())
-        return next((r["unfamiliar"]["total_entropy"] for r in fitting), None)
-
-    def _how_judged(self, renormalise: bool) -> dict[str, Any]:
-        """Everything of an evaluation that its figures depend on."""
-        c = self.config.clip
-        return {
-            "test_clips": c.test_clips,
-            "test_crops": c.test_crops,
-            "renormalised": renormalise,
-        }
-
-    def _labelled_clips(self) -> list[Tensor]:
-        """The first batches of labelled clips that training saw."""
-        items = self.manifest.labelled
-        stream = labelled_batches(items, self.frames(items), self.config, first=0)
-        return [batch.x for batch in islice(stream, _RENORMALISING_BATCHES) if batch is not None]
-
-    def _predict_parts(
-        self, parts: dict[Split, tuple[Item, ...]], batches: Sequence[Tensor]
-    ) -> tuple[dict[Split, dict[str, Prediction]], dict[str, dict[Split, Prediction]]]:
-        """What every model, and each body, says of some items, each video decoded once."""
-        items = [item for part in parts.values() for item in part]
-        predictions, bodies = self.predict_items(items, self.frames(items), batches)
-        of_models: dict[Split, dict[str, Prediction]] = {}
-        of_bodies: dict[str, dict[Split, Prediction]] = {name: {} for name in bodies}
-        start = 0
-        for split, part in parts.items():
-            stop = start + len(part)
-            of_models[split] = {m: p.part(start, stop) for m, p in predictions.items()}
-            for name, p in bodies.items():
-                of_bodies[name][split] = p.part(start, stop)
-            start = stop
-        return of_models, of_bodies
 
     def frames(self, items: Sequence[Item]) -> Frames:
         """The frames of items whose files are still those of the run."""
@@ -436,46 +328,6 @@ class TrainedRun:
         for item in items:
             frames.check(item)
         return frames
-
-    def _recall(
-        self, predictions: Mapping[str, Prediction], labels: Tensor
-    ) -> dict[str, dict[str, float | None]]:
-        """Of every model, the part of each class's items that it finds; None where there are none.
-
-        Args:
-            predictions: By model.
-            labels: `[V]`.
-        """
-        found = {m: recalls(p.video_probabilities, labels) for m, p in predictions.items()}
-        return {
-            model: {
-                name: None if math.isnan(value) else float(value)
-                for name, value in zip(self.classes, of_classes, strict=True)
-            }
-            for model, of_classes in found.items()
-        }
-
-    def _write_metrics(self, models: dict[str, dict[str, Scores]], more: dict[str, Any]) -> None:
-        manifest = self.manifest
-        finished = json.loads((self.folder / FINISHED).read_text(encoding="utf-8"))
-        content = {
-            "schema": 1,
-            "step": self.config.total_steps,
-            "seconds": _training_seconds(self.folder / "log.jsonl"),
-            "peak_memory_mib": finished.get("peak_memory_mib"),
-            "data": {
-                "name": manifest.name,
-                "num_classes": manifest.num_classes,
-                "num_labelled": len(manifest.labelled),
-                "num_unlabelled": len(manifest.part("train")),
-                "num_test": len(manifest.part("test")),
-                "fold": manifest.fold,
-            },
-            "models": models,
-            "networks": {model: self._count(model) for model in models},
-            **more,
-        }
-        write_atomically(self.folder / "metrics.json", json.dumps(content, indent=2) + "\n")
 
 
 def _ignore(_: str) -> None:
@@ -489,7 +341,7 @@ def load(folder: Path | str, overrides: Sequence[str] = ()) -> TrainedRun:
 
 def kind_of(model: str) -> str:
     """The bank's word for the networks of a model of `metrics.json`."""
-    return FIRST_KIND if model == _BAYESIAN else model
+    return FIRST_KIND if model == BAYESIAN else model
 
 
 def empty_discriminator(config: Config, manifest: Manifest) -> nn.Module:
@@ -505,8 +357,3 @@ def _adjusted(folder: Path, overrides: Sequence[str]) -> Config:
                 f"{key} cannot be set for a trained run; allowed: {', '.join(ADJUSTABLE)}"
             )
     return config_module.load_run(folder, overrides)
-
-
-def _training_seconds(log: Path) -> float:
-    lines = log.read_text(encoding="utf-8").splitlines()
-    return sum(json.loads(line)["seconds"] for line in lines)

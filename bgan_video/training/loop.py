@@ -21,7 +21,7 @@ from bgan_video.method.class_weights import class_weights
 from bgan_video.method.temperature import describe
 from bgan_video.prediction.bodies import Body, open_bodies, open_features
 from bgan_video.prediction.bodies import check as check_bodies
-from bgan_video.prediction.trained import FINISHED
+from bgan_video.prediction.judging import FINISHED
 from bgan_video.sampling import SampleBank
 from bgan_video.training import (
     changes,

@@ -1,0 +1,191 @@
+"""How good the models of a run are: its figures, predictions, and lines of evaluations.jsonl."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from bgan_video.data.manifest import Item, Split
+from bgan_video.data.streams import labelled_batches
+from bgan_video.errors import UserError
+from bgan_video.files import append_line, read_lines, write_atomically
+from bgan_video.metrics.by_class import recalls
+from bgan_video.metrics.scores import Scores
+from bgan_video.prediction import diagnosis, uncertainty
+from bgan_video.prediction.bodies import FIRST_KIND
+from bgan_video.prediction.predict import Prediction, figures
+from bgan_video.prediction.written import write_predictions
+
+if TYPE_CHECKING:
+    from bgan_video.prediction.trained import TrainedRun
+
+# Of labelled clips: 10 batches of 16 know a channel's mean to a few percent of its spread.
+_RENORMALISING_BATCHES = 10
+# The Bayesian GAN's posterior, as metrics.json calls it.
+BAYESIAN = "bayesian"
+FINISHED = Path("posterior") / "finished.json"
+"""Written last: before it, the bank may hold some chains of a step and not the others."""
+
+
+def evaluate(
+    run: TrainedRun, split: Literal["test", "validation"] | None, renormalise: bool
+) -> dict[str, Any]:
+    """Evaluate every model of a run on a split, as `TrainedRun.evaluate` has it."""
+    kind, is_final = run.config.items, split in (None, run.final_split)
+    split = split or run.final_split
+    answering = run.answering  # a run without networks says so before any video is read
+    if not run.manifest.part(split):
+        raise UserError(f"{run.folder}: fold {run.manifest.fold} has no {split} {kind}")
+    wanted: list[Split] = ["test", "validation", "open"] if split == "test" else [split]
+    items: dict[Split, tuple[Item, ...]] = {part: run.manifest.part(part) for part in wanted}
+    batches = _labelled_clips(run) if renormalise else ()
+    predictions, of_bodies = _predict_parts(run, items, batches)
+    labels: dict[Split, Tensor] = {
+        part: torch.tensor([i.label for i in of_part]) for part, of_part in items.items()
+    }
+    level = run.config.item_level
+    models = {m: figures(p, labels[split], level) for m, p in predictions[split].items()}
+    judged = _how_judged(run, renormalise)
+    more: dict[str, Any] = {"recall": _recall(run, predictions[split], labels[split])}
+    if len(of_bodies) > 1:
+        more["bodies"] = {
+            name: figures(p[split], labels[split], level) for name, p in of_bodies.items()
+        }
+    if split == "test":
+        more |= uncertainty.figures(
+            predictions, labels, run.manifest, level, answering, run.know_fakes
+        )
+    if is_final or split == "test":
+        path = run.folder / "predictions" / f"{split}.safetensors"
+        write_predictions(path, predictions[split], labels[split], level, run.know_fakes)
+    if is_final:
+        # Last: whoever finds figures finds what they were made of.
+        _write_metrics(run, models, {"split": split} | judged | more)
+    record: dict[str, Any] = {
+        "step": run.config.total_steps,
+        "split": split,
+        "samples": len({r.step for r in run.bank.records(FIRST_KIND)}),
+        **judged,
+        "models": models,
+    }
+    if "unfamiliar" in more:
+        record["unfamiliar"] = more["unfamiliar"]
+    if run.config.samples_posterior and BAYESIAN in predictions[split]:
+        of_last = len(run.bank.records(FIRST_KIND, {run.config.train.rounds}))
+        first = next(iter(of_bodies.values()))[split].network_probabilities[-of_last:]
+        settings = run.bodies(run.frames(()))[0].config
+        record["diagnostics"] = diagnosis.diagnose(run.folder, settings, first, labels[split])
+    _note(run, record)
+    return models
+
+
+def most_entropy(run: TrainedRun) -> float | None:
+    """Where a video's total entropy becomes unfamiliar.
+
+    None where the run was not evaluated as it predicts now: with as many clips of each video, and
+    the networks as they were stored.
+    """
+    wanted = _how_judged(run, renormalise=False)
+    path = run.folder / "evaluations.jsonl"
+    records = reversed(read_lines(path))
+    fitting = (r for r in records if "unfamiliar" in r and wanted.items() <= r.items())
+    return next((r["unfamiliar"]["total_entropy"] for r in fitting), None)
+
+
+def _how_judged(run: TrainedRun, renormalise: bool) -> dict[str, Any]:
+    """Everything of an evaluation that its figures depend on."""
+    c = run.config.clip
+    return {
+        "test_clips": c.test_clips,
+        "test_crops": c.test_crops,
+        "renormalised": renormalise,
+    }
+
+
+def _labelled_clips(run: TrainedRun) -> list[Tensor]:
+    """The first batches of labelled clips that training saw."""
+    items = run.manifest.labelled
+    stream = labelled_batches(items, run.frames(items), run.config, first=0)
+    return [batch.x for batch in islice(stream, _RENORMALISING_BATCHES) if batch is not None]
+
+
+def _predict_parts(
+    run: TrainedRun, parts: dict[Split, tuple[Item, ...]], batches: Sequence[Tensor]
+) -> tuple[dict[Split, dict[str, Prediction]], dict[str, dict[Split, Prediction]]]:
+    """What every model, and each body, says of some items, each video decoded once."""
+    items = [item for part in parts.values() for item in part]
+    predictions, bodies = run.predict_items(items, run.frames(items), batches)
+    of_models: dict[Split, dict[str, Prediction]] = {}
+    of_bodies: dict[str, dict[Split, Prediction]] = {name: {} for name in bodies}
+    start = 0
+    for split, part in parts.items():
+        stop = start + len(part)
+        of_models[split] = {m: p.part(start, stop) for m, p in predictions.items()}
+        for name, p in bodies.items():
+            of_bodies[name][split] = p.part(start, stop)
+        start = stop
+    return of_models, of_bodies
+
+
+def _recall(
+    run: TrainedRun, predictions: Mapping[str, Prediction], labels: Tensor
+) -> dict[str, dict[str, float | None]]:
+    """Of every model, the part of each class's items that it finds; None where there are none.
+
+    Args:
+        run: Which knows the classes' names.
+        predictions: By model.
+        labels: `[V]`.
+    """
+    found = {m: recalls(p.video_probabilities, labels) for m, p in predictions.items()}
+    return {
+        model: {
+            name: None if math.isnan(value) else float(value)
+            for name, value in zip(run.classes, of_classes, strict=True)
+        }
+        for model, of_classes in found.items()
+    }
+
+
+def _write_metrics(
+    run: TrainedRun, models: dict[str, dict[str, Scores]], more: dict[str, Any]
+) -> None:
+    manifest = run.manifest
+    finished = json.loads((run.folder / FINISHED).read_text(encoding="utf-8"))
+    content = {
+        "schema": 1,
+        "step": run.config.total_steps,
+        "seconds": _training_seconds(run.folder / "log.jsonl"),
+        "peak_memory_mib": finished.get("peak_memory_mib"),
+        "data": {
+            "name": manifest.name,
+            "num_classes": manifest.num_classes,
+            "num_labelled": len(manifest.labelled),
+            "num_unlabelled": len(manifest.part("train")),
+            "num_test": len(manifest.part("test")),
+            "fold": manifest.fold,
+        },
+        "models": models,
+        "networks": {model: run.num_networks(model) for model in models},
+        **more,
+    }
+    write_atomically(run.folder / "metrics.json", json.dumps(content, indent=2) + "\n")
+
+
+def _note(run: TrainedRun, record: dict[str, Any]) -> None:
+    """A line of evaluations.jsonl, unless it is there: one who was killed behind it is back."""
+    path = run.folder / "evaluations.jsonl"
+    if json.loads(json.dumps(record)) not in read_lines(path):
+        append_line(path, record)
+
+
+def _training_seconds(log: Path) -> float:
+    lines = log.read_text(encoding="utf-8").splitlines()
+    return sum(json.loads(line)["seconds"] for line in lines)
