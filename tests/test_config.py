@@ -430,3 +430,21 @@ def test_views_are_made_for_whoever_learns_from_them(
 )
 def test_a_momentum_of_fixed_length_needs_a_temperature(cold: list[str]) -> None:
     assert "posterior.sampler=mclmc" in refusal("posterior.sampler=mclmc", *cold)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], True),
+        (["baseline.methods=[bayesian_gan]"], True),
+        (["baseline.methods=[linear_probe,knn]"], False),
+        (["baseline.methods=[linear_probe,supervised]"], True),
+        (["discriminator.bodies=[features:a]", "baseline.methods=[bayesian_gan]"], False),
+        (["discriminator.bodies=[features:a]", "baseline.methods=[fixmatch]"], True),
+        (["discriminator.bodies=[dcgan,features:a]", "baseline.methods=[bayesian_gan]"], True),
+    ],
+)
+def test_clips_are_seen_where_a_network_is_not_of_features(
+    overrides: list[str], expected: bool
+) -> None:
+    assert config.load(None, overrides).sees_clips == expected

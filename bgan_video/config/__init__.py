@@ -7,6 +7,7 @@ can serve it is found out by the layers that use it.
 from bgan_video.config.files import CHANGES, flat, from_mapping, load, load_run, to_mapping, to_yaml
 from bgan_video.config.kinds import (
     BELIEVERS,
+    FEATURES,
     GANS,
     ITEMS,
     LABELS_ONLY,
@@ -38,6 +39,7 @@ from bgan_video.config.sections import (
 __all__ = [
     "BELIEVERS",
     "CHANGES",
+    "FEATURES",
     "GANS",
     "ITEMS",
     "LABELS_ONLY",

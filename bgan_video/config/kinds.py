@@ -45,6 +45,9 @@ SpatialDims = Literal[0, 2, 3]
 Summary = Literal["mean", "difference", "both"]
 """What a clip's vector is made of, from the features of its frames."""
 
+FEATURES = "features:"
+"""What a body's name begins with that sees features of a frozen body, whose name is behind it."""
+
 _IMAGES = ("mnist", "cifar10", "svhn", "celeba", "image_folder")
 GREY = ("mnist",)
 VECTORS = "synthetic"

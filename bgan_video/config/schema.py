@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bgan_video.config import checks
 from bgan_video.config.kinds import (
+    FEATURES,
     GANS,
     GREY,
     ITEMS,
@@ -157,6 +158,14 @@ class Config:
         """Whether anything learns from unlabelled items, but for those a round believes."""
         learning = {*self.baseline.methods} - {*LABELS_ONLY, *ON_FEATURES, "self_training"}
         return not learning <= {*GANS} or (bool(learning) and self.gans_need_unlabelled)
+
+    @property
+    def sees_clips(self) -> bool:
+        """Whether any network of the run looks at frames, and not at features of them alone."""
+        methods = {*self.baseline.methods} - {*ON_FEATURES}
+        bodies = self.discriminator.bodies
+        of_features = bool(bodies) and all(name.startswith(FEATURES) for name in bodies)
+        return bool(methods - {"bayesian_gan"}) or (bool(methods) and not of_features)
 
     @property
     def load_size(self) -> int:

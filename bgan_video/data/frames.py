@@ -228,7 +228,8 @@ def survey(
             raise UserError(f"{item.path} {reason}")
         good.append(read)
     try:
-        frames.fill(progress)
+        if config.sees_clips:
+            frames.fill(progress)
     except BrokenVideo as error:
         raise UserError(f"{error.path} no longer reads: {error.reason}") from None
     left_out = tuple(record.path for record in broken)

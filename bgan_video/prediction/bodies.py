@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bgan_video import rng
 from bgan_video.backend import Backend
-from bgan_video.config import ON_FEATURES, Config, Critic, Features
+from bgan_video.config import FEATURES, ON_FEATURES, Config, Critic, Features
 from bgan_video.data.cutting import ItemFrames, Length
 from bgan_video.data.feature_store import FeatureStore
 from bgan_video.data.manifest import Item, Manifest
@@ -36,7 +36,6 @@ from bgan_video.prediction.chunks import ClipChunk, test_chunks
 from bgan_video.prediction.predict import Networks, Prediction, predict_all
 from bgan_video.prediction.together import combine, read_weights
 
-FEATURES = "features:"
 # A linear layer is there after a few hundred steps of Adam or fewer; the rest of a round samples.
 _BURN_IN_PART = 3
 FIRST_KIND = "discriminator"

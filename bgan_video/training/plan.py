@@ -9,7 +9,7 @@ from torch import nn
 
 from bgan_video import config as config_module
 from bgan_video.backend import Backend, resolve_backend
-from bgan_video.config import Config, Method
+from bgan_video.config import FEATURES, Config, Method
 from bgan_video.data import layouts, splits
 from bgan_video.data.frames import Frames
 from bgan_video.data.labels import choice
@@ -20,7 +20,6 @@ from bgan_video.method.timetable import posterior_size, rival_size, step_sizes
 from bgan_video.models import build_discriminator, build_generator, look_at_body
 from bgan_video.models.bodies import PYTHON_PREFIX
 from bgan_video.models.weights import Fit
-from bgan_video.prediction.bodies import FEATURES
 from bgan_video.prediction.bodies import check as check_bodies
 from bgan_video.prediction.bodies import names as body_names
 from bgan_video.training import console

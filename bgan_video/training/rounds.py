@@ -7,9 +7,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from bgan_video.config import BELIEVERS, Config
 from bgan_video.data.manifest import Item, Manifest
@@ -72,10 +73,11 @@ def judge(
     if items and pool.is_large_enough:
         before = {(line["model"], line["path"]): line["label"] for line in read(folder, number - 1)}
         for method, prediction in teach(items).items():
-            for belief in _believe(number, prediction, pool):
+            said = _Said.of(prediction)
+            for belief in _believe(number, said, pool):
                 item = items[belief.index]
                 label = before.get((method, item.path))
-                line = _line(method, item, belief, prediction, pool.manifest)
+                line = _line(method, item, belief, said, pool.manifest)
                 lines.append(line | {"changed": None if label is None else label != belief.label})
     text = "".join(json.dumps(line) + "\n" for line in lines)
     path(folder, number).parent.mkdir(exist_ok=True)
@@ -128,26 +130,44 @@ def say(folder: Path, number: int, pool: Pool) -> None:
         )
 
 
-def _believe(number: int, prediction: Prediction, pool: Pool) -> list[rounds.Belief]:
-    settings, p = pool.config.rounds, prediction.video_probabilities
+class _Said(NamedTuple):
+    """What a teacher says of the pool.
+
+    Attributes:
+        probabilities: `[V, K]`.
+        total_entropy: `[V]`, nats.
+        mutual_information: `[V]`, nats.
+    """
+
+    probabilities: Tensor
+    total_entropy: Tensor
+    mutual_information: Tensor
+
+    @staticmethod
+    def of(p: Prediction) -> _Said:
+        return _Said(p.video_probabilities, p.total_entropy, p.mutual_information)
+
+
+def _believe(number: int, said: _Said, pool: Pool) -> list[rounds.Belief]:
+    settings, p = pool.config.rounds, said.probabilities
     labels = torch.tensor([item.label for item in pool.manifest.labelled])
     prior = rounds.class_prior(settings, p, labels)
-    strange = rounds.strangers(settings, prediction.total_entropy)
+    strange = rounds.strangers(settings, said.total_entropy)
     known = int((~strange).sum())
     numbers = rounds.quotas(settings, number, pool.config.train.rounds, known, prior)
-    certain = rounds.certainty(settings, p, prediction.mutual_information)
+    certain = rounds.certainty(settings, p, said.mutual_information)
     return rounds.believe(p, certain, numbers, strange)
 
 
 def _line(
-    method: str, item: Item, belief: rounds.Belief, said: Prediction, manifest: Manifest
+    method: str, item: Item, belief: rounds.Belief, said: _Said, manifest: Manifest
 ) -> dict[str, Any]:
     return {
         "model": method,
         "path": item.path,
         "label": belief.label,
         "class": manifest.classes[belief.label],
-        "probability": said.video_probabilities[belief.index, belief.label].item(),
+        "probability": said.probabilities[belief.index, belief.label].item(),
         "certainty": belief.certainty,
         "total_entropy": said.total_entropy[belief.index].item(),
         "mutual_information": said.mutual_information[belief.index].item(),

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 import bgan_video
 from bgan_video import cli
+from bgan_video.data.frames import Frames
 from bgan_video.prediction.video_files import VideoPrediction
 from tests.e2e import runs
 
@@ -139,8 +140,12 @@ def test_methods_on_features_are_judged_and_believe_as_others_do(of_features: Pa
 
 @pytest.mark.e2e
 def test_methods_that_believe_nothing_end_a_run_with_rounds(
-    tmp_path: Path, small_videos: Path
+    tmp_path: Path, small_videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def decode(*_: object) -> None:
+        pytest.fail("videos are decoded that nobody looks at")
+
+    monkeypatch.setattr(Frames, "fill", decode)
     words = on_features(small_videos, tmp_path, "none", "train.rounds=2")
     assert cli.main(["train", *words, "baseline.methods=[linear_probe,knn]"]) == 0
     metrics = json.loads((tmp_path / "none" / "metrics.json").read_text())

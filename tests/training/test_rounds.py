@@ -312,6 +312,28 @@ def test_strangers_leave_the_pool_before_numbers_are_shared_out(
     assert [line["path"] for line in lines] == [f"{n}.avi" for n in (2, 3, 10, 11)]
 
 
+def test_the_pools_entropies_are_taken_once_however_many_are_believed(tmp_path: Path) -> None:
+    taken: list[str] = []
+
+    class Counted(Prediction):
+        @property
+        def mutual_information(self) -> Tensor:
+            taken.append("information")
+            return super().mutual_information
+
+        @property
+        def total_entropy(self) -> Tensor:
+            taken.append("entropy")
+            return super().total_entropy
+
+    of = pool(2, 40, "rounds.believed=0.8", "train.rounds=1")
+    sure = said(of, RISING * 4)
+    teacher = Counted(sure.clip_probabilities, sure.network_probabilities, sure.p_fake)
+    rounds.judge(1, lambda _: {"bayesian_gan": teacher}, of, tmp_path)
+    assert len(rounds.read(tmp_path, 1)) == 32
+    assert len(taken) <= 4  # the information is made of the entropy
+
+
 @pytest.mark.parametrize(("labelled", "unlabelled"), [(2, 9), (2, 0)])
 def test_a_small_pool_is_not_judged(
     labelled: int,
