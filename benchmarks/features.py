@@ -37,7 +37,8 @@ from bgan_video.training import loop, run_folder
 from bgan_video.video.reader import open_video
 
 VIDEOS = 8
-SIZES = (2_000, 10_000)
+RUNS = ((2_000, 0), (10_000, 0), (10_001, 1024))
+"""Videos, and `data.cache_mib`; each number of videos once, since it names the run's folder."""
 SHARD = 250
 
 
@@ -101,8 +102,11 @@ def fill_with_noise(of: Config) -> None:
         feature_store.append(folder, found)
 
 
-def training(root: Path, place: Path, count: int) -> dict[str, float]:
-    """Seconds and peak memory of a run with rounds on a store of `count` videos."""
+def training(root: Path, place: Path, count: int, cache_mib: int) -> dict[str, float]:
+    """Seconds and peak memory of a run with rounds on a store of `count` videos.
+
+    The peak is that of this process so far: a later run that needs less shows nothing.
+    """
     videos = place / f"videos-{count}"
     many_videos(root, videos, count)
     of = config.load(
@@ -110,6 +114,7 @@ def training(root: Path, place: Path, count: int) -> dict[str, float]:
         [
             f"data.root={videos}",
             "data.labels_per_class=8",
+            f"data.cache_mib={cache_mib}",
             "features.clips=10",
             f"features.store={place / f'features-{count}'}",
             f"run.dir={place}",
@@ -138,10 +143,10 @@ def main() -> None:
         place = Path(scratch)
         print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
         extracting(root, place)
-        for count in SIZES:
-            found = training(root, place, count)
+        for count, cache_mib in RUNS:
+            found = training(root, place, count, cache_mib)
             said = ", ".join(f"{name} {value:.0f}" for name, value in found.items())
-            print(f"training on {count} videos x 10 clips x 1,280 numbers: {said}")
+            print(f"{count} videos x 10 clips x 1,280 numbers, {cache_mib} MiB kept: {said}")
 
 
 if __name__ == "__main__":

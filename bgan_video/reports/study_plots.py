@@ -19,7 +19,7 @@ from bgan_video.reports.plots import COLORS, INK, MUTED, STYLE, Picture
 from bgan_video.reports.study_summary import Entry, Summary
 
 # For variants of a method; the others have the hue of the run's report.
-_VARIANTS = ("#A5AA99", "#11A579", "#F2B701", "#E73F74", "#3969AC", "#80BA5A", "#4B4B8F")
+_VARIANTS = ("#4B4B8F", "#11A579", "#F2B701", "#E73F74", "#80BA5A", "#3969AC", "#A5AA99")
 # Beside the hue, as there are more methods than hues one can tell apart.
 _MARKERS = "osD^vP*X<>"
 _CURVES = ("top1", "nll", "ece")
