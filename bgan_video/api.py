@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,15 @@ from bgan_video.prediction.video_files import Unreadable, VideoPrediction
 from bgan_video.reports import timeline, write_report
 from bgan_video.reports.page import REPORT_NAME
 from bgan_video.reports.plots import label_of
-from bgan_video.training import changes, console, faults, loop, run_folder
+from bgan_video.training import (
+    budget,
+    changes,
+    console,
+    faults,
+    loop,
+    measuring,
+    run_folder,
+)
 from bgan_video.training.plan import plan
 from bgan_video.video import open_video
 
@@ -61,6 +69,7 @@ __all__ = [
     "train_or_resume",
     "verify",
     "verify_features",
+    "within",
 ]
 
 
@@ -144,6 +153,23 @@ def train_or_resume(config: Config, default_name: str = "run") -> Result:
         if not ranks.first_says(lambda: (folder / "config.yaml").is_file()):
             return train(config)
         return resume(folder, changes.differing(folder, run_folder.anchored(config)))
+
+
+def within(config: Config, time: str, kept: Collection[str] = ()) -> Config:
+    """The settings nearest to a recipe's that train within a time on this machine; says them.
+
+    What a step, reading and judging cost is measured on the run's own videos, which takes about a
+    minute of that time.
+
+    Args:
+        config: The recipe, with what the user set.
+        time: Such as `90s`, `10m` or `1h30m`.
+        kept: Dotted keys that the user set, such as `train.rounds`; they stay.
+
+    Raises:
+        UserError: Even the least does not fit, or what would stop the run.
+    """
+    return measuring.within(config, budget.parse(time), kept)
 
 
 def sample(run: TrainedRun, count: int, out: Path, select: bool = False) -> list[Path]:

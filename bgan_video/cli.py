@@ -55,6 +55,8 @@ def _train(options: argparse.Namespace) -> None:
             "--resume RUN continues a run with its own settings; give neither --config nor "
             "--dry-run with it"
         )
+    if options.resume and options.budget:
+        raise UserError("--budget sets what a run begins with; --resume goes on with one")
     if options.resume and not is_auto:
         from bgan_video import api
 
@@ -64,6 +66,9 @@ def _train(options: argparse.Namespace) -> None:
     config = config_module.load(file, options.overrides)
     from bgan_video import api
 
+    if options.budget:
+        kept = {word.partition("=")[0] for word in options.overrides}
+        config = api.within(config, options.budget, kept)
     if options.dry_run:
         _say(api.plan(config))
         return
@@ -357,7 +362,8 @@ def _parser() -> argparse.ArgumentParser:
         "  bgan-video train\n"
         "  bgan-video train --config ucf101 data.root=UCF-101 --dry-run\n"
         "  bgan-video train --resume runs/demo\n"
-        "  bgan-video train --config demo --resume auto",
+        "  bgan-video train --config demo --resume auto\n"
+        "  bgan-video train --config video_folder data.root=my_videos --budget 10m",
     )
     sub.add_argument("--config", help=_CONFIG)
     sub.add_argument(
@@ -365,6 +371,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RUN",
         help="continue the run in this folder from its newest sound checkpoint; auto: the run of "
         "that name, or begin it",
+    )
+    sub.add_argument(
+        "--budget",
+        metavar="TIME",
+        help="such as 10m: steps, rounds, networks and clip size by what they cost on this machine",
     )
     sub.add_argument("--dry-run", action="store_true", help="print settings and plan, and stop")
     _add_overrides(sub)

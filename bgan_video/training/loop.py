@@ -14,7 +14,6 @@ from bgan_video import ranks
 from bgan_video.backend import resolve_backend
 from bgan_video.config import ON_FEATURES, Config
 from bgan_video.data.manifest import Item, Manifest
-from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.errors import Stopped, UserError
 from bgan_video.files import append_line, sync, truncate_after, write_atomically
 from bgan_video.method.class_weights import class_weights
@@ -80,7 +79,7 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     t, total = config.train, config.total_steps
     for key in ("batch_size", "labelled_batch_size"):
         ranks.mine(getattr(t, key), f"train.{key}")
-    size = _size(config, manifest)
+    size = data_size(config, manifest)
     models = build(config, size, backend)
     folder = resume or config.run_dir
     with ranks.first_goes_first():
@@ -116,7 +115,7 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
             if believed:
                 tools.scalars.believed(number * t.steps, rounds.read(folder, number))
             if number > 0:
-                now = _size(config, manifest, believed.get("bayesian_gan", ()))
+                now = data_size(config, manifest, believed.get("bayesian_gan", ()))
                 models = build(config, now, backend, number, models.learners, bodies)
             if state:
                 _load(models, state, folder)
@@ -136,7 +135,7 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     return folder
 
 
-def _size(config: Config, manifest: Manifest, believed: Sequence[Item] = ()) -> DataSize:
+def data_size(config: Config, manifest: Manifest, believed: Sequence[Item] = ()) -> DataSize:
     """What networks need to know of the data, in a round that believes some pseudo-labels."""
     num_classes = config.num_classes(manifest.num_classes)
     labels = [item.label for item in (*manifest.labelled, *believed)]
@@ -157,7 +156,7 @@ def _learn(
 ) -> None:
     """The steps of a round, or what is left of them after `done` steps of the run."""
     config, t, stop = session.config, session.config.train, tools.stop
-    batches = _batches(session, models, believed, done)
+    batches = session.batches(models, believed, done)
     samplers = sampled(models)
     last = models.first_step + t.steps
 
@@ -231,16 +230,6 @@ def _evaluate(step: int, session: Session, models: Models, tools: _Tools) -> Non
 def _stopped(step: int, session: Session, signal: int) -> Stopped:
     total, way = session.config.total_steps, faults.way_on(session.folder)
     return Stopped(f"saved and ended after step {step} of {total}; {way} goes on", signal)
-
-
-def _batches(
-    session: Session, models: Models, believed: rounds.Believed, done: int
-) -> Iterator[tuple[LabelledBatch | None, UnlabelledBatch, dict[str, LabelledBatch | None]]]:
-    """What steps learn from: true labels, unlabelled items, and what methods have of their own."""
-    labelled, own = session.labelled_streams(models, believed, done)
-    unlabelled = session.unlabelled_stream(done)
-    while True:
-        yield next(labelled), next(unlabelled), {method: next(s) for method, s in own.items()}
 
 
 def _save(step: int, session: Session, models: Models) -> None:
