@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from bgan_video.training import (
     rounds,
     run_folder,
     samples,
+    trackers,
 )
 from bgan_video.training.clock import Clock
 from bgan_video.training.lineup import Models, build
@@ -73,6 +74,7 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     """
     backend = resolve_backend(config.run, config.spatial_dims)
     backend.forget_peak_memory()
+    trackers.check(config)
     network_sizes(config, num_classes=2)  # a mistake shows before the data are read
     check_bodies(config, backend)
     manifest, broken, frames = run_folder.prepare_data(config)
@@ -108,8 +110,9 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     session = Session(config, backend, folder, manifest, frames, bank, bodies, features)
     console.say(_describe(config, manifest, models))
 
-    with watching() as stop:
-        tools = _Tools(console.Console(done, total), Scalars(folder), Clock(backend), stop)
+    scalars = Scalars(trackers.open_writers(config, folder))
+    with watching() as stop, closing(scalars):
+        tools = _Tools(console.Console(done, total), scalars, Clock(backend), stop)
         for number in range(min(done // t.steps, t.rounds), 1 + t.rounds):
             believed = session.believe(number)
             if believed:
@@ -123,7 +126,6 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
             _learn(session, models, believed, done, tools)
             done = max(done, (number + 1) * t.steps)
         tools.bar.close()
-        tools.scalars.close()
         if ranks.is_first():
             store_final(models, bank)
             session.fit_on_features()
