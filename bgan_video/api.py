@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from bgan_video.backend import on_cuda, resolve_backend
 from bgan_video.config import Config, recipes
 from bgan_video.data import layouts
 from bgan_video.data.check import DataCheck, inspect
+from bgan_video.data.manifest import Manifest
 from bgan_video.errors import UserError
 from bgan_video.media import pictures
 from bgan_video.prediction import outputs
@@ -25,19 +26,29 @@ from bgan_video.prediction.video_files import Unreadable, VideoPrediction
 from bgan_video.reports import timeline, write_report
 from bgan_video.reports.page import REPORT_NAME
 from bgan_video.reports.plots import label_of
-from bgan_video.training import changes, console, faults, loop, run_folder
+from bgan_video.training import (
+    budget,
+    changes,
+    console,
+    faults,
+    loop,
+    measuring,
+    run_folder,
+)
 from bgan_video.training.plan import plan
 from bgan_video.video import open_video
 
 if TYPE_CHECKING:
     from bgan_video.data.store.prepare import Prepared
     from bgan_video.features import Extracted, FrozenBody
+    from bgan_video.labelling.formats import Format
     from bgan_video.labelling.source import Source
     from bgan_video.reports.study_summary import Summary
 
 __all__ = [
     "Result",
     "TrainedRun",
+    "answers",
     "check_data",
     "comparison",
     "export",
@@ -56,11 +67,13 @@ __all__ = [
     "study",
     "study_report",
     "study_states",
+    "suggest",
     "suggest_first",
     "train",
     "train_or_resume",
     "verify",
     "verify_features",
+    "within",
 ]
 
 
@@ -144,6 +157,23 @@ def train_or_resume(config: Config, default_name: str = "run") -> Result:
         if not ranks.first_says(lambda: (folder / "config.yaml").is_file()):
             return train(config)
         return resume(folder, changes.differing(folder, run_folder.anchored(config)))
+
+
+def within(config: Config, time: str, kept: Collection[str] = ()) -> Config:
+    """The settings nearest to a recipe's that train within a time on this machine; says them.
+
+    What a step, reading and judging cost is measured on the run's own videos, which takes about a
+    minute of that time.
+
+    Args:
+        config: The recipe, with what the user set.
+        time: Such as `90s`, `10m` or `1h30m`.
+        kept: Dotted keys that the user set, such as `train.rounds`; they stay.
+
+    Raises:
+        UserError: Even the least does not fit, or what would stop the run.
+    """
+    return measuring.within(config, budget.parse(time), kept)
 
 
 def sample(run: TrainedRun, count: int, out: Path, select: bool = False) -> list[Path]:
@@ -316,7 +346,37 @@ def study_states(
     return {cell.name: cells.state(planned, cell) for cell in planned.cells}
 
 
-def suggest_first(config: Config, budget: int, file: Path, by: By = "auto") -> list[Suggestion]:
+def suggest(
+    run: TrainedRun,
+    budget: int,
+    file: Path | None = None,
+    by: By = "auto",
+    to: Format = "csv",
+) -> tuple[list[Suggestion], list[Path]]:
+    """The unlabelled training videos of a run to label next.
+
+    Args:
+        run: Whose networks are asked.
+        budget: How many, >= 1; fewer where there are fewer.
+        file: The table to write, to be filled in and given to `data.label_list`; by default
+            `suggestions.csv` in the run's folder.
+        by: How they are chosen.
+        to: What is written beside the table, for another program.
+
+    Returns:
+        The suggestions, and the files that were written; the first one is the table.
+
+    Raises:
+        UserError: As `TrainedRun.suggest`.
+    """
+    table = file or run.folder / "suggestions.csv"
+    chosen = run.suggest(budget, table, by)
+    return chosen, [table, *_beside(table, chosen, run.config, run.manifest, to)]
+
+
+def suggest_first(
+    config: Config, budget: int, file: Path, by: By = "auto", to: Format = "csv"
+) -> tuple[list[Suggestion], list[Path]]:
     """The videos to label first, where nothing was trained yet; written as a table to be filled in.
 
     Args:
@@ -324,6 +384,10 @@ def suggest_first(config: Config, budget: int, file: Path, by: By = "auto") -> l
         budget: How many, >= 1; fewer where there are fewer.
         file: The CSV to write, to be given to `data.label_list`.
         by: `auto` or `typical`.
+        to: What is written beside the table, for another program.
+
+    Returns:
+        As `suggest`.
 
     Raises:
         UserError: The data do not serve, or the file is there and has labels filled in.
@@ -331,7 +395,35 @@ def suggest_first(config: Config, budget: int, file: Path, by: By = "auto") -> l
     beginning = begin(config, console.say, console.progress)
     chosen = beginning.choose(budget, by)
     write_csv(file, chosen, beginning.manifest)
-    return chosen
+    return chosen, [file, *_beside(file, chosen, config, beginning.manifest, to)]
+
+
+def _beside(
+    table: Path, chosen: Sequence[Suggestion], config: Config, manifest: Manifest, to: Format
+) -> list[Path]:
+    from bgan_video.labelling import formats  # POSIX locks, as in `prepare`
+
+    root = Path(config.data.root or manifest.root)
+    return formats.write(to, chosen, table, root, manifest.classes)
+
+
+def answers(table: Path, file: Path) -> tuple[int, int]:
+    """Fill a table of suggestions in with what was answered in Label Studio or FiftyOne.
+
+    Args:
+        table: As `suggest` wrote it.
+        file: Label Studio's JSON export, or FiftyOne's `samples.json` or its folder.
+
+    Returns:
+        How many suggestions got an answer now, and how many are left open.
+
+    Raises:
+        UserError: Either does not read, the table does not ask for a video, or has another answer.
+    """
+    from bgan_video.labelling import formats
+    from bgan_video.labelling.answers import fill
+
+    return fill(table, formats.read(file))
 
 
 def label(

@@ -55,6 +55,8 @@ def _train(options: argparse.Namespace) -> None:
             "--resume RUN continues a run with its own settings; give neither --config nor "
             "--dry-run with it"
         )
+    if options.resume and options.budget:
+        raise UserError("--budget sets what a run begins with; --resume goes on with one")
     if options.resume and not is_auto:
         from bgan_video import api
 
@@ -64,6 +66,9 @@ def _train(options: argparse.Namespace) -> None:
     config = config_module.load(file, options.overrides)
     from bgan_video import api
 
+    if options.budget:
+        kept = {word.partition("=")[0] for word in options.overrides}
+        config = api.within(config, options.budget, kept)
     if options.dry_run:
         _say(api.plan(config))
         return
@@ -168,19 +173,18 @@ def _best(probabilities: Sequence[float]) -> int:
 def _suggest(options: argparse.Namespace) -> None:
     from bgan_video import api
     from bgan_video.acquisition.suggestions import check_by
+    from bgan_video.labelling.formats import check_format
     from bgan_video.reports import write_report
 
-    by = check_by(options.by)
+    how = (check_by(options.by), check_format(options.format))
     _check_table(options)
     run, overrides = _run_of(options)
     if run is None:
         file = options.out or Path(_FIRST_LABELS)
         config = config_module.load(options.config, overrides)
-        chosen = api.suggest_first(config, options.budget, file, by)
+        chosen, files = api.suggest_first(config, options.budget, file, *how)
     else:
-        trained = api.load(run, overrides)
-        file = options.out or trained.folder / "suggestions.csv"
-        chosen = trained.suggest(options.budget, file, by)
+        chosen, files = api.suggest(api.load(run, overrides), options.budget, options.out, *how)
     if options.json:
         _say(json.dumps([dataclasses.asdict(suggestion) for suggestion in chosen]))
         return
@@ -188,7 +192,20 @@ def _suggest(options: argparse.Namespace) -> None:
         _say(f"{s.rank:3d}  {s.path}{_guess(s)}")
     if run is not None and options.out is None:
         write_report(run)
-    _say(f"fill in the labels in {file}, then train with data.label_list={file}")
+    table, *others = files
+    if others:
+        _say(
+            f"for {options.format}: {', '.join(map(str, others))}; bgan-video answers {table} "
+            f"FILE brings the answers back"
+        )
+    _say(f"fill in the labels in {table}, then train with data.label_list={table}")
+
+
+def _answers(options: argparse.Namespace) -> None:
+    from bgan_video import api
+
+    new, left = api.answers(options.table, options.file)
+    _say(f"{options.table}: {new} suggestions answered now, {left} left open")
 
 
 def _guess(s: Any) -> str:
@@ -357,7 +374,8 @@ def _parser() -> argparse.ArgumentParser:
         "  bgan-video train\n"
         "  bgan-video train --config ucf101 data.root=UCF-101 --dry-run\n"
         "  bgan-video train --resume runs/demo\n"
-        "  bgan-video train --config demo --resume auto",
+        "  bgan-video train --config demo --resume auto\n"
+        "  bgan-video train --config video_folder data.root=my_videos --budget 10m",
     )
     sub.add_argument("--config", help=_CONFIG)
     sub.add_argument(
@@ -365,6 +383,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RUN",
         help="continue the run in this folder from its newest sound checkpoint; auto: the run of "
         "that name, or begin it",
+    )
+    sub.add_argument(
+        "--budget",
+        metavar="TIME",
+        help="such as 10m: steps, rounds, networks and clip size by what they cost on this machine",
     )
     sub.add_argument("--dry-run", action="store_true", help="print settings and plan, and stop")
     _add_overrides(sub)
@@ -451,10 +474,27 @@ def _parser() -> argparse.ArgumentParser:
         _suggest,
         "The unlabelled videos to label next, or first, as a CSV that data.label_list reads back.",
         "  bgan-video suggest runs/demo --budget 20\n"
+        "  bgan-video suggest runs/demo --format label-studio\n"
         "  bgan-video suggest --config video_folder data.root=my_videos",
     )
     _add_asking(sub)
     sub.add_argument("--json", action="store_true", help="print the suggestions as JSON")
+    sub.add_argument(
+        "--format",
+        default="csv",
+        help="label-studio or fiftyone: write their files beside the CSV (default: csv)",
+    )
+
+    sub = add(
+        "answers",
+        _answers,
+        "Fill a table of suggestions in with what was answered in Label Studio or FiftyOne.",
+        "  bgan-video answers runs/demo/suggestions.csv project.json",
+    )
+    sub.add_argument("table", type=Path, help="the CSV that suggest wrote")
+    sub.add_argument(
+        "file", type=Path, help="Label Studio's JSON export, or FiftyOne's folder or samples.json"
+    )
 
     sub = add(
         "label",

@@ -32,6 +32,9 @@ class Run:
     CPU a run is always reproducible bit for bit."""
     compile: bool = True
     """On CUDA, in bf16 and fp32: record the kernels of a training step once, and replay them."""
+    tracker: Literal["none", "mlflow", "wandb"] = "none"
+    """Where curves go beside the run's own files and, where it is installed, TensorBoard: MLflow
+    (`mlflow.db` beside the runs) or Weights & Biases, offline (docs/studies.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)

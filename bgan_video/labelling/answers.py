@@ -116,21 +116,10 @@ class Answers:
                 raise ConflictError(
                     f"{self.file} was changed by another program; start bgan-video label again"
                 )
-            self._save([self._answered(each, row, given) for each in self.rows])
+            self._save([_answered(each, row, given) for each in self.rows])
             self._order = [each for each in self._order if each != path]
             if given:
                 self._order.append(path)
-
-    def _answered(
-        self, each: dict[str, str], asked: Mapping[str, str], given: str
-    ) -> dict[str, str]:
-        """A row as it stands after the answer to `asked`."""
-        label = given.removeprefix("label:") if given.startswith("label:") else ""
-        if each is asked:
-            return each | {"label": label, "note": given if given in _NOTES else ""}
-        if each.get("note") == f"{COPY}{asked['rank']}":
-            return each | {"label": label}
-        return each
 
     def _save(self, rows: list[dict[str, str]]) -> None:
         try:
@@ -150,6 +139,56 @@ class Answers:
                 f"{self.file} is about other videos: {strange[0]!r} is not in {manifest.root}; "
                 f"choose another file with --out"
             )
+
+
+def fill(file: Path, given: Mapping[str, str]) -> tuple[int, int]:
+    """Fill a table of suggestions in with answers from elsewhere, all of them or none.
+
+    Args:
+        file: The table.
+        given: By path, in the words of `answer_of`.
+
+    Returns:
+        How many suggestions got an answer now, and how many are left open.
+
+    Raises:
+        UserError: It is no such table, has no such suggestion, or another answer for it; or a page
+            is open on it.
+    """
+    with held(file):
+        rows = read_rows(file)
+        asked = {row["path"]: row for row in rows if row["rank"]}
+        new = 0
+        for path, answer in given.items():
+            row = asked.get(path)
+            if row is None:
+                raise UserError(
+                    f"{file} does not ask for {path}; is it the table of these answers?"
+                )
+            if answer_of(row) not in ("", answer):
+                raise UserError(
+                    f"{file} has the answer {_told(answer_of(row))} for {path}, not "
+                    f"{_told(answer)}; take one of them out"
+                )
+            new += not answer_of(row)
+            rows = [_answered(each, row, answer) for each in rows]
+        write_rows(file, rows)
+    left = sum(bool(row["rank"]) and not answer_of(row) for row in rows)
+    return new, left
+
+
+def _answered(each: dict[str, str], asked: Mapping[str, str], given: str) -> dict[str, str]:
+    """A row as it stands after the answer to `asked`: a label is one for near-copies as well."""
+    label = given.removeprefix("label:") if given.startswith("label:") else ""
+    if each is asked:
+        return each | {"label": label, "note": given if given in _NOTES else ""}
+    if each.get("note") == f"{COPY}{asked['rank']}":
+        return each | {"label": label}
+    return each
+
+
+def _told(answer: str) -> str:
+    return answer.removeprefix("label:")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,6 @@ from bgan_video import ranks
 from bgan_video.backend import resolve_backend
 from bgan_video.config import ON_FEATURES, Config
 from bgan_video.data.manifest import Item, Manifest
-from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.errors import Stopped, UserError
 from bgan_video.files import append_line, sync, truncate_after, write_atomically
 from bgan_video.method.class_weights import class_weights
@@ -31,6 +30,7 @@ from bgan_video.training import (
     rounds,
     run_folder,
     samples,
+    trackers,
 )
 from bgan_video.training.clock import Clock
 from bgan_video.training.lineup import Models, build
@@ -73,6 +73,7 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     """
     backend = resolve_backend(config.run, config.spatial_dims)
     backend.forget_peak_memory()
+    trackers.check(config)
     network_sizes(config, num_classes=2)  # a mistake shows before the data are read
     check_bodies(config, backend)
     manifest, broken, frames = run_folder.prepare_data(config)
@@ -80,7 +81,7 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     for key in ("batch_size", "labelled_batch_size"):
         ranks.mine(getattr(t, key), f"train.{key}")
     check_validation(config, manifest)
-    size = _size(config, manifest)
+    size = data_size(config, manifest)
     models = build(config, size, backend)
     folder = resume or config.run_dir
     with ranks.first_goes_first():
@@ -108,14 +109,15 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     session = Session(config, backend, folder, manifest, frames, bank, bodies, features)
     console.say(_describe(config, manifest, models))
 
-    with watching() as stop:
-        tools = _Tools(console.Console(done, total), Scalars(folder), Clock(backend), stop)
+    scalars = Scalars(trackers.open_writers(config, folder))
+    with watching() as stop, closing(scalars):
+        tools = _Tools(console.Console(done, total), scalars, Clock(backend), stop)
         for number in range(min(done // t.steps, t.rounds), 1 + t.rounds):
             believed = session.believe(number)
             if believed:
                 tools.scalars.believed(number * t.steps, rounds.read(folder, number))
             if number > 0:
-                now = _size(config, manifest, believed.get("bayesian_gan", ()))
+                now = data_size(config, manifest, believed.get("bayesian_gan", ()))
                 models = build(config, now, backend, number, models.learners, bodies)
             if state:
                 _load(models, state, folder)
@@ -123,7 +125,6 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
             _learn(session, models, believed, done, tools)
             done = max(done, (number + 1) * t.steps)
         tools.bar.close()
-        tools.scalars.close()
         if ranks.is_first():
             store_final(models, bank)
             session.finish()
@@ -135,7 +136,7 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     return folder
 
 
-def _size(config: Config, manifest: Manifest, believed: Sequence[Item] = ()) -> DataSize:
+def data_size(config: Config, manifest: Manifest, believed: Sequence[Item] = ()) -> DataSize:
     """What networks need to know of the data, in a round that believes some pseudo-labels."""
     num_classes = config.num_classes(manifest.num_classes)
     labels = [item.label for item in (*manifest.labelled, *believed)]
@@ -156,7 +157,7 @@ def _learn(
 ) -> None:
     """The steps of a round, or what is left of them after `done` steps of the run."""
     config, t, stop = session.config, session.config.train, tools.stop
-    batches = _batches(session, models, believed, done)
+    batches = session.batches(models, believed, done)
     samplers = sampled(models)
     last = models.first_step + t.steps
 
@@ -230,16 +231,6 @@ def _evaluate(step: int, session: Session, models: Models, tools: _Tools) -> Non
 def _stopped(step: int, session: Session, signal: int) -> Stopped:
     total, way = session.config.total_steps, faults.way_on(session.folder)
     return Stopped(f"saved and ended after step {step} of {total}; {way} goes on", signal)
-
-
-def _batches(
-    session: Session, models: Models, believed: rounds.Believed, done: int
-) -> Iterator[tuple[LabelledBatch | None, UnlabelledBatch, dict[str, LabelledBatch | None]]]:
-    """What steps learn from: true labels, unlabelled items, and what methods have of their own."""
-    labelled, own = session.labelled_streams(models, believed, done)
-    unlabelled = session.unlabelled_stream(done)
-    while True:
-        yield next(labelled), next(unlabelled), {method: next(s) for method, s in own.items()}
 
 
 def _save(step: int, session: Session, models: Models) -> None:

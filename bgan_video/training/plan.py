@@ -22,7 +22,7 @@ from bgan_video.models.bodies import PYTHON_PREFIX
 from bgan_video.models.weights import Fit
 from bgan_video.prediction.bodies import check as check_bodies
 from bgan_video.prediction.bodies import names as body_names
-from bgan_video.training import console
+from bgan_video.training import console, trackers
 from bgan_video.training.memory import peak_mib
 from bgan_video.training.trainer import DataSize
 
@@ -72,6 +72,7 @@ def plan(config: Config) -> str:
     """
     backend = resolve_backend(config.run, config.spatial_dims)
     check_bodies(config, backend)
+    trackers.check(config)
     fit = _look(config)
     listed = layouts.read(config.data)
     if config.data.store:

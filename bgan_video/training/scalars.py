@@ -1,13 +1,11 @@
-"""Curves for TensorBoard, under the published notebook's names, where TensorBoard is installed."""
+"""Curves for trackers, under the published notebook's names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-from bgan_video import ranks
+from bgan_video.training.trackers import Writer
 
 # The notebook's name of each figure of a line of log.jsonl.
 LOGGED = {
@@ -22,18 +20,14 @@ EVALUATED = {"bayesian": "test_acc_semi", "supervised": "test_acc_sup"}
 
 
 class Scalars:
-    """Writes what the run logs; does nothing without the package `tensorboard`.
+    """Writes what the run logs.
 
     Args:
-        folder: The run's folder; its event files go into `tensorboard`.
+        writers: Where to; nothing is written where there are none.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._writer: Any = None
-        if find_spec("tensorboard") is not None and ranks.is_first():
-            from torch.utils.tensorboard.writer import SummaryWriter
-
-            self._writer = SummaryWriter(str(folder / "tensorboard"))
+    def __init__(self, writers: Sequence[Writer]) -> None:
+        self._writers = writers
 
     def logged(self, record: Mapping[str, Any]) -> None:
         """The losses of a line of log.jsonl."""
@@ -65,10 +59,10 @@ class Scalars:
 
     def close(self) -> None:
         """Write what is still in memory."""
-        if self._writer is not None:
-            self._writer.close()
+        for writer in self._writers:
+            writer.close()
 
     def _add(self, step: int, values: Mapping[str, float]) -> None:
-        if self._writer is not None:
+        for writer in self._writers:
             for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
+                writer.add_scalar(name, value, step)

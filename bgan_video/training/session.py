@@ -124,6 +124,18 @@ class Session:
             learning.add("bayesian_gan")
         return repeat(None) if learning <= set(own) else clips("labels"), own
 
+    def batches(
+        self, models: Models, believed: rounds.Believed, done: int
+    ) -> Iterator[tuple[LabelledBatch | None, UnlabelledBatch, dict[str, LabelledBatch | None]]]:
+        """What steps learn from: true labels, unlabelled items, and what methods have of their own.
+
+        Arguments as of `labelled_streams`.
+        """
+        labelled, own = self.labelled_streams(models, believed, done)
+        unlabelled = self.unlabelled_stream(done)
+        while True:
+            yield next(labelled), next(unlabelled), {method: next(s) for method, s in own.items()}
+
     def believe(self, number: int) -> rounds.Believed:
         """What a round learns from beside the labels: judged by the networks of the one before."""
         believers = rounds.believers(self.config)

@@ -138,6 +138,7 @@ def test_a_shown_command_works(
     write_published_lists(small_videos, tmp_path / "lists")
     write_tables(tmp_path / "my_videos", tmp_path)
     write_labels(tmp_path / "my_videos", tmp_path / "runs" / "video_folder" / "suggestions.csv")
+    (tmp_path / "project.json").write_text("[]")  # nothing was answered
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command)
     if words[:3] == ["python", "-m", "benchmarks.label_curve"]:

@@ -1,0 +1,160 @@
+"""Settings that fit into a time, from what steps cost."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgan_video import config as config_module
+from bgan_video.config import Config
+from bgan_video.errors import UserError
+from bgan_video.training import budget
+from bgan_video.training.budget import Cost, Videos
+
+NONE = Videos(0, 0, 0)
+SOME = Videos(pool=200, validation=30, final=50)
+
+
+def recipe(*more: str) -> Config:
+    words = ["train.steps=600", "train.rounds=4", "posterior.burn_in=576", "posterior.thinning=12"]
+    return config_module.load(None, [*words, "clip.size=64", *more])
+
+
+def a_step(seconds: float, start: float = 0.0) -> Cost:
+    return Cost(start=start, step=seconds, video=0.0, answer=0.0)
+
+
+def fitted(
+    seconds: float, a: Cost, videos: Videos = NONE, *more: str, kept: tuple[str, ...] = ()
+) -> Config:
+    return budget.fit(recipe(*more), seconds, lambda _: a, videos, kept).config
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("2h", 7200), ("1h5s", 3605)]
+)
+def test_times_read(text: str, seconds: float) -> None:
+    assert budget.parse(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["10", "", "m", "0m", "-5m", "10 m", "ten", "5m1h"])
+def test_what_is_no_time_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UserError, match=r"allowed: a time such as 90s, 10m or 1h30m"):
+        budget.parse(text)
+
+
+@pytest.mark.parametrize("seconds", [5, 89, 480, 3600, 4800])
+def test_a_time_is_told_as_it_is_given(seconds: int) -> None:
+    assert budget.parse(budget.duration(seconds)) == seconds
+
+
+def test_steps_are_cut_in_proportion() -> None:
+    """3000 steps of 0.3 s are 900 s; 0.9 of 500 are half of that."""
+    c = fitted(500, a_step(0.3))
+    assert (c.train.steps, c.train.rounds) == (300, 4)
+    assert (c.posterior.burn_in, c.posterior.thinning) == (288, 6)
+    assert c.posterior.num_discriminators == recipe().posterior.num_discriminators
+    assert c.clip.size == 64
+
+
+def test_spare_time_goes_into_steps_up_to_a_bound() -> None:
+    assert fitted(500, a_step(0.075)).train.steps == 1200
+    assert fitted(10**6, a_step(0.075)).train.steps == 2400
+
+
+def test_rounds_go_when_a_quarter_of_the_steps_is_too_many() -> None:
+    """150 steps of 1 s fit three times into 450 s."""
+    c = fitted(500, a_step(1.0))
+    assert (c.train.steps, c.train.rounds) == (150, 2)
+
+
+def test_a_method_of_rounds_keeps_one() -> None:
+    methods = "baseline.methods=[bayesian_gan,self_training]"
+    with pytest.raises(UserError, match="150 steps in each of 2 rounds"):
+        fitted(200, a_step(1.0), NONE, methods)
+    assert fitted(200, a_step(1.0)).train.rounds == 0
+
+
+def test_networks_and_then_clips_go_last() -> None:
+    def measure(config: Config) -> Cost:
+        networks = config.posterior.num_discriminators + config.posterior.num_z
+        return a_step(0.01 * networks * config.clip.size)
+
+    def found(seconds: float) -> tuple[int, int, int]:
+        c = budget.fit(recipe(), seconds, measure, NONE).config
+        return c.posterior.num_discriminators, c.posterior.num_z, c.clip.size
+
+    assert found(500) == (2, 2, 64)
+    assert found(250) == (1, 1, 64)
+    assert found(150) == (1, 1, 32)
+    with pytest.raises(UserError, match=r"150 steps in each of 1 rounds.*16 × 32"):
+        found(50)
+
+
+def test_other_settings_are_measured_only_where_they_are_needed() -> None:
+    asked: list[Config] = []
+
+    def measure(config: Config) -> Cost:
+        asked.append(config)
+        return a_step(0.3)
+
+    budget.fit(recipe(), 500, measure, NONE)
+    assert asked == [recipe()]
+
+
+def test_what_the_user_set_stays() -> None:
+    c = fitted(2000, a_step(0.3), kept=("posterior.thinning",))
+    assert (c.train.steps, c.posterior.thinning) == (1200, 12)
+    c = fitted(2000, a_step(1.0), kept=("train.steps",))
+    assert (c.train.steps, c.posterior.burn_in, c.train.rounds) == (600, 576, 2)
+    with pytest.raises(UserError, match="5 rounds"):
+        fitted(500, a_step(1.0), kept=("train.rounds", "posterior.num_z"))
+    with pytest.raises(UserError, match="thinning=12 takes no sample in the 8 steps"):
+        fitted(333, a_step(0.3), kept=("posterior.thinning",))
+
+
+def test_judging_and_reading_are_counted() -> None:
+    free = fitted(500, a_step(0.3), SOME).train.steps
+    assert fitted(500, a_step(0.3, start=100), SOME).train.steps < free
+    judged = Cost(start=0, step=0.3, video=0.1, answer=0.05)
+    assert fitted(500, judged, SOME).train.steps < free
+    assert fitted(500, judged, NONE).train.steps == free
+
+
+def test_even_the_least_may_be_too_much_and_what_it_needs_is_said() -> None:
+    with pytest.raises(UserError, match="too little here") as refused:
+        fitted(60, a_step(10.0))
+    needed = budget.parse(str(refused.value).split("take about ")[1].split(";")[0])
+    assert fitted(needed * 1.02, a_step(10.0)).train.rounds == 0
+
+
+@given(
+    seconds=st.floats(30, 10_000),
+    step=st.floats(0.001, 5),
+    video=st.floats(0, 0.2),
+    answer=st.floats(0, 0.05),
+)
+def test_what_fits_is_expected_to_fit(
+    seconds: float, step: float, video: float, answer: float
+) -> None:
+    cost = Cost(start=5.0, step=step, video=video, answer=answer, spent=3.0)
+    try:
+        found = budget.fit(recipe(), seconds, lambda _: cost, SOME)
+    except UserError:
+        return
+    # One sample more than the recipe's may come of rounding; the tenth that is left is for that.
+    assert cost.spent + found.seconds <= seconds
+    assert found.config.posterior.burn_in < found.config.train.steps
+
+
+def test_what_is_said_can_be_given_by_hand() -> None:
+    found = budget.fit(recipe(), 500, lambda _: a_step(0.3), NONE)
+    measured, chosen = found.lines(500)
+    assert "a step takes 0.3 s (1 measured)" in measured
+    assert "train.steps=300 in place of 600" in chosen
+    assert "posterior.burn_in=288 in place of 576" in chosen
+    words = [word for word in chosen.split() if "=" in word]
+    assert config_module.load(None, [*words]).train.steps == 300
+    as_it_is = budget.fit(recipe(), 1001, lambda _: a_step(0.3), NONE, ("train.steps",))
+    assert "the recipe as it is" in as_it_is.lines(1001)[1]
