@@ -215,4 +215,3 @@ def gradient_penalty(judgements: Tensor, items: Tensor) -> Tensor:
 def mask_sparsity(mask: Tensor) -> Tensor:
     """Mean absolute value of a two-stream generator's foreground mask (Vondrick et al. 2016)."""
     return at_least_float32(mask).abs().mean()
-
