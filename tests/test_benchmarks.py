@@ -10,9 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import gpu, gpu_steps, notebook_loop
+from benchmarks import gpu, gpu_steps, notebook_loop, starting
 from benchmarks.notebook_loop import NotebookLoop
 from bgan_video.data.streams import LabelledBatch
+from bgan_video.files import fingerprint
+from bgan_video.video.reader import read_all
+from tests.video.videos import DECODERS
 
 K, BATCH, WIDTH = 3, 4, 2
 
@@ -158,3 +161,14 @@ def test_a_section_that_fails_is_recorded_and_time_is_kept(tmp_path: Path) -> No
     assert report.sections["first"][0]["failed"].startswith("IndexError")
     assert report.sections["second"] == [{"ms": 1.0}]
     assert over.sections["first"] == [{"left out": "no time"}]
+
+
+# --- starting -----------------------------------------------------------------------------------
+
+
+def test_the_many_files_that_starts_are_timed_on_differ_and_decode(tmp_path: Path) -> None:
+    starting.make(tmp_path, 9)
+    paths = sorted(tmp_path.rglob("*.avi"))
+    assert len({fingerprint(path) for path in paths}) == 9
+    assert len({path.parent for path in paths}) == 1
+    assert all(len(read_all(path, decoder, 8)) >= 32 for path in paths[:2] for decoder in DECODERS)

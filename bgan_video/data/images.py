@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
-import torchvision  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -212,7 +211,7 @@ def synthetic(num_points: int = 10_000, num_clusters: int = 10, length: int = 10
 
 def _mnist(root: Path, download: bool) -> Source:
     if download:
-        _fetch(lambda: torchvision.datasets.MNIST(root, download=True), root, "mnist")
+        _fetch("MNIST", root, download=True)
     folders = (root / "MNIST" / "raw", root / "raw", root)
     folder = next((f for f in folders if any(f.glob("train-images-idx3-ubyte*"))), None)
     if folder is None:
@@ -242,9 +241,7 @@ def _idx(folder: Path, name: str) -> Array:
 
 def _cifar10(root: Path, download: bool) -> Source:
     def part(train: bool) -> tuple[Array, Array]:
-        published: Any = _fetch(
-            lambda: torchvision.datasets.CIFAR10(root, train, download=download), root, "cifar10"
-        )
+        published = _fetch("CIFAR10", root, train, download=download)
         return np.asarray(published.data), np.asarray(published.targets)
 
     return Arrays(_CIFAR10, part(True), part(False))
@@ -252,9 +249,7 @@ def _cifar10(root: Path, download: bool) -> Source:
 
 def _svhn(root: Path, download: bool) -> Source:
     def part(split: str) -> tuple[Array, Array]:
-        published: Any = _fetch(
-            lambda: torchvision.datasets.SVHN(root, split, download=download), root, "svhn"
-        )
+        published = _fetch("SVHN", root, split, download=download)
         return np.asarray(published.data).transpose(0, 2, 3, 1), np.asarray(published.labels)
 
     return Arrays(_DIGITS, part("train"), part("test"))
@@ -262,9 +257,7 @@ def _svhn(root: Path, download: bool) -> Source:
 
 def _celeba(root: Path, download: bool) -> Source:
     """Faces at 32×32 in the 16 classes of four attributes: 75 000 to train, 10 000 to test."""
-    faces: Any = _fetch(
-        lambda: torchvision.datasets.CelebA(root, "all", "attr", download=download), root, "celeba"
-    )
+    faces = _fetch("CelebA", root, "all", "attr", download=download)
     columns = [faces.attr_names.index(name) for name in _FACES]
     attributes = np.asarray(faces.attr)[:, columns]
     labels = attributes @ (1 << np.arange(len(_FACES)))
@@ -336,10 +329,13 @@ def _is_image(path: str) -> bool:
     return path.lower().endswith(SUFFIXES)
 
 
-def _fetch(make: Callable[[], Any], root: Path, layout: str) -> Any:
-    """What torchvision makes of a root, its complaints in one line."""
+def _fetch(name: str, root: Path, *given: Any, download: bool) -> Any:
+    """What a data set of torchvision makes of a root, its complaints in one line."""
+    import torchvision  # here: it takes seconds, and nothing else of a data set needs it
+
+    layout = name.lower()
     try:
-        return make()
+        return getattr(torchvision.datasets, name)(root, *given, download=download)
     except (RuntimeError, OSError, ImportError) as error:
         raise UserError(
             f"data.root={root} does not serve {layout}: {_one_line(error)}; "

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
@@ -39,7 +39,7 @@ def num_cpus() -> int:
 
 def in_order(
     job: Callable[[Thing], Result], things: Iterable[Thing], workers: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """The results of a job, in the order of the things.
 
     Args:

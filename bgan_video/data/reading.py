@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -27,6 +29,9 @@ _MOST_OPEN = 16
 FEW_FILES = 32
 """Fewer than this, unless they are large, one process reads before others would have begun."""
 _FEW_BYTES = 64 * 2**20
+# Indices that are held at a time, and the threads that look them up: to wait for a disk elsewhere.
+_BLOCK = 2048
+_LOOKING = 8
 
 
 def say_stand_in(decoder: Decoder, say: Callable[[str], None]) -> None:
@@ -96,7 +101,21 @@ class VideoFiles:
             workers: Processes that read where there is much to read.
         """
         reading = _FirstReading(self._root, self._decoder)
-        return parallel.in_order(reading, paths, self._useful(paths, workers))
+        for start in range(0, len(paths), _BLOCK):
+            block = paths[start : start + _BLOCK]
+            # Here, as handing the names to processes would take longer than looking them up.
+            with ThreadPoolExecutor(_LOOKING) as pool:
+                known = list(pool.map(self._known, block))
+            new = [path for path, found in zip(block, known, strict=True) if found is None]
+            with closing(parallel.in_order(reading, new, self._useful(new, workers))) as read:
+                for found in known:
+                    yield next(read) if found is None else found
+
+    def _known(self, path: str) -> Index | None:
+        try:
+            return index.known(_file(self._root, path), self._decoder)
+        except BrokenVideo:
+            return None
 
     def survey(self, paths: Sequence[str], workers: int) -> Iterator[Seen | BrokenVideo]:
         """See `Reader.survey`."""

@@ -99,11 +99,12 @@ def known(path: Path, decoder: Decoder) -> Index | None:
     try:
         state = _state(path, decoder)
         if state not in _kept:
-            _keep(state, _load(fingerprint(path), state.decoder))
+            found = _load(fingerprint(path), state.decoder)
+            _keep(state, found)
+            return found
     except OSError:
         return None
-    _kept.move_to_end(state)
-    return _kept[state]
+    return _kept.get(state)
 
 
 def of(path: Path, decoder: Decoder) -> Index:
@@ -131,6 +132,7 @@ def _state(path: Path, decoder: Decoder) -> _State:
 
 
 def _keep(state: _State, index: Index | None) -> None:
+    """Threads may do so at once: the oldest goes, not the least used, so that none is moved."""
     _kept[state] = index
     while len(_kept) > _MOST_KEPT:
         _kept.popitem(last=False)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgan_video import cli, config
-from bgan_video.config import Config
+from bgan_video.config import Config, recipes
 from bgan_video.data import layouts
 from bgan_video.data.frames import Frames, survey
 from bgan_video.data.manifest import Item
@@ -181,6 +181,25 @@ def test_a_store_of_another_size_is_refused_with_the_command_that_makes_the_righ
     made = words[-1].removeprefix("data.store=")
     stores.assert_complete(changed(other, "clip.size=32", f"data.store={made}"))
     capsys.readouterr()
+
+
+def test_what_prepare_makes_without_a_recipe_serves_training_without_one(
+    filled: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = ["data.layout=video_folder", f"data.root={filled.data.root}"]
+    words += ["data.labels_per_class=1", f"data.store={tmp_path / 'made'}"]
+    assert cli.main(["prepare", *words]) == 0
+    items, _ = surveyed(config.load(recipes.find(recipes.DEFAULT), words))
+    assert len(items) == 6
+    capsys.readouterr()
+
+
+def test_the_command_for_a_store_of_a_table_names_it(tmp_path: Path):
+    tables = [tmp_path / "a table.csv", tmp_path / "more.csv"]
+    given = ["data.layout=table", f"data.table=[{tables[0]},{tables[1]}]"]
+    of = config.load(None, [*given, f"data.store={tmp_path / 'x.store'}"])
+    words = shlex.split(clip_store.command(of))
+    assert config.load(None, words[2:]).data.table == of.data.table
 
 
 def test_a_store_of_another_decoder_is_refused(filled: Config):
