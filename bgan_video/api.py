@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from bgan_video.prediction.trained import TrainedRun, load
 from bgan_video.prediction.video_files import Unreadable, VideoPrediction
 from bgan_video.reports import timeline, write_report
 from bgan_video.reports.page import REPORT_NAME
-from bgan_video.reports.plots import label_of
+from bgan_video.reports.text import comparison, recall_table
 from bgan_video.training import (
     budget,
     changes,
@@ -77,8 +77,6 @@ __all__ = [
 ]
 
 
-_PERCENT = ("top1", "top5", "balanced_accuracy", "macro_f1")
-_SHOWN_CLASSES = 12
 _THUMBNAIL = 72
 """Short side in pixels of a timeline's frames."""
 
@@ -524,43 +522,6 @@ def export(run: TrainedRun, to: str, out: Path | None = None) -> Path:
     write = {"torch": files.write_torch, "onnx": files.write_onnx}[to]
     write(run, program.of_run(run), place)
     return place
-
-
-def comparison(models: dict[str, Any], split: str) -> str:
-    """A table of models by level and figure, on a split."""
-    titles = ("top-1", "top-5", "balanced", "macro F1", "NLL", "ECE", "Brier")
-    width = max(18, *(len(label_of(model)) + 2 for model in models))
-    header = f"{f'on {split}':{width + 8}}" + "".join(f"{title:>9}" for title in titles)
-    rows = [
-        f"{label_of(model):{width}}{level:8}"
-        + "".join(f"{100 * figures[key]:8.1f}%" for key in _PERCENT)
-        + "".join(f"{figures[key]:9.3f}" for key in ("nll", "ece", "brier"))
-        for level in next(iter(models.values()))
-        for model, levels in models.items()
-        for figures in [levels[level]]
-    ]
-    return "\n".join([header, *rows])
-
-
-def recall_table(recall: Mapping[str, Mapping[str, float | None]]) -> str:
-    """A table of each model's recall by class; of many classes those that the first finds least.
-
-    Args:
-        recall: As `metrics.json` has it.
-    """
-    first = next(iter(recall.values()))
-    order = sorted(first, key=lambda name: -1.0 if (r := first[name]) is None else r)
-    shown = order[:_SHOWN_CLASSES] if len(order) > _SHOWN_CLASSES else list(first)
-    width = max(26, *(len(name) + 2 for name in shown))
-    column = max(18, *(len(label_of(model)) + 2 for model in recall))
-    lines = [f"{'recall by class':{width}}" + "".join(f"{label_of(m):>{column}}" for m in recall)]
-    for name in shown:
-        values = (of[name] for of in recall.values())
-        cells = ("none there" if v is None else f"{100 * v:.1f}%" for v in values)
-        lines.append(f"{name:{width}}" + "".join(f"{cell:>{column}}" for cell in cells))
-    if len(order) > len(shown):
-        lines.append(f"… and {len(order) - len(shown)} more classes in metrics.json")
-    return "\n".join(lines)
 
 
 def check_data(config: Config, read: bool = True) -> DataCheck:
