@@ -134,7 +134,8 @@ class Prediction:
     """What a set of networks says of some videos. Entropies are in nats.
 
     Attributes:
-        clip_probabilities: `[V·n, K]`, mean over networks.
+        clip_probabilities: `[V·n, K]`, mean over networks; of several bodies, which see other clips
+            of a video, `[V, K]`: what they say together.
         network_probabilities: `[S, V, K]`, each network's mean over clips, in the networks' order.
         p_fake: `[V]`, mean over networks and clips of the probability of index 0 of the K+1
             softmax.
@@ -237,13 +238,15 @@ def _concatenate(parts: Sequence[Prediction]) -> Prediction:
 def figures(prediction: Prediction, labels: Tensor, level: str) -> dict[str, Scores]:
     """Scores of the items `[V]`, and of a video's clips, each of which carries its label.
 
+    What several bodies say together is of whole videos, and has no scores of clips.
+
     Args:
         prediction: Of the items.
         labels: `[V]`.
         level: What an item is: `video`, `image` or `point`.
     """
     whole = {level: scores(prediction.video_probabilities, labels)}
-    if level != "video":
+    if level != "video" or prediction.together is not None:
         return whole
     per_video = len(prediction.clip_probabilities) // len(labels)
     of_clips = labels.repeat_interleave(per_video)

@@ -20,9 +20,9 @@ def comparison(models: dict[str, Any], split: str) -> str:
         f"{label_of(model):{width}}{level:8}"
         + "".join(f"{100 * figures[key]:8.1f}%" for key in _PERCENT)
         + "".join(f"{figures[key]:9.3f}" for key in ("nll", "ece", "brier"))
-        for level in next(iter(models.values()))
+        for level in dict.fromkeys(level for levels in models.values() for level in levels)
         for model, levels in models.items()
-        for figures in [levels[level]]
+        if (figures := levels.get(level))
     ]
     return "\n".join([header, *rows])
 

@@ -284,16 +284,18 @@ def build(
     number: int = 0,
     lasting: Sequence[Learner] = (),
     bodies: Sequence[Body] = (),
+    believing: Mapping[str, DataSize] = MappingProxyType({}),
 ) -> Models:
     """The networks of a round: fresh ones, but for those that learn through all rounds.
 
     Args:
         config: The run's settings.
-        size: Classes, N, and the labels of this round.
+        size: Classes, N, and the labels.
         backend: Device and precision.
         number: Of the round, from 0.
         lasting: The learners of the round before; where there was none, all are fresh.
         bodies: Of the Bayesian GAN; none where it has one, the settings' own.
+        believing: The same with the pseudo-labels of a method that believes some in this round.
     """
     methods, k, steps = config.baseline.methods, size.num_classes, config.train.steps
     weights = size.weights_on(backend.device)
@@ -310,7 +312,10 @@ def build(
             members = ensemble_in_round(config, number)
             learners.append(LabelsOnly(method, own, k, backend, steps, members, weights))
         elif method == "self_training":
-            learners.append(LabelsOnly(method, of_round, k, backend, steps, class_weights=weights))
+            of_believed = believing.get(method, size).weights_on(backend.device)
+            learners.append(
+                LabelsOnly(method, of_round, k, backend, steps, class_weights=of_believed)
+            )
         elif method in LABELS_ONLY:
             lasts = config.total_steps
             learners.append(LabelsOnly(method, own, k, backend, lasts, class_weights=weights))
@@ -319,15 +324,16 @@ def build(
         else:
             lasts = config.total_steps
             learners.append(SemiSupervised(method, own, k, backend, lasts, weights))
+    of_chains = believing.get("bayesian_gan", size)
     for body in bodies[1:]:
         own = settings_of_round(body.config, number)
-        learners.append(BodyChains(body, own, size_for(body, size), backend))
+        learners.append(BodyChains(body, own, size_for(body, of_chains), backend))
     chains = None
     if "bayesian_gan" in methods:
         own = settings_of_round(bodies[0].config, number) if bodies else of_round
-        chains = Trainer(own, size_for(bodies[0], size) if bodies else size, backend)
+        chains = Trainer(own, size_for(bodies[0], of_chains) if bodies else of_chains, backend)
     if chains is not None and "cold_gan" in methods:
-        learners.append(ColdGAN(of_round, size, backend, chains))
+        learners.append(ColdGAN(of_round, of_chains, backend, chains))
     return Models(config, backend, number, chains, learners)
 
 

@@ -117,8 +117,8 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
             if believed:
                 tools.scalars.believed(number * t.steps, rounds.read(folder, number))
             if number > 0:
-                now = data_size(config, manifest, believed.get("bayesian_gan", ()))
-                models = build(config, now, backend, number, models.learners, bodies)
+                own = {m: data_size(config, manifest, items) for m, items in believed.items()}
+                models = build(config, size, backend, number, models.learners, bodies, own)
             if state:
                 _load(models, state, folder)
                 state = None

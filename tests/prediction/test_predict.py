@@ -34,6 +34,7 @@ from bgan_video.prediction.predict import (
     figures,
     predict,
 )
+from bgan_video.prediction.together import combine
 from bgan_video.sampling import SampleBank
 from bgan_video.video.clips import uniform_clips
 from bgan_video.video.reader import BrokenVideo
@@ -253,6 +254,13 @@ def test_figures_give_every_clip_its_videos_label() -> None:
     assert both["clip"] == scores(prediction.clip_probabilities, repeated)
     assert both["video"] == scores(prediction.video_probabilities, given_.labels)
     assert (both["clip"]["count"], both["video"]["count"]) == (12, 4)
+
+
+def test_what_bodies_say_together_has_no_figures_of_clips() -> None:
+    given_ = chunk(videos=4, per_video=3)
+    parts = [of(networks(), given_), of(networks(), given_)]
+    together = combine(parts, "product", [1.0, 1.0])
+    assert list(figures(together, given_.labels, "video")) == ["video"]
 
 
 # --- test clips --------------------------------------------------------------------------------

@@ -190,6 +190,22 @@ def test_only_those_who_believe_learn_from_what_is_believed() -> None:
         assert not any(is_same) if method in believers else all(is_same), method
 
 
+def test_classes_weigh_by_what_a_method_believes_itself() -> None:
+    of = settings("baseline.methods=[bayesian_gan,self_training,deep_ensemble,supervised]")
+    size = DataSize(K, N, K)
+    weighed = DataSize(K, N, K, class_weights=(2.0, 0.5, 0.5))
+    for believer in ("bayesian_gan", "self_training"):
+        other = lineup.build(of, size, BACKEND, 1, believing={believer: weighed})
+        plain = lineup.build(of, size, BACKEND, 1)
+        for found in (plain, other):
+            for step in range(STEPS, 2 * STEPS):
+                found.step(step, *batches(step))
+        for method, networks in weights(plain).items():
+            if method in ("bayesian_gan", "self_training", "deep_ensemble", "supervised"):
+                is_same = all(map(same, networks, weights(other)[method]))
+                assert is_same == (method != believer), (believer, method)
+
+
 # --- state -------------------------------------------------------------------------------------
 
 
