@@ -168,6 +168,12 @@ class Config:
         return bool(methods - {"bayesian_gan"}) or (bool(methods) and not of_features)
 
     @property
+    def weighs_bodies(self) -> bool:
+        """Whether bodies answer by weights that are fitted on the validation videos."""
+        d, methods = self.discriminator, self.baseline.methods
+        return d.combine == "weighed" and len(d.bodies) > 1 and "bayesian_gan" in methods
+
+    @property
     def load_size(self) -> int:
         """Short side of a decoded frame in pixels."""
         whole = self.clip.size if self.spatial_dims == 2 else round(self.clip.size * 8 / 7)

@@ -34,7 +34,7 @@ from bgan_video.features import (
 from bgan_video.models import build_discriminator
 from bgan_video.prediction.chunks import ClipChunk, test_chunks
 from bgan_video.prediction.predict import Networks, Prediction, predict_all
-from bgan_video.prediction.together import combine, read_weights
+from bgan_video.prediction.together import combine
 
 # A linear layer is there after a few hundred steps of Adam or fewer; the rest of a round samples.
 _BURN_IN_PART = 3
@@ -217,7 +217,7 @@ def open_bodies(
         if config.discriminator.bodies:
             own = _of_clips(own, name, index)
         bodies.append(Body(name, kind, own, frames, num_classes))
-    return weighed(bodies, read_weights(folder))
+    return tuple(bodies)
 
 
 def weighed(bodies: Sequence[Body], weights: Mapping[str, float]) -> tuple[Body, ...]:

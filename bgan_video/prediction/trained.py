@@ -29,6 +29,7 @@ from bgan_video.prediction.bodies import (
     open_bodies,
     open_features,
     predict_models,
+    weighed,
 )
 from bgan_video.prediction.judging import BAYESIAN, FINISHED
 from bgan_video.prediction.predict import (
@@ -39,6 +40,7 @@ from bgan_video.prediction.predict import (
     WithDropout,
     predict_all,
 )
+from bgan_video.prediction.together import read_weights
 from bgan_video.prediction.video_files import (
     Judge,
     Unreadable,
@@ -194,7 +196,8 @@ class TrainedRun:
         if BAYESIAN not in self.models:
             return ()
         given = (self.config, self.manifest, frames, self.backend, self.folder)
-        return open_bodies(*given, _ignore, lambda items, *_: items, items)
+        bodies = open_bodies(*given, _ignore, lambda items, *_: items, items)
+        return weighed(bodies, read_weights(self.folder))
 
     def _features(self, items: Sequence[Item] = ()) -> Body:
         """What the methods on frozen features see, ready for some surveyed items."""

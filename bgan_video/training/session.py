@@ -50,11 +50,18 @@ def check_validation(config: Config, manifest: Manifest) -> None:
     """Before anything is trained: look whether there is what settings are fitted on.
 
     Raises:
-        UserError: There are no validation videos.
+        UserError: There are no validation videos, or the run would be judged on what it was fitted
+            to.
     """
     asking = [f"baseline.methods: {m}" for m in config.baseline.methods if m in ON_FEATURES]
-    if config.discriminator.combine == "weighed":
+    if config.weighs_bodies:
         asking.append("discriminator.combine=weighed")
+        if config.train.final_split == "validation" or not manifest.part("test"):
+            raise UserError(
+                "discriminator.combine=weighed is fitted to the validation videos, and this run is "
+                "judged on them; set discriminator.combine=product, or give it test videos and "
+                "train.final_split=test"
+            )
     if asking and not manifest.part("validation"):
         raise UserError(
             f"{asking[0]} goes by validation videos, and there are none; set "
@@ -153,7 +160,7 @@ class Session:
             before = {number - 1}
             teachers = {_SELF: self._stored(_SELF, before)} if _SELF in believers else {}
             posteriors = {"bayesian_gan": self._of_body(before)} if self.bodies else {}
-            bodies = self._weighed(before) if self._weighs else self.bodies
+            bodies = self._weighed(before) if self.config.weighs_bodies else self.bodies
             has_probe = _PROBE in believers
             if has_probe:
                 self._fit(_PROBE, number - 1)
@@ -172,14 +179,10 @@ class Session:
         for method in self.config.baseline.methods:
             if method in ON_FEATURES:
                 self._fit(method, last)
-        if self._weighs:
+        if self.config.weighs_bodies:
             pool = rounds.Pool(self.manifest, self.config)
             bodies = self._weighed(answering_rounds(self.config.rounds, last, pool.is_large_enough))
             write_weights(self.folder, {body.name: body.weight for body in bodies})
-
-    @property
-    def _weighs(self) -> bool:
-        return self.config.discriminator.combine == "weighed" and len(self.bodies) > 1
 
     def _weighed(self, among: Collection[int]) -> Sequence[Body]:
         """The bodies with what their words are worth: by the validation videos' labels.

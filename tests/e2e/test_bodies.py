@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,10 +15,16 @@ from safetensors.torch import save_file
 import bgan_video
 from bgan_video import cli
 from bgan_video.data.frames import Frames
+from bgan_video.prediction.together import WEIGHTS
 from bgan_video.prediction.video_files import VideoPrediction
 from tests.e2e import runs
 
 BODIES = ("dcgan", "features:timm:test_resnet")
+
+
+def told(file: Path) -> list[str]:
+    """Lines, but for what a clock said."""
+    return [re.sub(r'"seconds": [^,}]*', "", line) for line in file.read_text().splitlines()]
 
 
 def arguments(videos: Path, folder: Path, name: str) -> list[str]:
@@ -93,6 +100,8 @@ def test_a_run_of_two_bodies_goes_on_where_it_stopped(of_two: Path) -> None:
     (again / "metrics.json").unlink()
     assert cli.main(["train", "--resume", str(again)]) == 0
     assert runs.log(again) == runs.log(of_two)
+    for name in ("evaluations.jsonl", "pseudo_labels/round_01.jsonl", WEIGHTS):
+        assert told(again / name) == told(of_two / name), name
     left, right = (json.loads((run / "metrics.json").read_text()) for run in (again, of_two))
     assert (left["models"], left["bodies"]) == (right["models"], right["bodies"])
 
@@ -181,3 +190,6 @@ def test_what_goes_by_validation_videos_needs_some(
     words += ["discriminator.combine=weighed", "data.validation_fraction=0"]
     assert cli.main(["train", *words]) == 2
     assert "combine=weighed goes by validation videos" in capsys.readouterr().err
+    words = [*words[:-1], "train.final_split=validation"]
+    assert cli.main(["train", *words]) == 2
+    assert "is fitted to the validation videos" in capsys.readouterr().err
