@@ -97,7 +97,9 @@ def measure(
     real = torch.cat(list(_real(run, "test")))
     each = math.ceil(len(real) / len(run.bank.records("generator")))
     made = dict(generate(run, each, select))
+    items, of_same_size = torch.cat(list(made.values())), real
     if run.config.generator.size is not None:
+        of_same_size = nd.resized(real, run.config.generator.size)
         made = {name: nd.resized(x, run.config.clip.size) for name, x in made.items()}
     of_real, _ = judged(network, real.split(BATCH), judge.backend)
     of_made = {name: judged(network, x.split(BATCH), judge.backend) for name, x in made.items()}
@@ -107,10 +109,9 @@ def measure(
     distances = quality(of_real, training, fake, _name(judge), random)
     together = torch.cat([p for _, p in of_made.values()])
     named = {name: named_parts(p) for name, (_, p) in of_made.items()}
-    items = torch.cat(list(made.values()))
     looks = Looks(
-        change=mean_change(items) / mean_change(real) if real.ndim == 5 else None,
-        top_frequency=top_frequency(items) / top_frequency(real) if real.ndim > 2 else None,
+        change=mean_change(items) / mean_change(of_same_size) if real.ndim == 5 else None,
+        top_frequency=top_frequency(items) / top_frequency(of_same_size) if real.ndim > 2 else None,
         nearest_training=nearest_distance(fake, training) / nearest_distance(of_real, training),
         certainty=together.max(dim=1).values.mean().item(),
         named=named,
