@@ -162,7 +162,7 @@ def _write_metrics(
     content = {
         "schema": 1,
         "step": run.config.total_steps,
-        "seconds": _training_seconds(run.folder / "log.jsonl"),
+        "seconds": _training_seconds(run.folder / "log.jsonl") + finished.get("seconds", 0.0),
         "peak_memory_mib": finished.get("peak_memory_mib"),
         "data": {
             "name": manifest.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -126,14 +127,24 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
             done = max(done, (number + 1) * t.steps)
         tools.bar.close()
         if ranks.is_first():
-            store_final(models, bank)
-            session.finish()
-        if ranks.is_first() and not (folder / FINISHED).is_file():
-            finished = {"step": total, "peak_memory_mib": backend.peak_memory_mib}
-            write_atomically(folder / FINISHED, json.dumps(finished) + "\n")
+            _finish(session, models)
         if stop.signal is not None:
             raise _stopped(total, session, stop.signal)
     return folder
+
+
+def _finish(session: Session, models: Models) -> None:
+    """What is stored and fitted behind the last step; the file that says so comes last."""
+    began = time.perf_counter()
+    store_final(models, session.bank)
+    session.finish()
+    finished = {
+        "step": session.config.total_steps,
+        "seconds": time.perf_counter() - began,
+        "peak_memory_mib": session.backend.peak_memory_mib,
+    }
+    if not (session.folder / FINISHED).is_file():
+        write_atomically(session.folder / FINISHED, json.dumps(finished) + "\n")
 
 
 def data_size(config: Config, manifest: Manifest, believed: Sequence[Item] = ()) -> DataSize:

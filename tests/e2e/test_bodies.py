@@ -159,6 +159,9 @@ def test_methods_that_believe_nothing_end_a_run_with_rounds(
     assert cli.main(["train", *words, "baseline.methods=[linear_probe,knn]"]) == 0
     metrics = json.loads((tmp_path / "none" / "metrics.json").read_text())
     assert set(metrics["models"]) == {"linear_probe", "knn"}
+    lines = (tmp_path / "none" / "log.jsonl").read_text().splitlines()
+    steps = sum(json.loads(line)["seconds"] for line in lines)
+    assert metrics["seconds"] > steps, "fitting takes time too"
 
 
 @pytest.mark.e2e
