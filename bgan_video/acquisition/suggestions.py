@@ -110,6 +110,7 @@ def choose(
     data: Data,
     budget: int,
     generator: torch.Generator,
+    space: Space | None = None,
 ) -> list[Suggestion]:
     """At most `budget` of `items`, in the order in which `batchbald.suggest` chooses them.
 
@@ -120,9 +121,11 @@ def choose(
         data: Says which groups are recordings.
         budget: >= 1.
         generator: Of the estimate of joint information, on the CPU.
+        space: Of these items, in this order, where it tells near-copies.
     """
     chosen = batchbald.suggest(network_probabilities, _recordings(items, data), budget, generator)
-    return _suggestions(chosen, items, network_probabilities, manifest)
+    copies = _copies([choice.index for choice in chosen], space, data)
+    return _suggestions(chosen, items, network_probabilities, manifest, copies)
 
 
 def choose_typical(
@@ -151,15 +154,25 @@ def choose_typical(
     found = coverage.typical(space.vectors, known, cut_from, budget, seed)
     p = network_probabilities
     chosen = [_judged(place[index], p) for index in found]
+    copies = _copies(found, space, data)
+    items = [space.items[i] for i in candidates]
+    return _suggestions(chosen, items, p, manifest, copies)
+
+
+def _copies(chosen: Sequence[int], space: Space | None, data: Data) -> dict[str, tuple[str, ...]]:
+    """Of each chosen item of a space the near-copies, which nobody has to be asked for."""
+    if space is None or not space.tells_copies:
+        return {}
+    cut_from = _recordings(space.items, data)
+    unlabelled = [i for i, item in enumerate(space.items) if not item.labelled]
+    answered = set(chosen)
     copies: dict[str, tuple[str, ...]] = {}
-    answered = set(found)
-    for index in found if space.tells_copies else ():
-        left = [i for i in candidates if i not in answered]
+    for index in chosen:
+        left = [i for i in unlabelled if i not in answered]
         near = coverage.near_copies(space.vectors, index, left, cut_from)
         answered.update(near)
         copies[space.items[index].path] = tuple(space.items[i].path for i in near)
-    items = [space.items[i] for i in candidates]
-    return _suggestions(chosen, items, p, manifest, copies)
+    return copies
 
 
 def write_csv(file: Path, chosen: Sequence[Suggestion], manifest: Manifest) -> None:

@@ -13,6 +13,7 @@ from bgan_video.acquisition.suggestions import By, Space, Suggestion
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item
 from bgan_video.errors import UserError
+from bgan_video.prediction.bodies import Body
 from bgan_video.prediction.chunks import test_chunks
 from bgan_video.prediction.vectors import network_vectors
 
@@ -53,20 +54,34 @@ def choose(run: TrainedRun, budget: int, by: By, answered: Mapping[str, bool]) -
         space = _space(run, [*known, *left], frames)
         return suggestions.choose_typical(space, p, *given, seed % _NUMPY_SEEDS)
     random = rng.generator(seed, "suggest", *sorted(answered))
-    return suggestions.choose(left, p, *given, random)
+    items = [*known, *left]
+    space = _pretrained_space(run, run.answering_bodies(frames, items), items)
+    if space is not None:
+        space = replace(space, items=left, vectors=space.vectors[len(known) :])
+    return suggestions.choose(left, p, *given, random, space)
 
 
 def _space(run: TrainedRun, items: Sequence[Item], frames: Frames) -> Space:
     """Items in the features of the run's pretrained body, or in those of its networks."""
     bodies = run.answering_bodies(frames, items)
-    pretrained = next((body.vectors for body in bodies if body.vectors is not None), None)
+    pretrained = _pretrained_space(run, bodies, items)
     if pretrained is not None:
-        root = run.config.data.root or run.manifest.root
-        found = pretrained_vectors(items, root, pretrained.config, run.backend, _quiet, _plain)
-        return Space(items, found, tells_copies=True)
+        return pretrained
     networks = run.of_body(bodies[0]) if bodies else run.networks(run.answering)
     vectors = network_vectors(networks, test_chunks(items, frames, run.config), run.backend)
     return Space(items, vectors, tells_copies=False)
+
+
+def _pretrained_space(
+    run: TrainedRun, bodies: Sequence[Body], items: Sequence[Item]
+) -> Space | None:
+    """Items in the features of the run's pretrained body, which tell near-copies; if it has one."""
+    vectors = next((body.vectors for body in bodies if body.vectors is not None), None)
+    if vectors is None:
+        return None
+    root = run.config.data.root or run.manifest.root
+    found = pretrained_vectors(items, root, vectors.config, run.backend, _quiet, _plain)
+    return Space(items, found, tells_copies=True)
 
 
 def _quiet(_: str) -> None:

@@ -103,6 +103,20 @@ def test_one_label_answers_for_near_copies_which_are_not_asked_for_again() -> No
     assert all(s.copies == () for s in untold)
 
 
+def test_near_copies_are_told_of_informative_videos_too() -> None:
+    space = space_of([6, 6], set())
+    p = torch.rand(4, 12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    p = p / p.sum(dim=2, keepdim=True)
+    given = (space.items, p, MANIFEST, Data(layout="video_folder"), 2)
+    told = suggestions.choose(*given, torch.Generator().manual_seed(0), space)
+    everything = [path for s in told for path in (s.path, *s.copies)]
+    assert len(everything) == len(set(everything))
+    assert all({c.split("/")[0] for c in s.copies} == {s.path.split("/")[0]} for s in told)
+    untold = suggestions.choose(*given, torch.Generator().manual_seed(0))
+    assert [s.path for s in untold] == [s.path for s in told]
+    assert all(s.copies == () for s in untold)
+
+
 def test_figures_are_those_of_the_candidates() -> None:
     space = space_of([4, 4], {0, 5})
     p = torch.zeros(2, 6, 3, dtype=torch.float64)

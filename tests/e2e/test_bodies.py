@@ -89,6 +89,9 @@ def test_a_file_is_judged_by_both_bodies_as_evaluation_judges_it(of_two: Path) -
     assert set(of_bodies) == set(BODIES)
     suggested = run.suggest(2)
     assert len(suggested) == 2
+    informative = run.choose(2, "information")
+    assert len(informative) == 2
+    assert all(suggestion.gain is not None for suggestion in informative)
 
 
 @pytest.mark.e2e
