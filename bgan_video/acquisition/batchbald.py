@@ -37,13 +37,11 @@ class Choice:
         gain: Information its label adds to the labels of the items chosen before it; None where
             the networks were told apart already and it was drawn.
         mutual_information: Between its label and the weights (BALD).
-        entropy: Of its posterior-mean probabilities.
     """
 
     index: int
     gain: float | None
     mutual_information: float
-    entropy: float
 
 
 class Batch:
@@ -148,7 +146,7 @@ def suggest(
             if not saturated:
                 index, gain = leader, most
                 batch.add(index)
-        chosen.append(Choice(index, gain, float(own[index]), float(total[index])))
+        chosen.append(Choice(index, gain, float(own[index])))
         taken[recordings[index]] += 1
         left.remove(index)
     return chosen

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -56,12 +56,12 @@ class Suggestion:
         rank: From 1.
         path: As in the manifest.
         group: The recording or person it is from.
-        predicted: The class the posterior mean prefers.
+        predicted: The class that the run answers.
         probability: Of that class.
         mutual_information: Between its label and the weights.
         gain: Information its label adds to those of the ranks before it; None past the point where
             the stored networks can tell no more, and of typical videos.
-        total_entropy: Of the posterior-mean probabilities.
+        total_entropy: Of the answer.
         copies: Paths of the unlabelled near-copies of its recording, which its label answers for.
     """
 
@@ -74,6 +74,18 @@ class Suggestion:
     gain: float | None
     total_entropy: float | None
     copies: tuple[str, ...] = ()
+
+
+class Answers(NamedTuple):
+    """What a run says of candidates.
+
+    Attributes:
+        together: `[N, K]`, its answer: the networks' mean, or what several bodies say together.
+        networks: `[S, N, K]`, each network's own, whose differences are information.
+    """
+
+    together: Tensor
+    networks: Tensor
 
 
 @dataclass(frozen=True)
@@ -105,7 +117,7 @@ def is_typical(by: By, num_labelled: int, num_classes: int) -> bool:
 
 def choose(
     items: Sequence[Item],
-    network_probabilities: Tensor,
+    said: Answers,
     manifest: Manifest,
     data: Data,
     budget: int,
@@ -116,21 +128,21 @@ def choose(
 
     Args:
         items: Unlabelled videos.
-        network_probabilities: Of these items, by the posterior's networks, `[S, N, K]`.
+        said: Of these items.
         manifest: Has the names of the classes.
         data: Says which groups are recordings.
         budget: >= 1.
         generator: Of the estimate of joint information, on the CPU.
         space: Of these items, in this order, where it tells near-copies.
     """
-    chosen = batchbald.suggest(network_probabilities, _recordings(items, data), budget, generator)
+    chosen = batchbald.suggest(said.networks, _recordings(items, data), budget, generator)
     copies = _copies([choice.index for choice in chosen], space, data)
-    return _suggestions(chosen, items, network_probabilities, manifest, copies)
+    return _suggestions(chosen, items, said, manifest, copies)
 
 
 def choose_typical(
     space: Space,
-    network_probabilities: Tensor | None,
+    said: Answers | None,
     manifest: Manifest,
     data: Data,
     budget: int,
@@ -140,8 +152,7 @@ def choose_typical(
 
     Args:
         space: Of labelled videos and candidates.
-        network_probabilities: Of the candidates in their order, `[S, N, K]`; None where nothing was
-            trained yet.
+        said: Of the candidates in their order; None where nothing was trained yet.
         manifest: Has the names of the classes.
         data: Says which groups are recordings.
         budget: >= 1.
@@ -152,11 +163,10 @@ def choose_typical(
     candidates = [i for i, item in enumerate(space.items) if not item.labelled]
     place = {index: place for place, index in enumerate(candidates)}
     found = coverage.typical(space.vectors, known, cut_from, budget, seed)
-    p = network_probabilities
-    chosen = [_judged(place[index], p) for index in found]
+    chosen = [_judged(place[index], said) for index in found]
     copies = _copies(found, space, data)
     items = [space.items[i] for i in candidates]
-    return _suggestions(chosen, items, p, manifest, copies)
+    return _suggestions(chosen, items, said, manifest, copies)
 
 
 def _copies(chosen: Sequence[int], space: Space | None, data: Data) -> dict[str, tuple[str, ...]]:
@@ -239,36 +249,35 @@ def _recordings(items: Sequence[Item], data: Data) -> list[str]:
     return [recording(item.label, item.group, data) for item in items]
 
 
-def _judged(index: int, network_probabilities: Tensor | None) -> Choice:
+def _judged(index: int, said: Answers | None) -> Choice:
     """What the networks make of a candidate that was chosen without them."""
-    if network_probabilities is None:
-        return Choice(index, None, 0.0, 0.0)
-    p = network_probabilities[:, index].double()
-    total = entropy(p.mean(dim=0))
-    information = (total - entropy(p).mean()).clamp_min(0)
-    return Choice(index, None, float(information), float(total))
+    if said is None:
+        return Choice(index, None, 0.0)
+    p = said.networks[:, index].double()
+    information = (entropy(p.mean(dim=0)) - entropy(p).mean()).clamp_min(0)
+    return Choice(index, None, float(information))
 
 
 def _suggestions(
     chosen: Sequence[Choice],
     items: Sequence[Item],
-    network_probabilities: Tensor | None,
+    said: Answers | None,
     manifest: Manifest,
     copies: Mapping[str, tuple[str, ...]] | None = None,
 ) -> list[Suggestion]:
     near = copies or {}
-    p = None if network_probabilities is None else network_probabilities.mean(dim=0)
     found: list[Suggestion] = []
     for rank, choice in enumerate(chosen, 1):
         item = items[choice.index]
         where = (rank, item.path, item.group)
         others = near.get(item.path, ())
-        if p is None:
+        if said is None:
             found.append(Suggestion(*where, None, None, None, None, None, others))
             continue
-        best = p[choice.index].max(dim=0)
+        answer = said.together[choice.index]
+        best, total = answer.max(dim=0), float(entropy(answer))
         name, probability = manifest.classes[int(best.indices)], float(best.values)
-        told = (name, probability, choice.mutual_information, choice.gain, choice.entropy)
+        told = (name, probability, choice.mutual_information, choice.gain, total)
         found.append(Suggestion(*where, *told, others))
     return found
 

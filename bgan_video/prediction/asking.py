@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bgan_video import rng
 from bgan_video.acquisition import suggestions
 from bgan_video.acquisition.spaces import pretrained_vectors
-from bgan_video.acquisition.suggestions import By, Space, Suggestion
+from bgan_video.acquisition.suggestions import Answers, By, Space, Suggestion
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item
 from bgan_video.errors import UserError
@@ -47,18 +47,19 @@ def choose(run: TrainedRun, budget: int, by: By, answered: Mapping[str, bool]) -
         if item.labelled or answered.get(item.path)
     ]
     frames = run.frames([*known, *left])
-    p = run.predict_items(left, frames)[0][run.answering].network_probabilities
+    p = run.predict_items(left, frames)[0][run.answering]
+    said = Answers(p.video_probabilities, p.network_probabilities)
     given = (run.manifest, run.config.data, budget)
     seed = run.config.run.seed
     if suggestions.is_typical(by, len(known), len(run.classes)):
         space = _space(run, [*known, *left], frames)
-        return suggestions.choose_typical(space, p, *given, seed % _NUMPY_SEEDS)
+        return suggestions.choose_typical(space, said, *given, seed % _NUMPY_SEEDS)
     random = rng.generator(seed, "suggest", *sorted(answered))
     items = [*known, *left]
     space = _pretrained_space(run, run.answering_bodies(frames, items), items)
     if space is not None:
         space = replace(space, items=left, vectors=space.vectors[len(known) :])
-    return suggestions.choose(left, p, *given, random, space)
+    return suggestions.choose(left, said, *given, random, space)
 
 
 def _space(run: TrainedRun, items: Sequence[Item], frames: Frames) -> Space:

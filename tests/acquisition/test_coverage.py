@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgan_video.acquisition import coverage, suggestions
-from bgan_video.acquisition.suggestions import Space
+from bgan_video.acquisition.suggestions import Answers, Space
 from bgan_video.config import Data
 from bgan_video.data.manifest import Item, Manifest
 
@@ -107,7 +107,7 @@ def test_near_copies_are_told_of_informative_videos_too() -> None:
     space = space_of([6, 6], set())
     p = torch.rand(4, 12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     p = p / p.sum(dim=2, keepdim=True)
-    given = (space.items, p, MANIFEST, Data(layout="video_folder"), 2)
+    given = (space.items, Answers(p.mean(0), p), MANIFEST, Data(layout="video_folder"), 2)
     told = suggestions.choose(*given, torch.Generator().manual_seed(0), space)
     everything = [path for s in told for path in (s.path, *s.copies)]
     assert len(everything) == len(set(everything))
@@ -122,7 +122,8 @@ def test_figures_are_those_of_the_candidates() -> None:
     p = torch.zeros(2, 6, 3, dtype=torch.float64)
     for n in range(6):
         p[:, n] = torch.tensor([0.1, 0.1 + 0.1 * n, 0.8 - 0.1 * n])
-    for s in suggestions.choose_typical(space, p, MANIFEST, Data(layout="video_folder"), 6, 0):
+    said = Answers(p.mean(0), p)
+    for s in suggestions.choose_typical(space, said, MANIFEST, Data(layout="video_folder"), 6, 0):
         unlabelled = [i.path for i in space.items if not i.labelled]
         n = unlabelled.index(s.path)
         assert s.probability == pytest.approx(max(0.1 + 0.1 * n, 0.8 - 0.1 * n))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bgan_video.acquisition import suggestions
-from bgan_video.acquisition.suggestions import Suggestion
+from bgan_video.acquisition.suggestions import Answers, Suggestion
 from bgan_video.config import Data
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.splits import split
@@ -29,7 +29,9 @@ def chosen(budget: int) -> list[Suggestion]:
     random = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(4, len(items), 2, generator=random, dtype=torch.float64)
     p = logits.softmax(2)
-    return suggestions.choose(items, p, MANIFEST, Data(layout="video_folder"), budget, random)
+    return suggestions.choose(
+        items, Answers(p.mean(0), p), MANIFEST, Data(layout="video_folder"), budget, random
+    )
 
 
 def rows_of(file: Path) -> list[dict[str, str]]:
@@ -77,6 +79,19 @@ def test_a_run_reads_the_table_back_filled_in_or_not(tmp_path: Path) -> None:
     assert added == {rows[1]["path"]}
 
 
+def test_a_suggestion_tells_what_the_run_answers_not_what_its_networks_mean() -> None:
+    """Several bodies answer by a product, which is surer than the mean of their networks."""
+    items = [item for item in MANIFEST.part("train") if not item.labelled][:2]
+    networks = torch.tensor([[[0.6, 0.4]] * 2, [[0.7, 0.3]] * 2], dtype=torch.float64)
+    together = torch.tensor([[0.1, 0.9], [0.2, 0.8]], dtype=torch.float64)
+    data, random = Data(layout="video_folder"), torch.Generator().manual_seed(0)
+    for s in suggestions.choose(items, Answers(together, networks), MANIFEST, data, 2, random):
+        answer = together[[item.path for item in items].index(s.path)]
+        assert s.predicted == CLASSES[1]
+        assert s.probability == answer[1]
+        assert s.total_entropy == pytest.approx(torch.special.entr(answer).sum().item())
+
+
 @pytest.mark.parametrize(("layout", "both"), [("ucf101", True), ("video_folder", False)])
 def test_every_recording_comes_once_before_any_twice(layout: str, both: bool) -> None:
     """Where each class numbers its own groups, g5 of another class is another recording."""
@@ -85,5 +100,5 @@ def test_every_recording_comes_once_before_any_twice(layout: str, both: bool) ->
     unsure = torch.tensor([[0.9, 0.1], [0.1, 0.9]], dtype=torch.float64)
     p = torch.stack([unsure if i.group == "g5" else sure for i in items], dim=1)
     data = Data(layout=layout)  # type: ignore[arg-type]
-    found = suggestions.choose(items, p, MANIFEST, data, 2, torch.Generator())
+    found = suggestions.choose(items, Answers(p.mean(0), p), MANIFEST, data, 2, torch.Generator())
     assert [s.group for s in found] == (["g5", "g5"] if both else ["g5", "g4"])
