@@ -181,7 +181,7 @@ class TrainedRun:
         given = (frames, self.config, rivals, posteriors, bodies, self.backend)
         predictions, parts = predict_models(items, *given)
         if of_features := seen.keys() - rivals.keys():
-            body = self._features(items)
+            body = self._features_body(items)
             asked = {m: seen[m] for m in self.models if m in of_features}
             predictions |= predict_all(asked, body.chunks(items), self.backend)
         return predictions, parts.get(BAYESIAN, {})
@@ -196,14 +196,25 @@ class TrainedRun:
         given = (self.config, self.manifest, frames, self.backend, self.folder)
         return open_bodies(*given, _ignore, lambda items, *_: items, items)
 
-    def _features(self, items: Sequence[Item] = ()) -> Body:
+    def _features_body(self, items: Sequence[Item] = ()) -> Body:
         """What the methods on frozen features see, ready for some surveyed items."""
         given = (self.config, self.manifest, self.backend, self.folder)
         return open_features(*given, _ignore, lambda items, *_: items, items)
 
-    def answering_bodies(self, frames: ItemFrames, items: Sequence[Item]) -> Sequence[Body]:
-        """Those of `bodies` where the posterior answers; else none."""
+    def answering_bodies(self, frames: ItemFrames, items: Sequence[Item] = ()) -> Sequence[Body]:
+        """The bodies of the model that answers, ready for some surveyed items.
+
+        Those of the posterior, or the one that a method on frozen features sees; none of other
+        rivals, whose networks see clips.
+        """
+        if self.answering in ON_FEATURES:
+            return (self._features_body(items),)
         return self.bodies(frames, items) if self.answering == BAYESIAN else ()
+
+    def answering_networks(self, body: Body) -> Networks:
+        """The stored networks of one of `answering_bodies`."""
+        of_posterior = self.answering == BAYESIAN
+        return self.of_body(body) if of_posterior else self.networks(self.answering)
 
     def of_body(self, body: Body, batches: Sequence[Tensor] = ()) -> Networks:
         """The stored networks of one of `bodies`.
@@ -248,13 +259,10 @@ class TrainedRun:
         self.check_knows_classes()
         knows_fakes = self.answering in self.know_fakes
         limit = judging.most_entropy(self)
-        judges = [Judge(self.networks(self.answering), self.config)]
-        if self.answering == BAYESIAN:
-            bodies = self.bodies(Frames(self.config.data.root or self.manifest.root, self.config))
-            judges = [Judge(self.of_body(b), b.config, b.vectors, b.weight) for b in bodies]
-        elif self.answering in ON_FEATURES:
-            body = self._features()
-            judges = [Judge(self.networks(self.answering), body.config, body.vectors)]
+        bodies = self.answering_bodies(self.frames(()))
+        judges = [
+            Judge(self.answering_networks(b), b.config, b.vectors, b.weight) for b in bodies
+        ] or [Judge(self.networks(self.answering), self.config)]
         return predict_files(paths, judges, self.config, self.backend, limit, knows_fakes)
 
     def files(self, paths: Sequence[Path | str]) -> list[Path]:
