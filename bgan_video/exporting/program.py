@@ -184,7 +184,7 @@ def _clip_input(run: TrainedRun) -> Input:
 
 def _judged(networks: nn.ModuleList, seen: Tensor) -> Prediction:
     """What networks say, a clip being a video of its own."""
-    logits = [network(seen) for network in networks]
+    logits = [network(seen).float() for network in networks]
     p = torch.stack([losses.class_probabilities(of_network) for of_network in logits])
     fake = torch.stack([losses.log_fake(of_network).exp() for of_network in logits])
     return Prediction(p.mean(dim=0), p, fake.mean(dim=0))

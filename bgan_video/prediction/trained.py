@@ -13,7 +13,7 @@ from bgan_video import config as config_module
 from bgan_video.acquisition import suggestions
 from bgan_video.acquisition.suggestions import Suggestion
 from bgan_video.backend import resolve_backend
-from bgan_video.config import GANS, ON_FEATURES, Config, model_of
+from bgan_video.config import FEATURES, GANS, ON_FEATURES, Config, model_of
 from bgan_video.data.cutting import ItemFrames
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
@@ -26,6 +26,7 @@ from bgan_video.prediction.bodies import (
     Body,
     empty_network,
     kinds,
+    names,
     open_bodies,
     open_features,
     predict_models,
@@ -210,6 +211,15 @@ class TrainedRun:
         if self.answering in ON_FEATURES:
             return (self._features_body(items),)
         return self.bodies(frames, items) if self.answering == BAYESIAN else ()
+
+    @property
+    def answering_names(self) -> tuple[str, ...]:
+        """The names of the bodies that answer, as `discriminator.bodies` would have them."""
+        if self.answering in ON_FEATURES:
+            return (FEATURES + self.config.features.body,)
+        if self.answering == BAYESIAN:
+            return names(self.config)
+        return (self.config.discriminator.name,)
 
     def answering_networks(self, body: Body) -> Networks:
         """The stored networks of one of `answering_bodies`."""

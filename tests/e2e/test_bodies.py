@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 import bgan_video
-from bgan_video import cli, config
+from bgan_video import cli
 from bgan_video.data.frames import Frames
 from bgan_video.prediction.video_files import VideoPrediction
 from tests.e2e import runs
@@ -172,13 +172,7 @@ def test_a_file_is_predicted_by_a_probe_as_evaluation_judges_it(of_features: Pat
 
 @pytest.fixture(params=["linear_probe", "knn"])
 def answering(request: pytest.FixtureRequest, of_features: Path, tmp_path: Path) -> Path:
-    """The run as it is where this method alone was trained."""
-    folder = tmp_path / request.param
-    shutil.copytree(of_features, folder)
-    settings = config.to_mapping(config.load(folder / "config.yaml"))
-    settings["baseline"]["methods"] = [request.param]
-    (folder / "config.yaml").write_text(config.to_yaml(config.from_mapping(settings)))
-    return folder
+    return runs.alone(of_features, request.param, tmp_path)
 
 
 @pytest.mark.e2e

@@ -19,6 +19,7 @@ from bgan_video.prediction.trained import TrainedRun
 from bgan_video.video.clips import uniform_clips
 from bgan_video.video.reader import open_video
 from tests.e2e import runs
+from tests.features import tiny
 
 pytestmark = pytest.mark.e2e
 
@@ -36,6 +37,19 @@ def two_bodies(small_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     given = [a for a in args if a not in runs.TINY]
     assert cli.main([*given, *kept, *own]) == 0
     return folder / "two"
+
+
+@pytest.fixture(scope="module")
+def on_features(small_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of nothing but methods on frozen features, of one clip a video."""
+    folder = tmp_path_factory.mktemp("on_features")
+    own = [
+        *("clip.test_clips=1", "features.clips=1", "features.size=32", *tiny.save(folder)),
+        *(f"features.store={folder / 'features'}", "baseline.methods=[linear_probe,knn]"),
+    ]
+    words = ["train", *runs.arguments(small_videos, folder, "probe"), *own]
+    assert cli.main(words) == 0
+    return folder / "probe"
 
 
 def one_clip_a_window(run: TrainedRun, video: Path, about: dict[str, Any]) -> list[torch.Tensor]:
@@ -94,6 +108,25 @@ def test_an_onnx_program_says_what_predict_says(finished: Path, small_videos: Pa
     names = ["probabilities", "mutual_information", "p_fake"]
     said = dict(zip(names, session.run(names, inputs), strict=True))
     check_same(said, predicted(run, video, names), 1e-4)
+
+
+@pytest.mark.parametrize("method", ["linear_probe", "knn"])
+def test_a_method_on_frozen_features_is_a_program_too(
+    on_features: Path, method: str, small_videos: Path, tmp_path: Path
+):
+    folder, file = runs.alone(on_features, method, tmp_path), tmp_path / "program.pt2"
+    assert cli.main(["export", str(folder), "--to", "torch", "--out", str(file)]) == 0
+    about = {"bgan_video.json": ""}
+    program = torch.export.load(file, extra_files=about).module()
+    told = json.loads(about["bgan_video.json"])
+    assert [i["name"] for i in told["inputs"]] == ["clip_32"]
+    run = api.load(folder)
+    video = min(small_videos.glob("*/*.avi"))
+    with torch.no_grad():
+        said = {k: v.numpy() for k, v in program(*one_clip_a_window(run, video, told)).items()}
+    names = ["probabilities", "mutual_information"]
+    assert list(said) == names
+    check_same(said, predicted(run, video, names), 1e-5)
 
 
 @pytest.mark.slow
