@@ -14,12 +14,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bgan_video import config as config_module
-from bgan_video.config import Config
+from bgan_video.config import FEATURES, Config
 from bgan_video.errors import UserError
 from bgan_video.files import append_line, write_atomically
 from bgan_video.models.weights import PACKAGED
 from bgan_video.prediction.bodies import kinds
-from bgan_video.prediction.judging import FINISHED, most_entropy
+from bgan_video.prediction.judging import BAYESIAN, FINISHED, most_entropy
 from bgan_video.prediction.together import WEIGHTS
 from bgan_video.prediction.trained import TrainedRun, kind_of
 
@@ -40,8 +40,7 @@ def write_hub(run: TrainedRun, folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"--out={folder} is not empty; choose another folder, or empty it")
     (folder / "posterior").mkdir(parents=True, exist_ok=True)
-    is_posterior = bool(run.answering_bodies(run.frames(()), ()))
-    for kind in kinds(run.config) if is_posterior else [kind_of(answering)]:
+    for kind in kinds(run.config) if answering == BAYESIAN else [kind_of(answering)]:
         for record in run.bank.records(kind, run.answering_rounds(answering)):
             shutil.copy(record.path, folder / "posterior" / record.path.name)
     if (run.folder / "features").is_dir():
@@ -71,6 +70,7 @@ def card(run: TrainedRun, metrics: dict[str, Any]) -> str:
     level = run.config.item_level
     models = metrics.get("models", {})
     clip, data = run.config.clip, metrics.get("data", {})
+    of_bodies = (_pixels(run.config, name) for name in run.answering_names)
     return environment.get_template("card.md").render(
         name=run.folder.name,
         classes=run.classes,
@@ -86,9 +86,16 @@ def card(run: TrainedRun, metrics: dict[str, Any]) -> str:
         data=data,
         networks=metrics.get("networks", {}).get(run.answering, "?"),
         answering=run.answering,
-        bodies=", ".join(run.config.discriminator.bodies or (run.config.discriminator.name,)),
+        bodies=", ".join(run.answering_names),
+        is_posterior=run.answering == BAYESIAN and run.config.samples_posterior,
+        sizes=" and ".join(f"{size} × {size}" for size in dict.fromkeys(of_bodies)),
         clip=clip,
     )
+
+
+def _pixels(config: Config, body: str) -> int:
+    """A side of what a body sees."""
+    return config.features.size if body.startswith(FEATURES) else config.clip.size
 
 
 def _anonymous(run: TrainedRun) -> Config:

@@ -14,6 +14,7 @@ import torch
 
 from bgan_video import api, cli
 from bgan_video.data.cutting import Length
+from bgan_video.exporting import hub
 from bgan_video.prediction.opened import windows
 from bgan_video.prediction.trained import TrainedRun
 from bgan_video.video.clips import uniform_clips
@@ -150,19 +151,29 @@ def test_two_bodies_are_in_one_program(two_bodies: Path, small_videos: Path, tmp
 def test_a_hub_folder_is_read_back_and_names_no_video(
     finished: Path, small_videos: Path, tmp_path: Path
 ):
-    hub = tmp_path / "hub"
-    assert cli.main(["export", str(finished), "--to", "hub", "--out", str(hub)]) == 0
+    taken = tmp_path / "hub"
+    assert cli.main(["export", str(finished), "--to", "hub", "--out", str(taken)]) == 0
     video = min(small_videos.glob("*/*.avi"))
     before = next(iter(api.load(finished).predict([video])))
-    assert next(iter(api.load(hub).predict([video]))) == before
-    texts = [f.read_text() for f in hub.rglob("*") if f.suffix in (".md", ".json", ".yaml")]
+    assert next(iter(api.load(taken).predict([video]))) == before
+    texts = [f.read_text() for f in taken.rglob("*") if f.suffix in (".md", ".json", ".yaml")]
     assert texts
     assert not any(str(small_videos) in text or ".avi" in text for text in texts)
     assert not any(str(finished.parent) in text for text in texts)
     top1 = json.loads((finished / "metrics.json").read_text())["models"]["bayesian"]["video"]
-    assert f"| bayesian | {top1['top1']:.3f} |" in (hub / "README.md").read_text()
-    assert cli.main(["export", str(finished), "--to", "hub", "--out", str(hub)]) == 2
-    assert cli.main(["evaluate", str(hub)]) == 2
+    assert f"| bayesian | {top1['top1']:.3f} |" in (taken / "README.md").read_text()
+    assert cli.main(["export", str(finished), "--to", "hub", "--out", str(taken)]) == 2
+    assert cli.main(["evaluate", str(taken)]) == 2
+
+
+def test_the_card_says_what_answers(finished: Path, on_features: Path):
+    of_posterior, of_probe = (hub.card(api.load(run), {}) for run in (finished, on_features))
+    assert "(dcgan), sampled from a posterior" in of_posterior
+    assert "- bayesian" in of_posterior
+    assert "(features:timm:test_efficientnet) of the method `linear_probe`" in of_probe
+    assert "posterior" not in of_probe
+    assert "seen at 32 × 32 pixels" in of_probe
+    assert "bayesian" not in of_probe
 
 
 def test_a_wrong_format_is_refused(finished: Path, capsys: pytest.CaptureFixture[str]):
