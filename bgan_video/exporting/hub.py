@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from safetensors.torch import save
+from torch import Tensor
 
 from bgan_video import config as config_module
 from bgan_video.config import FEATURES, Config
@@ -21,7 +23,7 @@ from bgan_video.models.weights import PACKAGED
 from bgan_video.prediction.bodies import kinds
 from bgan_video.prediction.judging import BAYESIAN, FINISHED, most_entropy
 from bgan_video.prediction.together import WEIGHTS
-from bgan_video.prediction.trained import TrainedRun, kind_of
+from bgan_video.prediction.trained import BODY_WEIGHTS, TrainedRun, kind_of
 
 _FIGURES = {"top1": "top-1", "nll": "NLL (nats)", "ece": "ECE", "brier": "Brier"}
 
@@ -47,9 +49,12 @@ def write_hub(run: TrainedRun, folder: Path) -> None:
         shutil.copytree(run.folder / "features", folder / "features")
     if (run.folder / WEIGHTS).is_file():
         shutil.copy(run.folder / WEIGHTS, folder / WEIGHTS)
+    if (state := _frozen_state(run)) is not None:
+        write_atomically(folder / BODY_WEIGHTS, save(state))
     metrics = _metrics(run)
     manifest = dataclasses.replace(run.manifest, root="", items=(), broken=())
-    write_atomically(folder / "config.yaml", config_module.to_yaml(_anonymous(run)))
+    anonymous = _anonymous(run.config, None if state is None else BODY_WEIGHTS)
+    write_atomically(folder / "config.yaml", config_module.to_yaml(anonymous))
     write_atomically(folder / "manifest.json", manifest.to_json())
     write_atomically(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     write_atomically(folder / "README.md", card(run, metrics))
@@ -98,19 +103,42 @@ def _pixels(config: Config, body: str) -> int:
     return config.features.size if body.startswith(FEATURES) else config.clip.size
 
 
-def _anonymous(run: TrainedRun) -> Config:
-    """The settings without a path of this machine; all networks that are there answer."""
-    config = run.config
-    d = config.discriminator
+def _frozen_state(run: TrainedRun) -> dict[str, Tensor] | None:
+    """The tensors of a body that answers with weights out of a file: nothing else of that file."""
+    if run.config.features.weights is None:
+        return None
+    bodies = run.answering_bodies(run.frames(()))
+    vectors = next((body.vectors for body in bodies if body.vectors is not None), None)
+    if vectors is None:
+        return None
+    state = vectors.frozen.network.state_dict()
+    return {name: tensor.cpu().contiguous() for name, tensor in state.items()}
+
+
+def _anonymous(config: Config, body_weights: str | None) -> Config:
+    """The settings without a path of this machine; all networks that are there answer.
+
+    Those of a table name its file. Nothing is read by a layout any more, and that of folders stands
+    in for it.
+    """
+    d, data = config.discriminator, config.data
     weights = d.weights if d.weights in PACKAGED else None
+    layout = "video_folder" if data.layout == "table" else data.layout
     return dataclasses.replace(
         config,
         run=dataclasses.replace(config.run, dir="runs", device="auto", precision="auto"),
         data=dataclasses.replace(
-            config.data, root=None, lists=None, store=None, label_list=None, groups=None
+            data,
+            layout=layout,
+            table=None,
+            root=None,
+            lists=None,
+            store=None,
+            label_list=None,
+            groups=None,
         ),
         discriminator=dataclasses.replace(d, weights=weights),
-        features=dataclasses.replace(config.features, store=None),
+        features=dataclasses.replace(config.features, store=None, weights=body_weights),
         rounds=dataclasses.replace(config.rounds, answer="all"),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -59,6 +60,9 @@ ADJUSTABLE = (
     "run.device",
     "run.precision",
 )
+
+BODY_WEIGHTS = "features/weights.safetensors"
+"""As `features.weights`: the file of that name in the run's own folder, which was taken away."""
 
 
 class TrainedRun:
@@ -374,4 +378,8 @@ def _adjusted(folder: Path, overrides: Sequence[str]) -> Config:
             raise UserError(
                 f"{key} cannot be set for a trained run; allowed: {', '.join(ADJUSTABLE)}"
             )
-    return config_module.load_run(folder, overrides)
+    config = config_module.load_run(folder, overrides)
+    if config.features.weights != BODY_WEIGHTS:
+        return config
+    features = dataclasses.replace(config.features, weights=str(folder / BODY_WEIGHTS))
+    return dataclasses.replace(config, features=features)

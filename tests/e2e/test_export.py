@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bgan_video import api, cli
+from bgan_video import api, cli, config
 from bgan_video.data.cutting import Length
 from bgan_video.exporting import hub
 from bgan_video.prediction.opened import windows
@@ -164,6 +164,38 @@ def test_a_hub_folder_is_read_back_and_names_no_video(
     assert f"| bayesian | {top1['top1']:.3f} |" in (taken / "README.md").read_text()
     assert cli.main(["export", str(finished), "--to", "hub", "--out", str(taken)]) == 2
     assert cli.main(["evaluate", str(taken)]) == 2
+
+
+def test_a_hub_folder_brings_the_weights_of_its_frozen_body(
+    on_features: Path, small_videos: Path, tmp_path: Path
+):
+    taken, video = tmp_path / "hub", min(small_videos.glob("*/*.avi"))
+    before = next(iter(api.load(on_features).predict([video])))
+    weights = on_features.parent / "tiny.pt"
+    assert cli.main(["export", str(on_features), "--to", "hub", "--out", str(taken)]) == 0
+    hidden = weights.rename(weights.with_suffix(".hidden"))
+    try:
+        moved = taken.rename(tmp_path / "moved")
+        assert next(iter(api.load(moved).predict([video]))) == before
+    finally:
+        hidden.rename(weights)
+    texts = [f.read_text() for f in moved.rglob("*") if f.suffix in (".md", ".json", ".yaml")]
+    assert not any(str(on_features.parent) in text for text in texts)
+
+
+def test_a_hub_folder_names_no_table(finished: Path, small_videos: Path, tmp_path: Path):
+    """That of a run on a table; all but its settings would be the same."""
+    folder, taken = tmp_path / "of_table", tmp_path / "hub"
+    shutil.copytree(finished, folder)
+    settings = config.to_mapping(config.load(folder / "config.yaml"))
+    settings["data"] |= {"layout": "table", "table": [str(tmp_path / "labels.csv")]}
+    (folder / "config.yaml").write_text(config.to_yaml(config.from_mapping(settings)))
+    assert cli.main(["export", str(folder), "--to", "hub", "--out", str(taken)]) == 0
+    assert "labels.csv" not in (taken / "config.yaml").read_text()
+    video = min(small_videos.glob("*/*.avi"))
+    assert next(iter(api.load(taken).predict([video]))) == next(
+        iter(api.load(finished).predict([video]))
+    )
 
 
 def test_the_card_says_what_answers(finished: Path, on_features: Path):
