@@ -109,8 +109,8 @@ class FeatureStore:
         """The vectors `[clips, length]` of a surveyed item, float32.
 
         Raises:
-            BrokenVideo: The store says why it has none, or is damaged there.
-            UserError: The video is not in the store.
+            UserError: The video is not in the store, or the store says why it has no features of it
+                or is damaged there.
         """
         record = self.record(item.path, item.fingerprint)
         if record is None:
@@ -119,8 +119,12 @@ class FeatureStore:
                 f"the run's settings adds it"
             )
         if record.error:
-            raise BrokenVideo(Path(item.path), record.error)
-        return vectors(read_tensor(self.folder, record), self._summaries, self.summary)
+            raise UserError(f"{item.path}: {record.error}")
+        try:
+            features = read_tensor(self.folder, record)
+        except BrokenVideo as error:
+            raise UserError(f"{item.path}: {error.reason}") from None
+        return vectors(features, self._summaries, self.summary)
 
     def read_all(self, items: Sequence[Item]) -> Vectors:
         """The vectors `[V, clips, length]` of some items; raises as `read`."""

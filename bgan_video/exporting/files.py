@@ -95,7 +95,6 @@ def _exported(run: TrainedRun, program: Program) -> ExportedProgram:
 
 
 def _refusal(run: TrainedRun, what: str, error: Exception) -> str:
-    d = run.config.discriminator
     reason = " ".join(str(error).split())[:200]
-    bodies = ", ".join(d.bodies or (d.name,))
+    bodies = ", ".join(run.answering_names)
     return f"{bodies} cannot be written by {what} ({reason}); --to hub keeps the run as it is"

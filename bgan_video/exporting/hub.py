@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from safetensors.torch import save
+from torch import Tensor
 
 from bgan_video import config as config_module
-from bgan_video.config import Config
+from bgan_video.config import FEATURES, Config
 from bgan_video.errors import UserError
 from bgan_video.files import append_line, write_atomically
 from bgan_video.models.weights import PACKAGED
 from bgan_video.prediction.bodies import kinds
-from bgan_video.prediction.judging import FINISHED, most_entropy
+from bgan_video.prediction.judging import BAYESIAN, FINISHED, most_entropy
 from bgan_video.prediction.together import WEIGHTS
-from bgan_video.prediction.trained import TrainedRun, kind_of
+from bgan_video.prediction.trained import BODY_WEIGHTS, TrainedRun, kind_of
 
 _FIGURES = {"top1": "top-1", "nll": "NLL (nats)", "ece": "ECE", "brier": "Brier"}
 
@@ -40,17 +42,19 @@ def write_hub(run: TrainedRun, folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"--out={folder} is not empty; choose another folder, or empty it")
     (folder / "posterior").mkdir(parents=True, exist_ok=True)
-    is_posterior = bool(run.answering_bodies(run.frames(()), ()))
-    for kind in kinds(run.config) if is_posterior else [kind_of(answering)]:
+    for kind in kinds(run.config) if answering == BAYESIAN else [kind_of(answering)]:
         for record in run.bank.records(kind, run.answering_rounds(answering)):
             shutil.copy(record.path, folder / "posterior" / record.path.name)
     if (run.folder / "features").is_dir():
         shutil.copytree(run.folder / "features", folder / "features")
     if (run.folder / WEIGHTS).is_file():
         shutil.copy(run.folder / WEIGHTS, folder / WEIGHTS)
+    if (state := _frozen_state(run)) is not None:
+        write_atomically(folder / BODY_WEIGHTS, save(state))
     metrics = _metrics(run)
     manifest = dataclasses.replace(run.manifest, root="", items=(), broken=())
-    write_atomically(folder / "config.yaml", config_module.to_yaml(_anonymous(run)))
+    anonymous = _anonymous(run.config, None if state is None else BODY_WEIGHTS)
+    write_atomically(folder / "config.yaml", config_module.to_yaml(anonymous))
     write_atomically(folder / "manifest.json", manifest.to_json())
     write_atomically(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     write_atomically(folder / "README.md", card(run, metrics))
@@ -71,6 +75,7 @@ def card(run: TrainedRun, metrics: dict[str, Any]) -> str:
     level = run.config.item_level
     models = metrics.get("models", {})
     clip, data = run.config.clip, metrics.get("data", {})
+    of_bodies = (_pixels(run.config, name) for name in run.answering_names)
     return environment.get_template("card.md").render(
         name=run.folder.name,
         classes=run.classes,
@@ -86,24 +91,54 @@ def card(run: TrainedRun, metrics: dict[str, Any]) -> str:
         data=data,
         networks=metrics.get("networks", {}).get(run.answering, "?"),
         answering=run.answering,
-        bodies=", ".join(run.config.discriminator.bodies or (run.config.discriminator.name,)),
+        bodies=", ".join(run.answering_names),
+        is_posterior=run.answering == BAYESIAN and run.config.samples_posterior,
+        sizes=" and ".join(f"{size} × {size}" for size in dict.fromkeys(of_bodies)),
         clip=clip,
     )
 
 
-def _anonymous(run: TrainedRun) -> Config:
-    """The settings without a path of this machine; all networks that are there answer."""
-    config = run.config
-    d = config.discriminator
+def _pixels(config: Config, body: str) -> int:
+    """A side of what a body sees."""
+    return config.features.size if body.startswith(FEATURES) else config.clip.size
+
+
+def _frozen_state(run: TrainedRun) -> dict[str, Tensor] | None:
+    """The tensors of a body that answers with weights out of a file: nothing else of that file."""
+    if run.config.features.weights is None:
+        return None
+    bodies = run.answering_bodies(run.frames(()))
+    vectors = next((body.vectors for body in bodies if body.vectors is not None), None)
+    if vectors is None:
+        return None
+    state = vectors.frozen.network.state_dict()
+    return {name: tensor.cpu().contiguous() for name, tensor in state.items()}
+
+
+def _anonymous(config: Config, body_weights: str | None) -> Config:
+    """The settings without a path of this machine; all networks that are there answer.
+
+    Those of a table name its file. Nothing is read by a layout any more, and that of folders stands
+    in for it.
+    """
+    d, data = config.discriminator, config.data
     weights = d.weights if d.weights in PACKAGED else None
+    layout = "video_folder" if data.layout == "table" else data.layout
     return dataclasses.replace(
         config,
         run=dataclasses.replace(config.run, dir="runs", device="auto", precision="auto"),
         data=dataclasses.replace(
-            config.data, root=None, lists=None, store=None, label_list=None, groups=None
+            data,
+            layout=layout,
+            table=None,
+            root=None,
+            lists=None,
+            store=None,
+            label_list=None,
+            groups=None,
         ),
         discriminator=dataclasses.replace(d, weights=weights),
-        features=dataclasses.replace(config.features, store=None),
+        features=dataclasses.replace(config.features, store=None, weights=body_weights),
         rounds=dataclasses.replace(config.rounds, answer="all"),
     )
 

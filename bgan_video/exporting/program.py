@@ -157,7 +157,7 @@ def of_run(run: TrainedRun) -> Program:
             f"same answer each time: --to hub keeps the run as it is"
         )
     knows_fakes = run.answering in run.know_fakes
-    bodies = run.answering_bodies(run.frames(()), ())
+    bodies = run.answering_bodies(run.frames(()))
     if not bodies:
         networks = copies(run.networks(run.answering))
         return Program([ClipPart(networks, _clip_input(run))], "product", [1.0], knows_fakes).eval()
@@ -171,7 +171,7 @@ def copies(networks: Networks) -> list[nn.Module]:
 
 
 def _part(run: TrainedRun, body: Body) -> ClipPart | FeaturePart:
-    networks = copies(run.of_body(body))
+    networks = copies(run.answering_networks(body))
     if body.vectors is None:
         return ClipPart(networks, _clip_input(run))
     size = body.vectors.frozen.size
@@ -184,7 +184,7 @@ def _clip_input(run: TrainedRun) -> Input:
 
 def _judged(networks: nn.ModuleList, seen: Tensor) -> Prediction:
     """What networks say, a clip being a video of its own."""
-    logits = [network(seen) for network in networks]
+    logits = [network(seen).float() for network in networks]
     p = torch.stack([losses.class_probabilities(of_network) for of_network in logits])
     fake = torch.stack([losses.log_fake(of_network).exp() for of_network in logits])
     return Prediction(p.mean(dim=0), p, fake.mean(dim=0))

@@ -142,9 +142,11 @@ class NeighbourVotes(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From clips `[B, L]` to `[B, K+1]`, float64: the logarithms of votes."""
         similarity = F.normalize(x.double(), dim=1) @ self.directions.T
-        nearest = similarity.topk(min(int(self.count), len(self.labels)), dim=1)
+        # All of them, by rank: a program cannot be cut to a number that is read from a buffer.
+        nearest = similarity.topk(len(self.labels), dim=1)
         weights = ((nearest.values - nearest.values[:, :1]) / TEMPERATURE).exp()
-        votes = weights.new_full((len(weights), self.num_classes), 1 / self.num_classes)
+        weights = weights * (torch.arange(len(self.labels), device=x.device) < self.count)
+        votes = weights.new_full((weights.shape[0], self.num_classes), 1 / self.num_classes)
         votes.scatter_add_(1, self.labels[nearest.indices], weights)
         return F.pad(votes.log(), (1, 0), value=NEVER)
 

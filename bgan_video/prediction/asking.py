@@ -63,12 +63,12 @@ def choose(run: TrainedRun, budget: int, by: By, answered: Mapping[str, bool]) -
 
 
 def _space(run: TrainedRun, items: Sequence[Item], frames: Frames) -> Space:
-    """Items in the features of the run's pretrained body, or in those of its networks."""
+    """Items in the features of the pretrained body that answers, or in those of its networks."""
     bodies = run.answering_bodies(frames, items)
     pretrained = _pretrained_space(run, bodies, items)
     if pretrained is not None:
         return pretrained
-    networks = run.of_body(bodies[0]) if bodies else run.networks(run.answering)
+    networks = run.answering_networks(bodies[0]) if bodies else run.networks(run.answering)
     vectors = network_vectors(networks, test_chunks(items, frames, run.config), run.backend)
     return Space(items, vectors, tells_copies=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from bgan_video import config as config_module
 from bgan_video.acquisition import suggestions
 from bgan_video.acquisition.suggestions import Suggestion
 from bgan_video.backend import resolve_backend
-from bgan_video.config import GANS, ON_FEATURES, Config, model_of
+from bgan_video.config import FEATURES, GANS, ON_FEATURES, Config, model_of
 from bgan_video.data.cutting import ItemFrames
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
@@ -26,6 +27,7 @@ from bgan_video.prediction.bodies import (
     Body,
     empty_network,
     kinds,
+    names,
     open_bodies,
     open_features,
     predict_models,
@@ -60,6 +62,9 @@ ADJUSTABLE = (
     "run.device",
     "run.precision",
 )
+
+BODY_WEIGHTS = "features/weights.safetensors"
+"""As `features.weights`: the file of that name in the run's own folder, which was taken away."""
 
 
 class TrainedRun:
@@ -183,7 +188,7 @@ class TrainedRun:
         given = (frames, self.config, rivals, posteriors, bodies, self.backend)
         predictions, parts = predict_models(items, *given)
         if of_features := seen.keys() - rivals.keys():
-            body = self._features(items)
+            body = self._features_body(items)
             asked = {m: seen[m] for m in self.models if m in of_features}
             predictions |= predict_all(asked, body.chunks(items), self.backend)
         return predictions, parts.get(BAYESIAN, {})
@@ -199,14 +204,34 @@ class TrainedRun:
         bodies = open_bodies(*given, _ignore, lambda items, *_: items, items)
         return weighed(bodies, read_weights(self.folder))
 
-    def _features(self, items: Sequence[Item] = ()) -> Body:
+    def _features_body(self, items: Sequence[Item] = ()) -> Body:
         """What the methods on frozen features see, ready for some surveyed items."""
         given = (self.config, self.manifest, self.backend, self.folder)
         return open_features(*given, _ignore, lambda items, *_: items, items)
 
-    def answering_bodies(self, frames: ItemFrames, items: Sequence[Item]) -> Sequence[Body]:
-        """Those of `bodies` where the posterior answers; else none."""
+    def answering_bodies(self, frames: ItemFrames, items: Sequence[Item] = ()) -> Sequence[Body]:
+        """The bodies of the model that answers, ready for some surveyed items.
+
+        Those of the posterior, or the one that a method on frozen features sees; none of other
+        rivals, whose networks see clips.
+        """
+        if self.answering in ON_FEATURES:
+            return (self._features_body(items),)
         return self.bodies(frames, items) if self.answering == BAYESIAN else ()
+
+    @property
+    def answering_names(self) -> tuple[str, ...]:
+        """The names of the bodies that answer, as `discriminator.bodies` would have them."""
+        if self.answering in ON_FEATURES:
+            return (FEATURES + self.config.features.body,)
+        if self.answering == BAYESIAN:
+            return names(self.config)
+        return (self.config.discriminator.name,)
+
+    def answering_networks(self, body: Body) -> Networks:
+        """The stored networks of one of `answering_bodies`."""
+        of_posterior = self.answering == BAYESIAN
+        return self.of_body(body) if of_posterior else self.networks(self.answering)
 
     def of_body(self, body: Body, batches: Sequence[Tensor] = ()) -> Networks:
         """The stored networks of one of `bodies`.
@@ -251,13 +276,10 @@ class TrainedRun:
         self.check_knows_classes()
         knows_fakes = self.answering in self.know_fakes
         limit = judging.most_entropy(self)
-        judges = [Judge(self.networks(self.answering), self.config)]
-        if self.answering == BAYESIAN:
-            bodies = self.bodies(Frames(self.config.data.root or self.manifest.root, self.config))
-            judges = [Judge(self.of_body(b), b.config, b.vectors, b.weight) for b in bodies]
-        elif self.answering in ON_FEATURES:
-            body = self._features()
-            judges = [Judge(self.networks(self.answering), body.config, body.vectors)]
+        bodies = self.answering_bodies(self.frames(()))
+        judges = [
+            Judge(self.answering_networks(b), b.config, b.vectors, b.weight) for b in bodies
+        ] or [Judge(self.networks(self.answering), self.config)]
         return predict_files(paths, judges, self.config, self.backend, limit, knows_fakes)
 
     def files(self, paths: Sequence[Path | str]) -> list[Path]:
@@ -359,4 +381,8 @@ def _adjusted(folder: Path, overrides: Sequence[str]) -> Config:
             raise UserError(
                 f"{key} cannot be set for a trained run; allowed: {', '.join(ADJUSTABLE)}"
             )
-    return config_module.load_run(folder, overrides)
+    config = config_module.load_run(folder, overrides)
+    if config.features.weights != BODY_WEIGHTS:
+        return config
+    features = dataclasses.replace(config.features, weights=str(folder / BODY_WEIGHTS))
+    return dataclasses.replace(config, features=features)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import get_args
 
+from bgan_video import config
 from bgan_video.config import ON_FEATURES, Method
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -68,6 +70,16 @@ def start(*args: str) -> subprocess.Popen[str]:
         cwd=REPOSITORY,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
+
+
+def alone(run: Path, method: str, place: Path) -> Path:
+    """A copy of a run as it is where this method alone was trained."""
+    copy = place / method
+    shutil.copytree(run, copy)
+    settings = config.to_mapping(config.load(copy / "config.yaml"))
+    settings["baseline"]["methods"] = [method]
+    (copy / "config.yaml").write_text(config.to_yaml(config.from_mapping(settings)))
+    return copy
 
 
 def log(run: Path) -> list[dict[str, float]]:

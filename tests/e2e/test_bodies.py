@@ -185,6 +185,20 @@ def test_a_file_is_predicted_by_a_probe_as_evaluation_judges_it(of_features: Pat
         )
 
 
+@pytest.fixture(params=["linear_probe", "knn"])
+def answering(request: pytest.FixtureRequest, of_features: Path, tmp_path: Path) -> Path:
+    return runs.alone(of_features, request.param, tmp_path)
+
+
+@pytest.mark.e2e
+def test_probes_ask_for_typical_videos_in_the_space_of_their_features(answering: Path) -> None:
+    run = bgan_video.load(answering)
+    assert run.answering == answering.name
+    suggested = run.suggest(2, by="typical")
+    assert len({suggestion.path for suggestion in suggested}) == 2
+    assert all(suggestion.predicted in run.classes for suggestion in suggested)
+
+
 @pytest.mark.e2e
 def test_what_goes_by_validation_videos_needs_some(
     tmp_path: Path, small_videos: Path, capsys: pytest.CaptureFixture[str]

