@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -216,3 +217,19 @@ def test_a_frame_is_the_same_to_the_last_bit_however_it_is_reached(
         found = files.read(path, asked) if asked else []
         assert all(np.array_equal(x, whole[i]) for x, i in zip(found, asked, strict=True)), asked
     files.close()
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_frames_leave_nothing_for_the_garbage_collector(
+    videos: dict[str, Path], decoder: Decoder
+) -> None:
+    """decord's `asnumpy` makes reference cycles: an hour of video was 5 GiB of them."""
+    index.of(videos[SOME], decoder)
+    gc.collect()
+    gc.disable()
+    try:
+        with open_video(videos[SOME], decoder) as video:
+            assert len(video.read(range(60))) == 60
+        assert gc.collect() < 60
+    finally:
+        gc.enable()
