@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -24,7 +24,6 @@ from bgan_video.video import index
 from bgan_video.video.decoders import Decoder, decord_version
 from bgan_video.video.reader import OpenFiles, open_video
 
-RATE, WIDTH, HEIGHT, GOP = 25, 160, 120, 250
 NUM_FRAMES, SIZE = 16, 73
 LENGTHS = {"8 s": 8, "1 min": 60, "10 min": 600, "60 min": 3600}
 CLIPS, REPEATS = 16, 3
@@ -32,19 +31,32 @@ CLIPS, REPEATS = 16, 3
 Read = Callable[[Path, int], Any]
 
 
-def write_minute(path: Path, seconds: int) -> None:
+class Kind(NamedTuple):
+    """Frames a second, their size in pixels, and frames from one keyframe to the next."""
+
+    rate: int
+    width: int
+    height: int
+    gop: int
+
+
+SMALL = Kind(25, 160, 120, 250)
+
+
+def write(path: Path, seconds: int, kind: Kind) -> None:
     """Encode moving stripes on a moving ground."""
-    ground = np.random.default_rng(0).integers(0, 255, (HEIGHT // 8, WIDTH // 8, 3), np.uint8)
+    rate, width, height, gop = kind
+    ground = np.random.default_rng(0).integers(0, 255, (height // 8, width // 8, 3), np.uint8)
     ground = ground.repeat(8, 0).repeat(8, 1)
     with av.open(str(path), "w") as opened:
         container: Any = opened
         options = {"preset": "veryfast", "crf": "28", "x264-params": "scenecut=0"}
-        stream = container.add_stream("libx264", rate=RATE, options=options)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.gop_size = GOP
-        for number in range(seconds * RATE):
-            picture = np.roll(ground, 3 * number % WIDTH, 1)
-            top = 2 * number % (HEIGHT - 20)
+        stream = container.add_stream("libx264", rate=rate, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.gop_size = gop
+        for number in range(seconds * rate):
+            picture = np.roll(ground, 3 * number % width, 1)
+            top = 2 * number % (height - 20)
             picture[top : top + 20] = 255 - picture[top : top + 20]
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             container.mux(stream.encode(frame))
@@ -68,13 +80,13 @@ def repeat(source: Path, path: Path, times: int) -> None:
                 written.mux(packet)
 
 
-def make(folder: Path) -> dict[str, Path]:
+def make(folder: Path, kind: Kind = SMALL) -> dict[str, Path]:
     """The files by their length, made where they are not there."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{seconds}s.mp4" for name, seconds in LENGTHS.items()}
     for name in ("8 s", "1 min"):
         if not paths[name].is_file():
-            write_minute(paths[name], LENGTHS[name])
+            write(paths[name], LENGTHS[name], kind)
     for name in ("10 min", "60 min"):
         if not paths[name].is_file():
             repeat(paths["1 min"], paths[name], LENGTHS[name] // 60)
@@ -102,7 +114,7 @@ class DecordByItself:
 
         reader = self._open.get(path)
         if reader is None:
-            width = round(SIZE * WIDTH / HEIGHT)
+            width = round(SIZE * SMALL.width / SMALL.height)
             reader = decord.VideoReader(str(path), width=width, height=SIZE, num_threads=1)
         if self._keeps:
             self._open[path] = reader

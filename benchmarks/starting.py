@@ -3,8 +3,8 @@
     python -m benchmarks.starting [NUMBER ...]
 
 Small videos of `motion_shapes`, again and again under other names, each with a few bytes of its own
-at its end, so that none passes for another. `data check` as a whole, with a cache that knows nothing
-and with one that knows all; training up to its first step with the latter.
+at its end, so that none passes for another. `data check` as a whole, with a cache that knows
+nothing and with one that knows all; training up to its first step with the latter.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ does: its pixels square, and turned by the quarter turns that the file asks for.
 
 from __future__ import annotations
 
-import gc
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -50,10 +49,6 @@ _NO_REPEATED_FRAMES = 1e-9
 
 
 _LARGEST = 2**63 - 1
-
-# Bytes of decord's arrays that may wait for the garbage collector: each is in a reference cycle
-# (numpy's `ctypes.data_as`), and of long videos hundreds of MiB would wait.
-_MOST_UNCOLLECTED = 16 * 2**20
 
 
 class Mark(NamedTuple):
@@ -106,6 +101,10 @@ class Pass(ABC):
             Exception: One of `DECODE_ERRORS` where it is not reached.
         """
         raise RuntimeError(f"no seek to frame {mark.frame}: this decoder goes forwards only")
+
+    def rest(self) -> bool:
+        """Decode nothing ahead until the next seek; whether that gave up the place in the video."""
+        return False
 
     @abstractmethod
     def close(self) -> None:
@@ -210,7 +209,6 @@ class DecordPass(Pass):
             str(path), width=width, height=height, num_threads=1, fault_tol=_NO_REPEATED_FRAMES
         )
         self.keyframes: list[int] = self._reader.get_key_indices()
-        self._uncollected = 0
 
     def next_frame(self) -> Callable[[], Pixels] | None:
         """See `Pass.next_frame`."""
@@ -221,24 +219,38 @@ class DecordPass(Pass):
         # Where time stamps repeat, it takes a frame for one of those that were to be skipped.
         if frame.shape[:2] != self._shape:
             raise RuntimeError("decord gives an empty frame")
-        return lambda: self._pixels(frame)
+        return lambda: _without_padding(np.from_dlpack(_Shared(frame))).copy()
 
     def seek(self, mark: Mark) -> None:
         """See `Pass.seek`. decord seeks differently from behind: it is sent to the start first."""
         self._reader.seek(0)
         self._reader.seek(mark.frame)
 
+    def rest(self) -> bool:
+        """See `Pass.rest`: a thread decodes what was read ahead, often all of a short file."""
+        self._reader.seek(0)
+        return True
+
     def close(self) -> None:
         """See `Pass.close`."""
         self._reader = None
 
-    def _pixels(self, frame: Any) -> Pixels:
-        pixels = _without_padding(frame.asnumpy()).copy()
-        self._uncollected += pixels.nbytes
-        if self._uncollected > _MOST_UNCOLLECTED:
-            gc.collect(0)
-            self._uncollected = 0
-        return pixels
+
+class _Shared:
+    """An array of decord's as numpy takes it over, for as long as numpy needs it.
+
+    Its own `asnumpy` makes a copy in a reference cycle: of a long video most would still wait for
+    the garbage collector at its end.
+    """
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return self._array.to_dlpack()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)  # the CPU
 
 
 class TorchcodecPass(Pass):

@@ -27,6 +27,9 @@ __all__ = ["BrokenVideo", "Decoder", "OpenVideo", "open_video", "read_all"]
 
 _T = TypeVar("_T")
 
+# Where a pass stands that has to seek, or start again, before the next frame.
+_NOWHERE = 2**63
+
 
 @contextmanager
 def open_video(
@@ -134,6 +137,11 @@ class OpenVideo:
         if read == 0:
             raise BrokenVideo(self._path, "no frame decodes")
 
+    def rest(self) -> None:
+        """Decode nothing ahead until more frames are asked for."""
+        if self._pass is not None and self._pass.rest():
+            self._next = _NOWHERE
+
     def close(self) -> None:
         """Let go of the file."""
         if self._pass is not None:
@@ -232,6 +240,7 @@ class OpenFiles:
         video = self._open.pop(key, None) or OpenVideo(path, self._decoder, self._size)
         try:
             frames = video.read(indices)
+            video.rest()
         except IndexError as error:
             video.close()
             raise BrokenVideo(path, str(error)) from None
