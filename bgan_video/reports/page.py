@@ -66,6 +66,7 @@ def collect(folder: RunFolder) -> dict[str, Any]:
         "kind": kind,
         "split": folder.split,
         "facts": sections.facts(folder),
+        "nothing_judged": bool(folder.items) and not folder.judged_items,
         "tables": comparison.tables(folder.metrics),
         "recall": comparison.recall(folder.metrics),
         "verdict": comparison.verdict(pair, kind) if pair else None,

@@ -168,6 +168,18 @@ def test_burn_in_ends_at_its_last_step(shared_run):
     assert sections.burn_in_ends(log) == [10, 30]
 
 
+def test_a_run_with_nothing_to_judge_it_by_says_so(run):
+    _edit_json(
+        run / "manifest.json",
+        lambda m: m.update(items=[item for item in m["items"] if item["split"] != "test"]),
+    )
+    for name in ("metrics.json", "predictions/test.safetensors"):
+        (run / name).unlink()
+    result = _section(_page(run), "result")
+    assert "no video was kept for test" in result
+    assert "has not finished" not in result
+
+
 def test_a_folder_with_settings_only(tmp_path):
     (tmp_path / "config.yaml").write_text("run: {name: early}\n")
     page = _page(tmp_path)
