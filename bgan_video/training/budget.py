@@ -143,7 +143,7 @@ def fit(
     Raises:
         UserError: Nothing fits; says what the least would need. Or what stays contradicts the rest.
     """
-    needed, least = 0.0, config
+    needed, least, step = 0.0, config, 0.0
     fewest, most = (1.0, 1.0) if "train.steps" in kept else (LEAST, MOST)
     for shape in _shapes(config, kept):
         cost = measure(shape)
@@ -157,11 +157,12 @@ def fit(
                 return Fitted(fitted, cost, expected, _changed(config, fitted))
             least = _in_proportion(tried, fewest, kept)
             needed = (cost.spent + _seconds(least, cost, videos)) / _PLANNED
+            step = cost.step
     raise UserError(
         f"--budget={duration(budget)} is too little here: {least.train.steps} steps in each of "
         f"{1 + least.train.rounds} rounds, with clips of {least.clip.num_frames} × "
-        f"{least.clip.size} pixels, take about {duration(needed)}; give as much, or a smaller "
-        f"recipe"
+        f"{least.clip.size} pixels, take about {duration(needed)}, {step:.2g} s a step; "
+        f"give as much, or a smaller recipe"
     )
 
 
@@ -178,6 +179,8 @@ def _shapes(config: Config, kept: Collection[str]) -> Iterator[Config]:
     smaller: dict[str, Any] = {"clip.size": side}
     if "clip.load_size" not in kept and loaded is not None:
         smaller["clip.load_size"] = max(side, loaded // 2)
+    if config.generator.size == config.clip.size:  # classifiers that play the game see one size
+        smaller["generator.size"] = side
     yield _with(single, smaller)
 
 

@@ -92,6 +92,13 @@ def test_networks_and_then_clips_go_last() -> None:
         found(50)
 
 
+def test_what_generators_make_shrinks_with_what_classifiers_see() -> None:
+    costs = {64: a_step(10.0), 32: a_step(0.1)}
+    same = recipe("generator.size=64")
+    c = budget.fit(same, 500, lambda config: costs[config.clip.size], NONE).config
+    assert (c.clip.size, c.generator.size) == (32, 32)
+
+
 def test_other_settings_are_measured_only_where_they_are_needed() -> None:
     asked: list[Config] = []
 
@@ -125,7 +132,7 @@ def test_judging_and_reading_are_counted() -> None:
 def test_even_the_least_may_be_too_much_and_what_it_needs_is_said() -> None:
     with pytest.raises(UserError, match="too little here") as refused:
         fitted(60, a_step(10.0))
-    needed = budget.parse(str(refused.value).split("take about ")[1].split(";")[0])
+    needed = budget.parse(str(refused.value).split("take about ")[1].split(",")[0])
     assert fitted(needed * 1.02, a_step(10.0)).train.rounds == 0
 
 
