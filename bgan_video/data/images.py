@@ -331,7 +331,8 @@ def _is_image(path: str) -> bool:
 
 def _fetch(name: str, root: Path, *given: Any, download: bool) -> Any:
     """What a data set of torchvision makes of a root, its complaints in one line."""
-    import torchvision  # here: it takes seconds, and nothing else of a data set needs it
+    # Here: it takes seconds, and nothing else of a data set needs it.
+    import torchvision  # pyright: ignore[reportMissingTypeStubs]
 
     layout = name.lower()
     try:

@@ -219,7 +219,7 @@ class DecordPass(Pass):
         # Where time stamps repeat, it takes a frame for one of those that were to be skipped.
         if frame.shape[:2] != self._shape:
             raise RuntimeError("decord gives an empty frame")
-        return lambda: _without_padding(np.from_dlpack(_Shared(frame))).copy()
+        return lambda: _without_padding(cast(Pixels, np.from_dlpack(_Shared(frame)))).copy()
 
     def seek(self, mark: Mark) -> None:
         """See `Pass.seek`. decord seeks differently from behind: it is sent to the start first."""

@@ -15,6 +15,7 @@ from bgan_video.data.frames import Frames, survey
 from bgan_video.data.labels.lists import read_list
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.reading import VideoFiles
+from bgan_video.data.store import prepare
 from bgan_video.data.streams import unlabelled_batches
 from bgan_video.errors import UserError
 from tests.video import videos
@@ -149,3 +150,15 @@ def test_wrong_parts_are_named(root: Path, tmp_path: Path) -> None:
     of = settings(root, labels)
     with pytest.raises(UserError, match=r"labels\.csv:2: the part from 5 to 4"):
         read_list(layouts.read(of.data), of.data)
+
+
+def test_segments_in_a_store_are_those_of_the_files(root: Path, tmp_path: Path) -> None:
+    stored = settings(root, "data.segment_seconds=3", f"data.store={tmp_path / 'some.store'}")
+    listed = layouts.read(stored.data)
+    prepare.prepare(listed, stored, [].append, lambda videos, *_: videos)
+    manifest, frames = prepared(stored)
+    expected, direct = prepared(settings(root, "data.segment_seconds=3"))
+    assert of_long(manifest) == of_long(expected)
+    for item in of_long(manifest):
+        ends = [0, item.num_frames - 1]
+        assert np.array_equal(frames.read(item, ends), direct.read(item, ends))
