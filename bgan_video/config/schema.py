@@ -174,6 +174,15 @@ class Config:
         return d.combine == "weighed" and len(d.bodies) > 1 and "bayesian_gan" in methods
 
     @property
+    def trains_named_body(self) -> bool:
+        """Whether any network has the body `discriminator.name`, be it that `bodies` names others.
+
+        Those are the Bayesian GAN's alone, and methods on frozen features have no such network.
+        """
+        others = {*ON_FEATURES, *(["bayesian_gan"] if self.discriminator.bodies else [])}
+        return bool({*self.baseline.methods} - others)
+
+    @property
     def load_size(self) -> int:
         """Short side of a decoded frame in pixels."""
         whole = self.clip.size if self.spatial_dims == 2 else round(self.clip.size * 8 / 7)

@@ -230,8 +230,9 @@ class Discriminator:
     temporal: Literal["pool", "inflate"] = "pool"
     """`timm:`: run on frames and average, or turn its 2-D kernels into 3-D ones."""
     weights: str | None = None
-    """Pretrained weights of the body: a file (safetensors, or one that `torch.save` wrote), or
-    `efficientnet-lite0` for `timm:tf_efficientnet_lite0`."""
+    """Pretrained weights of the body `name`, also where `bodies` names it among others: a file
+    (safetensors, or one that `torch.save` wrote), or `efficientnet-lite0` for
+    `timm:tf_efficientnet_lite0`."""
     body_lr: Annotated[float, Range(0, 1, exclusive=True)] = 1.0
     """Step size of the body as a part of the head's, in burn-in and in sampling: small ones keep
     pretrained weights near where they were."""

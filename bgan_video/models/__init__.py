@@ -10,11 +10,14 @@ from bgan_video.models.registry import (
     build_discriminator,
     build_generator,
     draw_latents,
+    sized_discriminator,
 )
+from bgan_video.models.weights import Fit
 
 __all__ = [
     "Classifier",
     "Critic",
+    "Fit",
     "Generated",
     "build_critic",
     "build_discriminator",
@@ -22,4 +25,5 @@ __all__ = [
     "draw_latents",
     "frozen_statistics",
     "look_at_body",
+    "sized_discriminator",
 ]

@@ -102,8 +102,8 @@ def look_at_body(config: Config) -> Fit | None:
     is_ours = d.name in ("dcgan", "mlp", "linear", *_PUBLISHED)
     if config.posterior.prior_mean == "pretrained" and d.weights is None and not _is_own(d.name):
         raise UserError(
-            "posterior.prior_mean=pretrained needs weights to centre the prior at; set "
-            "discriminator.weights, or posterior.prior_mean=zero"
+            f"posterior.prior_mean=pretrained needs weights to centre the prior at, and {d.name} "
+            f"has none; set discriminator.weights, or posterior.prior_mean=zero"
         )
     with torch.random.fork_rng(devices=[]):
         body = build_body(config)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bgan_video.config import Config, SpatialDims
 from bgan_video.errors import UserError
 from bgan_video.models import nd, published
-from bgan_video.models.bodies import build_body, plan_of, unknown
+from bgan_video.models.bodies import PYTHON_PREFIX, build_body, plan_of, unknown
 from bgan_video.models.critics import Critic
 from bgan_video.models.discriminators import Classifier, dcgan_body
 from bgan_video.models.finetuning import freeze, freeze_norms
@@ -142,6 +142,20 @@ def build_discriminator(config: Config, num_classes: int) -> Classifier:
     if d.freeze_norm:
         freeze_norms(body.network)
     return network
+
+
+def sized_discriminator(config: Config, num_classes: int) -> Classifier:
+    """A discriminator that can be counted, without weights and without memory for them.
+
+    But for a body of the user's, which may need numbers to be made. Draws no random number anyone
+    else uses.
+
+    Raises:
+        UserError: As `build_discriminator`.
+    """
+    is_own = config.discriminator.name.startswith(PYTHON_PREFIX)
+    with torch.random.fork_rng(devices=[]), torch.device("cpu" if is_own else "meta"):
+        return build_discriminator(config.without_weights(), num_classes)
 
 
 def _appearance(config: Config) -> nn.Module:

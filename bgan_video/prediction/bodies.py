@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bgan_video import rng
 from bgan_video.backend import Backend
-from bgan_video.config import FEATURES, ON_FEATURES, Config, Critic, Features
+from bgan_video.config import FEATURES, Config, Critic, Features
 from bgan_video.data.cutting import ItemFrames, Length
 from bgan_video.data.feature_store import FeatureStore
 from bgan_video.data.manifest import Item, Manifest
@@ -29,7 +29,6 @@ from bgan_video.features import (
     clip_vectors,
     fill,
     frozen_body,
-    open_store,
 )
 from bgan_video.models import build_discriminator
 from bgan_video.prediction.chunks import ClipChunk, test_chunks
@@ -151,35 +150,6 @@ def kinds(config: Config) -> list[str]:
     return [FIRST_KIND, *(f"{FIRST_KIND}_{letter}" for letter in letters)]
 
 
-def check(config: Config, backend: Backend) -> None:
-    """Look at the bodies before any video is read.
-
-    Raises:
-        UserError: No such body, twice the same one, or weights that are not there or do not fit.
-    """
-    chosen = config.discriminator.bodies
-    if {*config.baseline.methods} & {*ON_FEATURES}:
-        open_store(config, frozen_body(config.features, backend))
-    repeated = [name for name in chosen if chosen.count(name) > 1]
-    if repeated:
-        raise UserError(f"discriminator.bodies names {repeated[0]} twice; name each body once")
-    if chosen and chosen[0].startswith(FEATURES) and config.gans_need_unlabelled:
-        raise UserError(
-            f"discriminator.bodies: generators and unlabelled clips are for the first body, and "
-            f"{chosen[0]} sees no clips; name one that does first, or set the weights of "
-            f"objective (adversarial_weight, …) to 0"
-        )
-    for index, name in enumerate(chosen):
-        if name.startswith(FEATURES):
-            if config.spatial_dims != 3:
-                raise UserError(f"discriminator.bodies: {name} is for videos, not {config.items}")
-            own = dataclasses.replace(config, features=_features(config, name))
-            open_store(own, frozen_body(own.features, backend))
-        else:
-            with torch.device("meta"):
-                build_discriminator(_of_clips(config, name, index).without_weights(), 2)
-
-
 def open_bodies(
     config: Config,
     manifest: Manifest,
@@ -210,12 +180,12 @@ def open_bodies(
     for index, (name, kind) in enumerate(zip(names(config), kinds(config), strict=True)):
         own = _seeded(config, name, index)
         if name.startswith(FEATURES):
-            own = dataclasses.replace(own, features=_features(config, name))
+            own = dataclasses.replace(own, features=features_of(config, name))
             given = (manifest, backend, folder, say, progress, items)
             bodies.append(_features_body(name, kind, own, num_classes, *given))
             continue
         if config.discriminator.bodies:
-            own = _of_clips(own, name, index)
+            own = of_clips(own, name, index)
         bodies.append(Body(name, kind, own, frames, num_classes))
     return tuple(bodies)
 
@@ -358,7 +328,8 @@ def predict_models(
     return together | said, parts
 
 
-def _features(config: Config, name: str) -> Features:
+def features_of(config: Config, name: str) -> Features:
+    """Which features a body `features:…` sees."""
     return dataclasses.replace(config.features, body=name.removeprefix(FEATURES))
 
 
@@ -370,11 +341,19 @@ def _seeded(config: Config, name: str, index: int) -> Config:
     return dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
 
 
-def _of_clips(config: Config, name: str, index: int) -> Config:
-    """The settings of a body that sees clips; generators play against the first one."""
+def of_clips(config: Config, name: str, index: int) -> Config:
+    """The settings of a body that sees clips; generators play against the first one.
+
+    Weights are those of `discriminator.name`: another body has none.
+    """
     network, _, seen = name.partition("@")
+    d = config.discriminator
     d = dataclasses.replace(
-        config.discriminator, name=network, input=_input(config, name, seen), bodies=()
+        d,
+        name=network,
+        input=_input(config, name, seen),
+        bodies=(),
+        weights=d.weights if network == d.name else None,
     )
     if index == 0:
         return dataclasses.replace(config, discriminator=d)

@@ -20,7 +20,7 @@ from bgan_video.files import append_line, sync, truncate_after, write_atomically
 from bgan_video.method.class_weights import class_weights
 from bgan_video.method.temperature import describe
 from bgan_video.prediction.bodies import Body, open_bodies, open_features
-from bgan_video.prediction.bodies import check as check_bodies
+from bgan_video.prediction.body_checks import check as check_bodies
 from bgan_video.prediction.judging import FINISHED
 from bgan_video.sampling import SampleBank
 from bgan_video.training import (
@@ -75,8 +75,9 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     backend = resolve_backend(config.run, config.spatial_dims)
     backend.forget_peak_memory()
     trackers.check(config)
-    network_sizes(config, num_classes=2)  # a mistake shows before the data are read
-    check_bodies(config, backend)
+    for fit in check_bodies(config, backend):  # a mistake shows before the data are read
+        console.say(f"weights: {fit}")
+    network_sizes(config, num_classes=2)
     manifest, broken, frames = run_folder.prepare_data(config)
     t, total = config.train, config.total_steps
     for key in ("batch_size", "labelled_batch_size"):

@@ -16,7 +16,8 @@ from bgan_video.config import ON_FEATURES, Clip, Config
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import UserError
-from bgan_video.prediction.bodies import Body, check, open_bodies, open_features, predict_models
+from bgan_video.prediction.bodies import Body, open_bodies, open_features, predict_models
+from bgan_video.prediction.body_checks import check
 from bgan_video.prediction.predict import Current, Networks
 from bgan_video.sampling import SampleBank
 from bgan_video.training import budget, console, run_folder

@@ -17,12 +17,11 @@ from bgan_video.data.manifest import Manifest
 from bgan_video.method.rounds import check_prior, has_pool
 from bgan_video.method.temperature import describe, noise_of
 from bgan_video.method.timetable import posterior_size, rival_size, step_sizes
-from bgan_video.models import build_discriminator, build_generator, look_at_body
+from bgan_video.models import build_generator, sized_discriminator
 from bgan_video.models.bodies import PYTHON_PREFIX
-from bgan_video.models.weights import Fit
-from bgan_video.prediction.bodies import check as check_bodies
 from bgan_video.prediction.bodies import names as body_names
-from bgan_video.training import console, trackers
+from bgan_video.prediction.body_checks import check as check_bodies
+from bgan_video.training import trackers
 from bgan_video.training.memory import peak_mib
 from bgan_video.training.trainer import DataSize
 
@@ -31,35 +30,22 @@ _BYTES_PER_WEIGHT = 16
 
 
 def network_sizes(config: Config, num_classes: int) -> tuple[int, int]:
-    """Parameters of a discriminator and of a generator, whose body and weights are looked at.
+    """Parameters of a discriminator and of a generator.
 
     Raises:
-        UserError: The settings name networks, weights, sizes or a schedule that cannot be.
+        UserError: The settings name networks, sizes or a schedule that cannot be.
     """
-    fit = _look(config)
-    if fit is not None:
-        console.say(f"weights: {fit}")
+    if config.needs_schedule:
+        step_sizes(config)
     discriminator, generator, _ = _parameters(config, num_classes)
     return discriminator, generator
 
 
-def _look(config: Config) -> Fit | None:
-    """What can be known of schedule, body and weights before the data are."""
-    if config.needs_schedule:
-        step_sizes(config)
-    return look_at_body(config)
-
-
 def _parameters(config: Config, num_classes: int) -> tuple[int, int, int]:
-    """Of a discriminator, of a generator, and how many of the former are frozen.
-
-    Without memory for them, but for a body of the user's, which may need numbers to be made.
-    """
+    """Of a discriminator, of a generator, and how many of the former are frozen."""
     with torch.device("meta"):
         generator = _count(build_generator(config))
-    is_own = config.discriminator.name.startswith(PYTHON_PREFIX)
-    with torch.random.fork_rng(devices=[]), torch.device("cpu" if is_own else "meta"):
-        network = build_discriminator(config.without_weights(), num_classes)
+    network = sized_discriminator(config, num_classes)
     discriminator = _count(network)
     return discriminator, generator, discriminator - _count(network, learning=True)
 
@@ -71,9 +57,9 @@ def plan(config: Config) -> str:
         UserError: Whatever would stop the run, as far as it shows without reading a video.
     """
     backend = resolve_backend(config.run, config.spatial_dims)
-    check_bodies(config, backend)
+    fits = check_bodies(config, backend)
+    network_sizes(config, num_classes=2)
     trackers.check(config)
-    fit = _look(config)
     listed = layouts.read(config.data)
     if config.data.store:
         Frames(listed.root, config)  # a store that does not serve says so
@@ -104,7 +90,7 @@ def plan(config: Config) -> str:
         + (f" ({frozen:,} of them frozen)" if frozen else "")
         + f", generators of {generator:,}: "
         + ", ".join(f"{method} {d} + {g}" for method, (d, g) in counts.items()),
-        *([] if fit is None else [f"weights: {fit}"]),
+        *(f"weights: {fit}" for fit in fits),
         f"memory: {_memory(config, size, backend)} at the peak of a training step, "
         f"{weights * _BYTES_PER_WEIGHT / 2**20:.0f} MiB of them for weights and optimisers, "
         f"{item_mib:.2f} MiB a sample; {cached}; {stored / 2**20:.0f} MiB of classifiers on disk",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import Tensor
 
 from bgan_video import config
 from bgan_video.backend import Backend
 from bgan_video.errors import UserError
-from bgan_video.prediction import bodies
+from bgan_video.prediction import bodies, body_checks
 from bgan_video.prediction.bodies import kinds, names, of_features
 
 
@@ -37,11 +39,11 @@ def test_a_layer_on_features_has_a_prior_scaled_by_its_length() -> None:
 
 def test_a_clip_body_may_see_something_else() -> None:
     c = settings("discriminator.input=difference")
-    other = bodies._of_clips(c, "dcgan@rgb", 1)
+    other = bodies.of_clips(c, "dcgan@rgb", 1)
     assert (other.discriminator.name, other.discriminator.input) == ("dcgan", "rgb")
     assert other.objective.adversarial_weight == 0
     with pytest.raises(UserError, match="rgb, difference"):
-        bodies._of_clips(c, "dcgan@sound", 1)
+        bodies.of_clips(c, "dcgan@sound", 1)
 
 
 CPU = Backend(torch.device("cpu"), "fp32", torch.amp.GradScaler("cpu", enabled=False))
@@ -62,7 +64,53 @@ def test_bodies_that_cannot_be_are_refused_before_any_video(
     overrides: list[str], said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
-        bodies.check(settings(*overrides), CPU)
+        body_checks.check(settings(*overrides), CPU)
+
+
+TIMM = "timm:test_resnet"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tmp_path_factory.mktemp("weights") / "body.pt"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        torch.save(timm.create_model("test_resnet").state_dict(), file)
+    return f"discriminator.weights={file}"
+
+
+def of_two(weights: str, name: str, methods: str, *chosen: str) -> config.Config:
+    named = [f"discriminator.name={name}", f"discriminator.bodies=[{','.join(chosen)}]"]
+    return settings(weights, *named, "clip.size=32", f"baseline.methods=[{methods}]")
+
+
+def test_weights_are_those_of_the_body_that_the_name_says(weights: str) -> None:
+    c = of_two(weights, TIMM, "bayesian_gan", TIMM, "dcgan@rgb")
+    (fit,) = body_checks.check(c, CPU)
+    assert fit.source == c.discriminator.weights
+    first, second = (bodies.of_clips(c, name, i) for i, name in enumerate((TIMM, "dcgan@rgb")))
+    assert first.discriminator.weights == c.discriminator.weights
+    assert second.discriminator.weights is None
+
+
+def test_a_name_that_nothing_has_is_not_looked_at(weights: str) -> None:
+    """Else the weights of one body would be held against another."""
+    alone = of_two("discriminator.weights=null", "nonsense", "bayesian_gan", TIMM)
+    assert body_checks.check(alone, CPU) == []
+    with pytest.raises(UserError, match="nonsense"):
+        body_checks.check(
+            of_two("discriminator.weights=null", "nonsense", "bayesian_gan,supervised", TIMM), CPU
+        )
+    with pytest.raises(UserError, match=r"name=dcgan, which no network of this run has \(timm:"):
+        body_checks.check(of_two(weights, "dcgan", "bayesian_gan", TIMM), CPU)
+
+
+def test_weights_of_a_body_that_do_not_fit_are_refused_before_any_video(tmp_path: Path) -> None:
+    file = tmp_path / "other.pt"
+    torch.save({"conv1.weight": torch.zeros(1)}, file)
+    c = of_two(f"discriminator.weights={file}", TIMM, "bayesian_gan", "dcgan", TIMM)
+    with pytest.raises(UserError, match="does not hold this body's weights"):
+        body_checks.check(c, CPU)
 
 
 def test_the_cold_gan_follows_one_body() -> None:

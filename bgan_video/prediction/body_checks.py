@@ -1,0 +1,63 @@
+"""What can be known of a run's bodies before any video is read."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from bgan_video.backend import Backend
+from bgan_video.config import FEATURES, ON_FEATURES, Config
+from bgan_video.errors import UserError
+from bgan_video.features import frozen_body, open_store
+from bgan_video.models import Fit, look_at_body, sized_discriminator
+from bgan_video.prediction.bodies import features_of, of_clips
+
+
+def check(config: Config, backend: Backend) -> list[Fit]:
+    """Look at the bodies that the run's networks have, with their weights.
+
+    Returns:
+        What became of the weights, where there are any.
+
+    Raises:
+        UserError: No such body, twice the same one, or weights that are not there, do not fit or
+            are of no body.
+    """
+    d = config.discriminator
+    if {*config.baseline.methods} & {*ON_FEATURES}:
+        open_store(config, frozen_body(config.features, backend))
+    _check_names(config)
+    looked = {d.name: config} if config.trains_named_body else {}
+    for index, name in enumerate(d.bodies):
+        if name.startswith(FEATURES):
+            own = dataclasses.replace(config, features=features_of(config, name))
+            open_store(own, frozen_body(own.features, backend))
+        else:
+            own = of_clips(config, name, index)
+            sized_discriminator(own, num_classes=2)
+            looked[own.discriminator.name] = own
+    if d.weights is not None and d.name not in looked:
+        names = ", ".join(looked) or "frozen features alone"
+        raise UserError(
+            f"discriminator.weights={d.weights} are for discriminator.name={d.name}, which no "
+            f"network of this run has ({names}); name the body that they are for, or set them to "
+            f"null"
+        )
+    fits = (look_at_body(own) for own in looked.values())
+    return [fit for fit in fits if fit is not None]
+
+
+def _check_names(config: Config) -> None:
+    """Refuse bodies that cannot stand beside each other, or with such data."""
+    chosen = config.discriminator.bodies
+    repeated = [name for name in chosen if chosen.count(name) > 1]
+    if repeated:
+        raise UserError(f"discriminator.bodies names {repeated[0]} twice; name each body once")
+    if chosen and chosen[0].startswith(FEATURES) and config.gans_need_unlabelled:
+        raise UserError(
+            f"discriminator.bodies: generators and unlabelled clips are for the first body, and "
+            f"{chosen[0]} sees no clips; name one that does first, or set the weights of "
+            f"objective (adversarial_weight, …) to 0"
+        )
+    for name in chosen:
+        if name.startswith(FEATURES) and config.spatial_dims != 3:
+            raise UserError(f"discriminator.bodies: {name} is for videos, not {config.items}")
