@@ -284,6 +284,12 @@ def of_features(config: Config, length: int) -> Config:
     )
 
 
+def chain_settings(config: Config) -> Config:
+    """The settings that the first body's chains sample by, whatever the length of a vector."""
+    is_of_features = names(config)[0].startswith(FEATURES)
+    return of_features(config, length=1) if is_of_features else config
+
+
 def predict_models(
     items: Sequence[Item],
     frames: ItemFrames,

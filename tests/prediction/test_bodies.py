@@ -14,6 +14,7 @@ from torch import Tensor
 from bgan_video import config
 from bgan_video.backend import Backend
 from bgan_video.errors import UserError
+from bgan_video.method.timetable import step_sizes
 from bgan_video.prediction import bodies, body_checks
 from bgan_video.prediction.bodies import kinds, names, of_features
 
@@ -116,6 +117,20 @@ def test_weights_of_a_body_that_do_not_fit_are_refused_before_any_video(tmp_path
 def test_the_cold_gan_follows_one_body() -> None:
     with pytest.raises(UserError, match="cold_gan"):
         settings("baseline.methods=[bayesian_gan,cold_gan]", "discriminator.bodies=[dcgan]")
+
+
+def test_a_layer_on_features_samples_by_a_schedule_of_its_own() -> None:
+    """So what `posterior` says of burn-in and thinning need not fit where there is nothing else."""
+    own = ["posterior.burn_in=300", "posterior.thinning=1000", "train.steps=300"]
+    alone = ["baseline.methods=[bayesian_gan]", "objective.adversarial_weight=0"]
+    alone = config.load(None, [*own, *alone, f"discriminator.bodies=[{FEATURES}]"])
+    of = bodies.chain_settings(alone)
+    assert (of.posterior.burn_in, of.posterior.max_samples) == (100, 10)
+    assert step_sizes(of).num_samples == 10
+    with pytest.raises(UserError, match=r"posterior\.burn_in=300"):
+        config.load(None, [*own, f"discriminator.bodies=[{FEATURES}]"])  # supervised sees clips
+    with pytest.raises(UserError, match=r"posterior\.burn_in=300"):
+        config.load(None, own)
 
 
 def test_what_is_meant_for_a_pretrained_body_does_not_reach_the_layer_on_features() -> None:
