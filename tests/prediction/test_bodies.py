@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bgan_video import config
 from bgan_video.backend import Backend
+from bgan_video.data.manifest import Item
+from bgan_video.data.streams import labelled_batches
 from bgan_video.errors import UserError
 from bgan_video.method.timetable import step_sizes
 from bgan_video.prediction import bodies, body_checks
@@ -166,3 +173,22 @@ def test_vectors_of_an_item_are_its_frames_and_kept_where_there_is_room(
         found = vectors.read(item, [2, 0])  # type: ignore[arg-type]
         assert found.tolist() == [[8.0, 10.0], [0.0, 2.0]]
     assert len(read) == reads
+
+
+def test_vectors_are_kept_once_however_many_processes_load_clips() -> None:
+    """`data.cache_mib` is the run's, not that of each process."""
+    asked = []
+
+    class Vectors:
+        def read(self, item: Item, indices: Sequence[int]) -> NDArray[Any]:
+            asked.append(os.getpid())
+            return np.zeros((len(indices), 10), np.float32)
+
+        def times(self, item: Item) -> None:
+            return None
+
+    c = of_features(settings("data.num_workers=2", "run.device=cpu", "train.steps=30"), 10)
+    item = Item("a.avi", 0, "a", split="train", labelled=True, num_frames=c.features.clips)
+    batches = labelled_batches([item], Vectors(), c, 0)
+    next(batches)
+    assert set(asked) == {os.getpid()}
