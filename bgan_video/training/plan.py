@@ -11,7 +11,7 @@ from torch import nn
 
 from bgan_video import config as config_module
 from bgan_video.backend import Backend, resolve_backend
-from bgan_video.config import FEATURES, ON_FEATURES, Config, Method
+from bgan_video.config import FEATURES, ON_FEATURES, Config
 from bgan_video.data import layouts, splits
 from bgan_video.data.frames import Frames
 from bgan_video.data.labels import choice
@@ -37,7 +37,7 @@ class Alike:
     """Networks of one body, and the generators that play against them.
 
     Attributes:
-        name: Of the body where `discriminator.bodies` names it; else empty.
+        name: Of the body; empty where `discriminator.bodies` names none.
         config: Its settings.
         discriminator: Parameters of one.
         frozen: How many of them never move.
@@ -50,7 +50,7 @@ class Alike:
     discriminator: int
     frozen: int
     generator: int
-    counts: dict[Method, tuple[int, int]]
+    counts: dict[str, tuple[int, int]]
 
     @property
     def weights(self) -> int:
@@ -94,12 +94,12 @@ def networks(config: Config, bodies: Mapping[str, Config], num_classes: int) -> 
     rivals = [method for method in methods if method != "bayesian_gan"]
     found = [_alike(config.discriminator.name, config, rivals, num_classes)] if rivals else []
     if "bayesian_gan" in methods:
-        chains: list[Method] = ["bayesian_gan"]
-        found += [_alike(name, own, chains, num_classes) for name, own in bodies.items()]
+        chains = bodies.items()
+        found += [_alike(name, own, ["bayesian_gan"], num_classes) for name, own in chains]
     return found
 
 
-def _alike(name: str, config: Config, methods: Sequence[Method], num_classes: int) -> Alike:
+def _alike(name: str, config: Config, methods: Sequence[str], num_classes: int) -> Alike:
     network = sized_discriminator(config, num_classes)
     counts = {method: _networks(config, method) for method in methods}
     generator = 0
@@ -209,7 +209,7 @@ def _rounds(config: Config, manifest: Manifest) -> list[str]:
     ]
 
 
-def _networks(config: Config, method: Method) -> tuple[int, int]:
+def _networks(config: Config, method: str) -> tuple[int, int]:
     """How many networks of a discriminator's body, and how many generators, a method trains."""
     p, is_game = config.posterior, config.has_generators
     if method in ("bayesian_gan", "cold_gan"):
@@ -223,7 +223,7 @@ def _networks(config: Config, method: Method) -> tuple[int, int]:
     return 1 + averages, 0
 
 
-def _stored(config: Config, method: Method) -> int:
+def _stored(config: Config, method: str) -> int:
     """How many classifiers of a method a run stores."""
     if method in ("bayesian_gan", "cold_gan"):
         return posterior_size(config)
