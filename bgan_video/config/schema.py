@@ -116,8 +116,9 @@ class Config:
 
     @property
     def needs_schedule(self) -> bool:
-        """Whether anything depends on when samples are taken."""
-        return self.samples_posterior and bool({*SIZED} & set(self.baseline.methods))
+        """Whether anything depends on when `posterior` has samples taken: no body of features."""
+        is_sized = bool({*SIZED} & set(self.baseline.methods))
+        return self.samples_posterior and is_sized and self.sees_clips
 
     @property
     def needs_strong_views(self) -> bool:

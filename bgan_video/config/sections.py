@@ -153,6 +153,13 @@ class Features:
     """Features of a frozen pretrained body, computed once a video and kept.
 
     The body sees the frames of evenly spread clips of `clip.num_frames` at `clip.stride`.
+
+    The chains of a body `features:…` (`discriminator.bodies`) go by `lr`, `temperature` and
+    `prior_scale` of this section in place of those of `posterior`: a Gaussian prior around zero for
+    all parameters alike, a burn-in of a third of `train.steps`, then samples at a constant step
+    size, thinned to `posterior.max_samples`. Of `posterior` only `bayes`, the numbers of chains,
+    the sampler with its integrator, friction and noise, `prior_exempt` and `max_samples` hold for
+    them; `objective` only as far as labels go, `critic` not at all.
     """
 
     body: str = "efficientnet-lite0"

@@ -242,12 +242,13 @@ def of_features(config: Config, length: int) -> Config:
 
     The prior's scale goes with one over the square root of the length; the potential's N is that of
     the items that bear a label, so that at temperature 1 the chains sample the stated posterior.
+    Vectors are read in the run's own process: each loading process would keep all of them anew.
     """
     f, steps = config.features, config.train.steps
     burn_in = steps // _BURN_IN_PART
     return dataclasses.replace(
         config,
-        data=dataclasses.replace(config.data, store=None),
+        data=dataclasses.replace(config.data, store=None, num_workers=0),
         clip=dataclasses.replace(
             config.clip, num_frames=1, stride=1, fps=None, test_clips=f.clips, test_crops=1
         ),
@@ -282,6 +283,12 @@ def of_features(config: Config, length: int) -> Config:
         ),
         baseline=dataclasses.replace(config.baseline, methods=("bayesian_gan",)),
     )
+
+
+def chain_settings(config: Config) -> Config:
+    """The settings that the first body's chains sample by, whatever the length of a vector."""
+    is_of_features = names(config)[0].startswith(FEATURES)
+    return of_features(config, length=1) if is_of_features else config
 
 
 def predict_models(

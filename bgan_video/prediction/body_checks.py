@@ -9,7 +9,7 @@ from bgan_video.config import FEATURES, ON_FEATURES, Config
 from bgan_video.errors import UserError
 from bgan_video.features import frozen_body, open_store
 from bgan_video.models import Fit, look_at_body, sized_discriminator
-from bgan_video.prediction.bodies import features_of, of_clips
+from bgan_video.prediction.bodies import features_of, of_clips, of_features
 
 
 def check(config: Config, backend: Backend) -> list[Fit]:
@@ -27,13 +27,10 @@ def check(config: Config, backend: Backend) -> list[Fit]:
         open_store(config, frozen_body(config.features, backend))
     _check_names(config)
     looked = {d.name: config} if config.trains_named_body else {}
-    for index, name in enumerate(d.bodies):
-        if name.startswith(FEATURES):
-            own = dataclasses.replace(config, features=features_of(config, name))
-            open_store(own, frozen_body(own.features, backend))
-        else:
-            own = of_clips(config, name, index)
-            sized_discriminator(own, num_classes=2)
+    named = body_settings(config, backend) if d.bodies else {}
+    for name, own in named.items():
+        sized_discriminator(own, num_classes=2)
+        if not name.startswith(FEATURES):
             looked[own.discriminator.name] = own
     if d.weights is not None and d.name not in looked:
         names = ", ".join(looked) or "frozen features alone"
@@ -44,6 +41,25 @@ def check(config: Config, backend: Backend) -> list[Fit]:
         )
     fits = (look_at_body(own) for own in looked.values())
     return [fit for fit in fits if fit is not None]
+
+
+def body_settings(config: Config, backend: Backend) -> dict[str, Config]:
+    """The settings of each body of the Bayesian GAN, by name, without a video having been read.
+
+    Raises:
+        UserError: No such features, or no such input.
+    """
+    if not config.discriminator.bodies:
+        return {config.discriminator.name: config}
+    found: dict[str, Config] = {}
+    for index, name in enumerate(config.discriminator.bodies):
+        if name.startswith(FEATURES):
+            own = dataclasses.replace(config, features=features_of(config, name))
+            length = open_store(own, frozen_body(own.features, backend)).length
+            found[name] = of_features(own, length)
+        else:
+            found[name] = of_clips(config, name, index)
+    return found
 
 
 def _check_names(config: Config) -> None:

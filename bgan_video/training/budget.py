@@ -16,6 +16,7 @@ from bgan_video import config as config_module
 from bgan_video.config import Config
 from bgan_video.errors import UserError
 from bgan_video.method.timetable import num_chains, posterior_size, step_sizes
+from bgan_video.prediction.bodies import chain_settings
 
 LEAST, MOST = 0.25, 4.0
 """Bounds of the steps, as parts of the recipe's: a burn-in cut further leaves nothing to sample
@@ -210,10 +211,10 @@ def _seconds(config: Config, cost: Cost, videos: Videos) -> float:
 def _beside_steps(config: Config, cost: Cost, videos: Videos) -> float:
     """Reading, and judging: the pool before each further round, validation, the final split."""
     rounds, chains = config.train.rounds, num_chains(config)
-    samples = 1
-    if config.needs_schedule:
-        samples = min(config.posterior.max_samples, step_sizes(config).num_samples)
-    of_round, of_run = chains * samples, posterior_size(config)
+    samples, own = 1, chain_settings(config)
+    if own.needs_schedule:
+        samples = min(own.posterior.max_samples, step_sizes(own).num_samples)
+    of_round, of_run = chains * samples, posterior_size(own)
     evaluations = max(1 + rounds, config.total_steps // config.train.evaluate_every)
     judged = rounds * videos.pool * (cost.video + of_round * cost.answer)
     shown = evaluations * videos.validation * (cost.video + (of_round + of_run) * cost.answer)

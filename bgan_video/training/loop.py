@@ -20,6 +20,7 @@ from bgan_video.files import append_line, sync, truncate_after, write_atomically
 from bgan_video.method.class_weights import class_weights
 from bgan_video.method.temperature import describe
 from bgan_video.prediction.bodies import Body, open_bodies, open_features
+from bgan_video.prediction.body_checks import body_settings
 from bgan_video.prediction.body_checks import check as check_bodies
 from bgan_video.prediction.judging import FINISHED
 from bgan_video.sampling import SampleBank
@@ -35,7 +36,7 @@ from bgan_video.training import (
 )
 from bgan_video.training.clock import Clock
 from bgan_video.training.lineup import Models, build
-from bgan_video.training.plan import network_sizes
+from bgan_video.training.plan import networks
 from bgan_video.training.records import make_record
 from bgan_video.training.scalars import Scalars
 from bgan_video.training.session import Session, check_validation
@@ -77,14 +78,15 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     trackers.check(config)
     for fit in check_bodies(config, backend):  # a mistake shows before the data are read
         console.say(f"weights: {fit}")
-    network_sizes(config, num_classes=2)
+    networks(config, body_settings(config, backend), num_classes=2)
     manifest, broken, frames = run_folder.prepare_data(config)
     t, total = config.train, config.total_steps
     for key in ("batch_size", "labelled_batch_size"):
         ranks.mine(getattr(t, key), f"train.{key}")
     check_validation(config, manifest)
     size = data_size(config, manifest)
-    models = build(config, size, backend)
+    # Those of several bodies are built once these are open, for which a folder has to be there.
+    models = None if config.discriminator.bodies else build(config, size, backend)
     folder = resume or config.run_dir
     with ranks.first_goes_first():
         if resume is None and ranks.is_first():
@@ -97,12 +99,11 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
         state = _restore(folder, config, bank) if resume else None
     done = state.pop("step") if state else 0
     bodies: Sequence[Body] = ()
-    if models.chains is not None:
+    if "bayesian_gan" in config.baseline.methods:
         given = (config, manifest, frames, backend, folder)
         with ranks.first_goes_first():
             bodies = open_bodies(*given, console.say, console.progress)
-    if bodies and config.discriminator.bodies:
-        models = build(config, size, backend, bodies=bodies)
+    models = models or build(config, size, backend, bodies=bodies)
     features = None
     if {*config.baseline.methods} & {*ON_FEATURES}:
         seen = (config, manifest, backend, folder, console.say, console.progress)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.prediction.bodies import FIRST_KIND, Body
 from bgan_video.training.lineup import build
 from bgan_video.training.trainer import DataSize
 
@@ -54,7 +55,9 @@ class _LiveBytes(TorchDispatchMode):
 _CUBLAS_MIB = 2 * 32
 
 
-def peak_mib(config: Config, size: DataSize, backend: Backend) -> float:
+def peak_mib(
+    config: Config, size: DataSize, backend: Backend, bodies: Sequence[Body] = ()
+) -> float:
     """The most memory that weights, optimisers and what a step keeps need at once.
 
     Without what cuDNN takes for its work, what CUDA itself takes, and the program.
@@ -63,26 +66,41 @@ def peak_mib(config: Config, size: DataSize, backend: Backend) -> float:
         config: The run's settings.
         size: Classes and N.
         backend: Device and precision.
+        bodies: Of the Bayesian GAN; none where it has one, the settings' own.
     """
-    t, c = config.train, config.clip
-    shape = (config.channels, c.num_frames, c.size, c.size)
-    if config.spatial_dims < 3:
-        shape = (config.channels, c.size, c.size)[: 1 + config.spatial_dims]
+    t = config.train
+    bodies = [replace(body, config=body.config.without_weights()) for body in bodies]
     # Sizes are the same on a CPU, which is always there.
-    pretended = dataclasses.replace(
+    pretended = replace(
         backend,
         device=torch.device("cpu"),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
         records=False,
     )
     with FakeTensorMode(), _LiveBytes() as live:
-        models = build(config.without_weights(), size, pretended)
-        labelled = None
-        if size.num_labelled:
-            targets = torch.zeros(t.labelled_batch_size, dtype=torch.long)
-            labelled = LabelledBatch(torch.zeros(t.labelled_batch_size, *shape), targets)
-        weak = torch.zeros(t.batch_size, *shape)
+        models = build(config.without_weights(), size, pretended, bodies=bodies)
+        labelled = _labelled(config) if size.num_labelled and config.sees_clips else None
+        seen = {_reads(body): _labelled(body.config) for body in bodies if size.num_labelled}
+        weak = torch.zeros(t.batch_size, *_shape(config))
         strong = torch.zeros_like(weak) if config.needs_strong_views else torch.zeros(t.batch_size)
         for step in range(2):  # at the second, optimisers have their states
-            models.step(step, labelled, UnlabelledBatch(weak, strong))
+            models.step(step, labelled, UnlabelledBatch(weak, strong), seen)
     return live.peak / 2**20 + (_CUBLAS_MIB if backend.device.type == "cuda" else 0)
+
+
+def _reads(body: Body) -> str:
+    """Whose batches a body learns from, as a step has them."""
+    return "bayesian_gan" if body.kind == FIRST_KIND else body.kind
+
+
+def _labelled(config: Config) -> LabelledBatch:
+    count = config.train.labelled_batch_size
+    return LabelledBatch(torch.zeros(count, *_shape(config)), torch.zeros(count, dtype=torch.long))
+
+
+def _shape(config: Config) -> tuple[int, ...]:
+    """Of an item that networks see."""
+    c = config.clip
+    if config.spatial_dims == 3:
+        return (config.channels, c.num_frames, c.size, c.size)
+    return (config.channels, c.size, c.size)[: 1 + config.spatial_dims]

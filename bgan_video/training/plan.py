@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from bgan_video import config as config_module
 from bgan_video.backend import Backend, resolve_backend
-from bgan_video.config import FEATURES, Config, Method
+from bgan_video.config import FEATURES, ON_FEATURES, Config
 from bgan_video.data import layouts, splits
 from bgan_video.data.frames import Frames
 from bgan_video.data.labels import choice
@@ -19,7 +21,8 @@ from bgan_video.method.temperature import describe, noise_of
 from bgan_video.method.timetable import posterior_size, rival_size, step_sizes
 from bgan_video.models import build_generator, sized_discriminator
 from bgan_video.models.bodies import PYTHON_PREFIX
-from bgan_video.prediction.bodies import names as body_names
+from bgan_video.prediction.bodies import Body, kinds
+from bgan_video.prediction.body_checks import body_settings
 from bgan_video.prediction.body_checks import check as check_bodies
 from bgan_video.training import trackers
 from bgan_video.training.memory import peak_mib
@@ -29,25 +32,83 @@ from bgan_video.training.trainer import DataSize
 _BYTES_PER_WEIGHT = 16
 
 
-def network_sizes(config: Config, num_classes: int) -> tuple[int, int]:
-    """Parameters of a discriminator and of a generator.
+@dataclass(frozen=True)
+class Alike:
+    """Networks of one body, and the generators that play against them.
+
+    Attributes:
+        name: Of the body; empty where `discriminator.bodies` names none.
+        config: Its settings.
+        discriminator: Parameters of one.
+        frozen: How many of them never move.
+        generator: Parameters of one; 0 where there is none.
+        counts: Discriminators and generators, by method.
+    """
+
+    name: str
+    config: Config
+    discriminator: int
+    frozen: int
+    generator: int
+    counts: dict[str, tuple[int, int]]
+
+    @property
+    def weights(self) -> int:
+        """Of all networks."""
+        return sum(d * self.discriminator + g * self.generator for d, g in self.counts.values())
+
+    @property
+    def stored(self) -> int:
+        """Weights of the classifiers that a run stores."""
+        return sum(_stored(self.config, method) for method in self.counts) * self.discriminator
+
+    def __str__(self) -> str:
+        frozen = f" ({self.frozen:,} of them frozen)" if self.frozen else ""
+        played = f", generators of {self.generator:,}" if self.generator else ""
+        counts = ", ".join(
+            f"{method} {d}" + (f" + {g}" if self.generator else "")
+            for method, (d, g) in self.counts.items()
+        )
+        name = f"{self.name}: " if self.name else ""
+        return f"networks: {name}discriminators of {self.discriminator:,} parameters{frozen}" + (
+            f"{played}: {counts}"
+        )
+
+
+def networks(config: Config, bodies: Mapping[str, Config], num_classes: int) -> list[Alike]:
+    """All networks of a run, but for those of methods on frozen features, which take no steps.
+
+    Args:
+        config: The run's settings.
+        bodies: Those of the Bayesian GAN's bodies (`body_settings`).
+        num_classes: K of the discriminators.
 
     Raises:
         UserError: The settings name networks, sizes or a schedule that cannot be.
     """
     if config.needs_schedule:
         step_sizes(config)
-    discriminator, generator, _ = _parameters(config, num_classes)
-    return discriminator, generator
+    methods = [method for method in config.baseline.methods if method not in ON_FEATURES]
+    if not config.discriminator.bodies:
+        return [_alike("", config, methods, num_classes)] if methods else []
+    rivals = [method for method in methods if method != "bayesian_gan"]
+    found = [_alike(config.discriminator.name, config, rivals, num_classes)] if rivals else []
+    if "bayesian_gan" in methods:
+        chains = bodies.items()
+        found += [_alike(name, own, ["bayesian_gan"], num_classes) for name, own in chains]
+    return found
 
 
-def _parameters(config: Config, num_classes: int) -> tuple[int, int, int]:
-    """Of a discriminator, of a generator, and how many of the former are frozen."""
-    with torch.device("meta"):
-        generator = _count(build_generator(config))
+def _alike(name: str, config: Config, methods: Sequence[str], num_classes: int) -> Alike:
     network = sized_discriminator(config, num_classes)
-    discriminator = _count(network)
-    return discriminator, generator, discriminator - _count(network, learning=True)
+    counts = {method: _networks(config, method) for method in methods}
+    generator = 0
+    if any(played for _, played in counts.values()):
+        with torch.device("meta"):
+            generator = _count(build_generator(config))
+    whole = _count(network)
+    frozen = whole - _count(network, learning=True)
+    return Alike(name, config, whole, frozen, generator, counts)
 
 
 def plan(config: Config) -> str:
@@ -57,22 +118,19 @@ def plan(config: Config) -> str:
         UserError: Whatever would stop the run, as far as it shows without reading a video.
     """
     backend = resolve_backend(config.run, config.spatial_dims)
-    fits = check_bodies(config, backend)
-    network_sizes(config, num_classes=2)
+    fits, bodies = check_bodies(config, backend), body_settings(config, backend)
     trackers.check(config)
     listed = layouts.read(config.data)
-    if config.data.store:
-        Frames(listed.root, config)  # a store that does not serve says so
+    frames = Frames(listed.root, config)  # a store that does not serve says so
     manifest = splits.split(listed, config.data, first_labels=config.compat.first_labels)
     check_prior(config.rounds, manifest.num_classes)
     t, c = config.train, config.clip
     num_classes = config.num_classes(manifest.num_classes)
     size = DataSize(num_classes, len(manifest.part("train")), len(manifest.labelled))
-    discriminator, generator, frozen = _parameters(config, num_classes)
-    counts = {method: _networks(config, method) for method in config.baseline.methods}
-    weights = sum(d * discriminator + g * generator for d, g in counts.values())
-    stored = sum(_stored(config, method) for method in config.baseline.methods) * discriminator * 4
+    alike = networks(config, bodies, num_classes)
+    weights, stored = sum(a.weights for a in alike), sum(a.stored for a in alike) * 4
     splits_count = Counter(item.split for item in manifest.items)
+    opened = _bodies(config, bodies, frames, num_classes)
     pixels = c.num_frames * c.size**2 if config.spatial_dims else 1
     item_mib = config.channels * pixels * 4 / 2**20
     cached = f"up to {config.data.cache_mib} MiB of decoded {config.items}"
@@ -86,15 +144,12 @@ def plan(config: Config) -> str:
         f"{len(manifest.labelled)} of them labelled, {splits_count['validation']} for validation, "
         f"{splits_count['test']} for test",
         *(f"note: {remark}" for remark in choice.remarks(manifest, config.data)),
-        f"networks: discriminators of {discriminator:,} parameters"
-        + (f" ({frozen:,} of them frozen)" if frozen else "")
-        + f", generators of {generator:,}: "
-        + ", ".join(f"{method} {d} + {g}" for method, (d, g) in counts.items()),
+        *map(str, alike),
         *(f"weights: {fit}" for fit in fits),
-        f"memory: {_memory(config, size, backend)} at the peak of a training step, "
+        f"memory: {_memory(config, size, backend, opened)} at the peak of a training step, "
         f"{weights * _BYTES_PER_WEIGHT / 2**20:.0f} MiB of them for weights and optimisers, "
         f"{item_mib:.2f} MiB a sample; {cached}; {stored / 2**20:.0f} MiB of classifiers on disk",
-        *_noise(config, discriminator - frozen, size.num_unlabelled),
+        *_noise(config, alike, size.num_unlabelled),
         *_rounds(config, manifest),
         f"compute: {config.total_steps} steps of {t.labelled_batch_size} labelled and "
         f"{t.batch_size} unlabelled samples, {backend.precision} on {backend.hardware}",
@@ -102,24 +157,37 @@ def plan(config: Config) -> str:
     return "\n".join(lines)
 
 
-def _memory(config: Config, size: DataSize, backend: Backend) -> str:
+def _bodies(
+    config: Config, bodies: Mapping[str, Config], frames: Frames, num_classes: int
+) -> list[Body]:
+    """The bodies of the Bayesian GAN, of which nothing is read."""
+    if not (config.discriminator.bodies and "bayesian_gan" in config.baseline.methods):
+        return []
+    named = zip(bodies.items(), kinds(config), strict=True)
+    return [Body(name, kind, own, frames, num_classes) for (name, own), kind in named]
+
+
+def _memory(config: Config, size: DataSize, backend: Backend, bodies: Sequence[Body]) -> str:
     """Of a step of tensors without numbers, which not every body of a user's can take."""
     try:
-        return f"{peak_mib(config, size, backend):.0f} MiB"
+        return f"{peak_mib(config, size, backend, bodies):.0f} MiB"
     except RuntimeError:
-        if not config.discriminator.name.startswith(PYTHON_PREFIX):
+        names = (of.discriminator.name for of in (config, *(body.config for body in bodies)))
+        own = next((name for name in names if name.startswith(PYTHON_PREFIX)), None)
+        if own is None:
             raise
-        return f"an unknown amount ({config.discriminator.name} computes with its numbers)"
+        return f"an unknown amount ({own} computes with its numbers)"
 
 
-def _noise(config: Config, weights: int, num_data: int) -> list[str]:
-    """What the first body's chains are sampled at; a features body's d is known once it is open."""
-    samples = config.samples_posterior and config.has_discriminators
-    if not (samples and "bayesian_gan" in config.baseline.methods):
+def _noise(config: Config, alike: Sequence[Alike], num_data: int) -> list[str]:
+    """What the first body's chains are sampled at."""
+    first = next((a for a in alike if "bayesian_gan" in a.counts), None)
+    if first is None or not (config.samples_posterior and config.has_discriminators):
         return []
-    if body_names(config)[0].startswith(FEATURES):
+    if first.name.startswith(FEATURES):
         return [f"noise: features.temperature={config.features.temperature:g}"]
-    return [describe(noise_of(config, weights, num_data), config.items)]
+    learning = first.discriminator - first.frozen
+    return [describe(noise_of(first.config, learning, num_data), config.items)]
 
 
 def _rounds(config: Config, manifest: Manifest) -> list[str]:
@@ -141,7 +209,7 @@ def _rounds(config: Config, manifest: Manifest) -> list[str]:
     ]
 
 
-def _networks(config: Config, method: Method) -> tuple[int, int]:
+def _networks(config: Config, method: str) -> tuple[int, int]:
     """How many networks of a discriminator's body, and how many generators, a method trains."""
     p, is_game = config.posterior, config.has_generators
     if method in ("bayesian_gan", "cold_gan"):
@@ -155,7 +223,7 @@ def _networks(config: Config, method: Method) -> tuple[int, int]:
     return 1 + averages, 0
 
 
-def _stored(config: Config, method: Method) -> int:
+def _stored(config: Config, method: str) -> int:
     """How many classifiers of a method a run stores."""
     if method in ("bayesian_gan", "cold_gan"):
         return posterior_size(config)

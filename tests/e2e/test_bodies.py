@@ -120,6 +120,20 @@ def test_bodies_without_a_sampler_answer_with_their_last_weights(
     assert metrics["networks"]["bayesian"] == 2 * len(BODIES)
 
 
+@pytest.mark.e2e
+def test_features_alone_ask_for_no_network_or_schedule_of_clips(
+    small_videos: Path, tmp_path: Path
+) -> None:
+    args = arguments(small_videos, tmp_path, "alone")
+    unused = ["posterior.burn_in=300", "discriminator.name=nonsense", "generator.name=nonsense"]
+    alone = ["baseline.methods=[bayesian_gan]", f"discriminator.bodies=[{BODIES[1]}]"]
+    alone += ["objective.adversarial_weight=0", "train.rounds=0"]
+    assert cli.main(["train", *args, *alone, *unused]) == 0
+    metrics = json.loads((tmp_path / "alone" / "metrics.json").read_text())
+    assert metrics["networks"] == {"bayesian": 4}
+    assert bgan_video.load(tmp_path / "alone").suggest(1)
+
+
 METHODS = ("linear_probe", "knn", "self_training_probe")
 
 

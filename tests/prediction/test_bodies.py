@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bgan_video import config
 from bgan_video.backend import Backend
+from bgan_video.data.manifest import Item
+from bgan_video.data.streams import labelled_batches
 from bgan_video.errors import UserError
+from bgan_video.method.timetable import step_sizes
 from bgan_video.prediction import bodies, body_checks
 from bgan_video.prediction.bodies import kinds, names, of_features
 
@@ -118,6 +126,20 @@ def test_the_cold_gan_follows_one_body() -> None:
         settings("baseline.methods=[bayesian_gan,cold_gan]", "discriminator.bodies=[dcgan]")
 
 
+def test_a_layer_on_features_samples_by_a_schedule_of_its_own() -> None:
+    """So what `posterior` says of burn-in and thinning need not fit where there is nothing else."""
+    own = ["posterior.burn_in=300", "posterior.thinning=1000", "train.steps=300"]
+    alone = ["baseline.methods=[bayesian_gan]", "objective.adversarial_weight=0"]
+    alone = config.load(None, [*own, *alone, f"discriminator.bodies=[{FEATURES}]"])
+    of = bodies.chain_settings(alone)
+    assert (of.posterior.burn_in, of.posterior.max_samples) == (100, 10)
+    assert step_sizes(of).num_samples == 10
+    with pytest.raises(UserError, match=r"posterior\.burn_in=300"):
+        config.load(None, [*own, f"discriminator.bodies=[{FEATURES}]"])  # supervised sees clips
+    with pytest.raises(UserError, match=r"posterior\.burn_in=300"):
+        config.load(None, own)
+
+
 def test_what_is_meant_for_a_pretrained_body_does_not_reach_the_layer_on_features() -> None:
     c = settings("discriminator.freeze=2", "discriminator.body_lr=0.1", "train.steps=30")
     layer = of_features(c, 10).discriminator
@@ -151,3 +173,22 @@ def test_vectors_of_an_item_are_its_frames_and_kept_where_there_is_room(
         found = vectors.read(item, [2, 0])  # type: ignore[arg-type]
         assert found.tolist() == [[8.0, 10.0], [0.0, 2.0]]
     assert len(read) == reads
+
+
+def test_vectors_are_kept_once_however_many_processes_load_clips() -> None:
+    """`data.cache_mib` is the run's, not that of each process."""
+    asked = []
+
+    class Vectors:
+        def read(self, item: Item, indices: Sequence[int]) -> NDArray[Any]:
+            asked.append(os.getpid())
+            return np.zeros((len(indices), 10), np.float32)
+
+        def times(self, item: Item) -> None:
+            return None
+
+    c = of_features(settings("data.num_workers=2", "run.device=cpu", "train.steps=30"), 10)
+    item = Item("a.avi", 0, "a", split="train", labelled=True, num_frames=c.features.clips)
+    batches = labelled_batches([item], Vectors(), c, 0)
+    next(batches)
+    assert set(asked) == {os.getpid()}

@@ -16,7 +16,7 @@ from bgan_video.data.streams import UnlabelledBatch, labelled_batches
 from bgan_video.errors import UserError
 from bgan_video.models import draw_latents
 from bgan_video.training.lineup import Models, build
-from bgan_video.training.plan import network_sizes
+from bgan_video.training.plan import networks
 from bgan_video.training.trainer import DataSize
 
 N = 20
@@ -57,9 +57,11 @@ def test_there_are_two_logits_whatever_the_classes_of_the_data() -> None:
     assert not config.load(None, IMAGES).is_unsupervised
     for chain in models().chains.discriminators:
         assert chain.network(pictures(0)).shape == (4, 2)
-    with_one_class, _ = network_sizes(c, c.num_classes(10))
-    with_ten, _ = network_sizes(c, 10)
-    assert with_ten - with_one_class == 9 * (8 + 1)  # rows of the head, each with a bias
+    (with_one_class,) = networks(c, {}, c.num_classes(10))
+    (with_ten,) = networks(c, {}, 10)
+    assert with_ten.discriminator - with_one_class.discriminator == 9 * (
+        8 + 1
+    )  # rows of the head, each with a bias
 
 
 def test_no_term_needs_a_label() -> None:

@@ -1,0 +1,71 @@
+"""What a dry run counts: what is built, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bgan_video import config
+from bgan_video.training.plan import plan
+from tests.features import tiny
+
+K = 8  # motions
+
+
+def told(videos: Path, place: Path, *more: str) -> list[str]:
+    small = [
+        *("data.layout=ucf101", f"data.root={videos}", "data.labels_per_class=1"),
+        *("discriminator.width=4", "generator.width=4", "clip.size=16", "clip.num_frames=4"),
+        *("features.size=32", "run.device=cpu", f"features.store={place}", *tiny.save(place)),
+    ]
+    return plan(config.load(None, [*small, *more])).splitlines()
+
+
+def networks(lines: list[str]) -> list[str]:
+    return [line for line in lines if line.startswith("networks: ")]
+
+
+def memory(lines: list[str]) -> int:
+    (line,) = (line for line in lines if line.startswith("memory: "))
+    return int(line.split()[1])
+
+
+FEATURES = f"features:timm:{tiny.MODEL}"
+ALONE = ["objective.adversarial_weight=0", "baseline.methods=[bayesian_gan]"]
+WEIGHTS = (tiny.LENGTH + 1) * (K + 1)
+
+
+def test_features_alone_need_no_network_of_clips(small_videos: Path, tmp_path: Path) -> None:
+    lines = told(small_videos, tmp_path, *ALONE, f"discriminator.bodies=[{FEATURES}]")
+    assert networks(lines) == [
+        f"networks: {FEATURES}: discriminators of {WEIGHTS:,} parameters: bayesian_gan 2"
+    ]
+    wide = ["discriminator.width=64", "clip.num_frames=16", "clip.size=64"]
+    again = told(small_videos, tmp_path, *ALONE, f"discriminator.bodies=[{FEATURES}]", *wide)
+    batch = 16 * 3 * 16 * 64 * 64 * 4 / 2**20  # that the console shows, and nobody learns from
+    assert memory(again) < batch + 3
+
+
+def test_networks_of_every_body_are_counted(small_videos: Path, tmp_path: Path) -> None:
+    two = [*ALONE, f"discriminator.bodies=[dcgan,{FEATURES}]"]
+    of_clips, of_features = networks(told(small_videos, tmp_path, *two))
+    assert of_clips.startswith("networks: dcgan: discriminators of ")
+    assert f"{FEATURES}: discriminators of {WEIGHTS:,} parameters" in of_features
+
+
+def test_methods_on_features_have_no_network_that_takes_steps(
+    small_videos: Path, tmp_path: Path
+) -> None:
+    lines = told(small_videos, tmp_path, "baseline.methods=[linear_probe,knn]")
+    assert networks(lines) == []
+    assert memory(lines) < 5
+
+
+@pytest.mark.parametrize("weight", [0, 1])
+def test_generators_are_counted_where_there_is_a_game(
+    small_videos: Path, tmp_path: Path, weight: int
+) -> None:
+    (line,) = networks(told(small_videos, tmp_path, f"objective.adversarial_weight={weight}"))
+    assert line.endswith("bayesian_gan 2 + 2, supervised 1 + 0" if weight else "supervised 1")
+    assert ("generators of" in line) == bool(weight)
