@@ -21,6 +21,7 @@ from bgan_video.metrics.scores import Scores
 from bgan_video.prediction import diagnosis, uncertainty
 from bgan_video.prediction.bodies import FIRST_KIND
 from bgan_video.prediction.predict import Prediction, figures
+from bgan_video.prediction.together import information
 from bgan_video.prediction.written import write_predictions
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def evaluate(
         more["bodies"] = {
             name: figures(p[split], labels[split], level) for name, p in of_bodies.items()
         }
+        within, between = information([p[split] for p in of_bodies.values()])
+        more["information"] = {"within": within.mean().item(), "between": between.mean().item()}
     if split == "test":
         more |= uncertainty.figures(
             predictions, labels, run.manifest, level, answering, run.know_fakes

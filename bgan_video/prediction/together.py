@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bgan_video.files import write_atomically
-from bgan_video.prediction.predict import Prediction
+from bgan_video.prediction.predict import Prediction, entropy
 
 WEIGHTS = Path("posterior") / "body_weights.json"
 """In a run's folder: what its bodies' words are worth, by the bodies' names."""
@@ -41,6 +41,22 @@ def combine(parts: Sequence[Prediction], how: str, weights: Sequence[float]) -> 
     networks = _alike_often([p.network_probabilities for p in parts])
     # Only the first body plays the game, and knows what is fake.
     return Prediction(together, networks, parts[0].p_fake, together)
+
+
+def information(parts: Sequence[Prediction]) -> tuple[Tensor, Tensor]:
+    """The mutual information of label and networks of several bodies, in two parts, `[V]` each.
+
+    Within bodies, the mean of each one's own, and between them, that of label and body: together
+    the mutual information of what `combine` gives, whose networks are the same.
+
+    Args:
+        parts: Of each body, at least one.
+    """
+    chosen = _alike_often([p.network_probabilities for p in parts])
+    of_bodies = torch.stack(chosen.chunk(len(parts)))  # [bodies, S, V, K]
+    means = of_bodies.mean(dim=1)
+    own = entropy(means).mean(dim=0)
+    return own - entropy(of_bodies).mean(dim=(0, 1)), entropy(means.mean(dim=0)) - own
 
 
 def fit_weights(parts: Sequence[Prediction], labels: Tensor) -> list[float]:

@@ -60,6 +60,8 @@ def test_figures_are_there_of_each_body_and_of_both(of_two: Path) -> None:
     metrics = json.loads((of_two / "metrics.json").read_text())
     assert set(metrics["models"]) == {"bayesian", "supervised"}
     assert set(metrics["bodies"]) == set(BODIES)
+    assert metrics["information"]["between"] > 0
+    assert metrics["information"]["within"] > 0
     chains, samples = 2, 2  # of the later round, which answers
     assert metrics["networks"]["bayesian"] == len(BODIES) * chains * samples
     believed = (of_two / "pseudo_labels" / "round_01.jsonl").read_text().splitlines()

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from bgan_video.prediction.predict import Prediction, entropy
-from bgan_video.prediction.together import combine, fit_weights, read_weights, write_weights
+from bgan_video.prediction.together import (
+    combine,
+    fit_weights,
+    information,
+    read_weights,
+    write_weights,
+)
 
 
 def said(seed: int, networks: int, videos: int = 5, classes: int = 3) -> Prediction:
@@ -74,6 +80,11 @@ def test_mutual_information_is_that_within_and_between_bodies(seed: int, how: st
     between = entropy(means.mean(dim=0)) - entropy(means).mean(dim=0)
     within = torch.stack([p.mutual_information for p in parts]).mean(dim=0)
     torch.testing.assert_close(together.mutual_information, between + within)
+    for found, expected in zip(information(parts), (within, between), strict=True):
+        torch.testing.assert_close(found, expected)
+    many = [said(seed, 5), said(seed + 1, 3)]
+    total = combine(many, how, [1.0, 1.0]).mutual_information
+    torch.testing.assert_close(sum(information(many)), total)
 
 
 def test_a_class_that_a_body_rules_out_stays_a_number() -> None:
