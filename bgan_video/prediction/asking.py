@@ -46,16 +46,16 @@ def choose(run: TrainedRun, budget: int, by: By, answered: Mapping[str, bool]) -
         for item in training
         if item.labelled or answered.get(item.path)
     ]
-    frames = run.frames([*known, *left])
+    items = [*known, *left]
+    frames = run.frames(items)
     p = run.predict_items(left, frames)[0][run.answering]
     said = Answers(p.video_probabilities, p.network_probabilities)
     given = (run.manifest, run.config.data, budget)
     seed = run.config.run.seed
     if suggestions.is_typical(by, len(known), len(run.classes)):
-        space = _space(run, [*known, *left], frames)
+        space = _space(run, items, frames)
         return suggestions.choose_typical(space, said, *given, seed % _NUMPY_SEEDS)
     random = rng.generator(seed, "suggest", *sorted(answered))
-    items = [*known, *left]
     space = _pretrained_space(run, run.answering_bodies(frames, items), items)
     if space is not None:
         space = replace(space, items=left, vectors=space.vectors[len(known) :])
