@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bgan_video import rng
 from bgan_video.acquisition import suggestions
@@ -12,6 +12,7 @@ from bgan_video.acquisition.spaces import pretrained_vectors
 from bgan_video.acquisition.suggestions import Answers, By, Space, Suggestion
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item
+from bgan_video.data.parallel import silent
 from bgan_video.errors import UserError
 from bgan_video.prediction.bodies import Body
 from bgan_video.prediction.chunks import test_chunks
@@ -81,14 +82,9 @@ def _pretrained_space(
     if vectors is None:
         return None
     root = run.config.data.root or run.manifest.root
-    found = pretrained_vectors(items, root, vectors.config, run.backend, _quiet, _plain)
+    found = pretrained_vectors(items, root, vectors.config, run.backend, _quiet, silent)
     return Space(items, found, tells_copies=True)
 
 
 def _quiet(_: str) -> None:
     """Says nothing."""
-
-
-def _plain(items: Any, *_: Any) -> Any:
-    """Items without a progress bar: a run's features are known."""
-    return items

@@ -18,6 +18,7 @@ from bgan_video.config import FEATURES, GANS, ON_FEATURES, Config, model_of
 from bgan_video.data.cutting import ItemFrames
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
+from bgan_video.data.parallel import silent
 from bgan_video.errors import UserError
 from bgan_video.method.rounds import answering_rounds, has_pool
 from bgan_video.method.timetable import rival_size
@@ -201,13 +202,13 @@ class TrainedRun:
         if BAYESIAN not in self.models:
             return ()
         given = (self.config, self.manifest, frames, self.backend, self.folder)
-        bodies = open_bodies(*given, _ignore, lambda items, *_: items, items)
+        bodies = open_bodies(*given, _ignore, silent, items)
         return weighed(bodies, read_weights(self.folder))
 
     def _features_body(self, items: Sequence[Item] = ()) -> Body:
         """What the methods on frozen features see, ready for some surveyed items."""
         given = (self.config, self.manifest, self.backend, self.folder)
-        return open_features(*given, _ignore, lambda items, *_: items, items)
+        return open_features(*given, _ignore, silent, items)
 
     def answering_bodies(self, frames: ItemFrames, items: Sequence[Item] = ()) -> Sequence[Body]:
         """The bodies of the model that answers, ready for some surveyed items.
