@@ -36,7 +36,7 @@ class Belief:
 
 
 def answering_rounds(settings: Rounds, last: int, believes: bool = True) -> range:
-    """The rounds whose samples answer.
+    """The rounds whose samples answer; `validation` chooses at the end, and is `auto` until then.
 
     Args:
         settings: Which.
@@ -45,8 +45,20 @@ def answering_rounds(settings: Rounds, last: int, believes: bool = True) -> rang
     """
     later = min(2, last)
     auto = later if believes else 0
-    first = {"auto": auto, "all": 0, "later": later, "last": last}[settings.answer]
-    return range(first, last + 1)
+    fixed = {"all": 0, "later": later, "last": last}
+    return range(fixed.get(settings.answer, auto), last + 1)
+
+
+def candidates(last: int) -> list[range]:
+    """What `rounds.answer=validation` chooses among: the later rounds, all, the first alone.
+
+    The first round learned from true labels alone, so that nothing answers worse than those by more
+    than the validation videos can tell.
+
+    Args:
+        last: The last round there is.
+    """
+    return [range(min(2, last), last + 1), range(last + 1), range(1)]
 
 
 def has_pool(settings: Rounds, num_labelled: int, num_pool: int) -> bool:

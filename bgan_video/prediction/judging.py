@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -177,9 +177,18 @@ def _write_metrics(
         },
         "models": models,
         "networks": {model: run.num_networks(model) for model in models},
+        **_answering_rounds(run, models),
         **more,
     }
     write_atomically(run.folder / "metrics.json", json.dumps(content, indent=2) + "\n")
+
+
+def _answering_rounds(run: TrainedRun, models: Collection[str]) -> dict[str, Any]:
+    """Which rounds' networks the figures are of; nothing where there are no rounds."""
+    if not run.config.train.rounds:
+        return {}
+    asked = {model: run.answering_rounds(model) for model in models}
+    return {"answering_rounds": {m: list(found) for m, found in asked.items() if found is not None}}
 
 
 def _note(run: TrainedRun, record: dict[str, Any]) -> None:

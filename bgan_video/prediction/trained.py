@@ -23,6 +23,7 @@ from bgan_video.errors import UserError
 from bgan_video.method.rounds import answering_rounds, has_pool
 from bgan_video.method.timetable import rival_size
 from bgan_video.prediction import asking, judging, on_features
+from bgan_video.prediction.answering import OF_ROUNDS, read_rounds
 from bgan_video.prediction.bodies import (
     FIRST_KIND,
     Body,
@@ -328,8 +329,10 @@ class TrainedRun:
 
     def answering_rounds(self, model: str) -> Collection[int] | None:
         """The rounds whose networks answer for a model; None for all."""
-        if model not in (BAYESIAN, "cold_gan", "self_training", "self_training_probe"):
+        if model not in OF_ROUNDS:
             return None
+        if (chosen := read_rounds(self.folder).get(model)) is not None:
+            return chosen
         labelled = len(self.manifest.labelled)
         pool = len(self.manifest.part("train")) - labelled
         believes = has_pool(self.config.rounds, labelled, pool)

@@ -43,6 +43,8 @@ class Rounds:
     """Unlabelled training items."""
     split: str
     """Where the figures are from."""
+    answering: str
+    """Which rounds answer in the end, of each method; empty where the run has not ended."""
     pictures: list[Picture]
 
 
@@ -71,7 +73,15 @@ def rounds(folder: RunFolder) -> Rounds | None:
     ]
     split = next((str(row.get("split")) for row in evaluations.values()), "validation")
     pictures = [_picture(evaluations, methods, key, split) for key in _FIGURES]
-    return Rounds(rows, len(labels), split, [found for found in pictures if found is not None])
+    answering = _answering(section(folder.metrics, "answering_rounds"))
+    drawn = [found for found in pictures if found is not None]
+    return Rounds(rows, len(labels), split, answering, drawn)
+
+
+def _answering(by_model: Row) -> str:
+    """The rounds that answer: `Bayesian GAN 2, 3, 4; self-training 0`."""
+    said = ((m, ", ".join(map(str, of))) for m, of in by_model.items() if isinstance(of, list))
+    return "; ".join(f"{label_of(model)} {numbers}" for model, numbers in said)
 
 
 def _of_pool(

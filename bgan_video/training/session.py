@@ -24,9 +24,11 @@ from bgan_video.data.streams import (
     unlabelled_batches,
 )
 from bgan_video.errors import UserError
-from bgan_video.method.rounds import answering_rounds
+from bgan_video.method.rounds import answering_rounds, candidates
 from bgan_video.prediction import diagnosis, on_features
+from bgan_video.prediction.answering import OF_ROUNDS, choose, read_rounds, write_rounds
 from bgan_video.prediction.bodies import FIRST_KIND, Body, predict_models, weighed
+from bgan_video.prediction.judging import BAYESIAN
 from bgan_video.prediction.predict import (
     Current,
     Networks,
@@ -36,9 +38,9 @@ from bgan_video.prediction.predict import (
     predict,
 )
 from bgan_video.prediction.together import fit_weights, write_weights
-from bgan_video.prediction.trained import empty_discriminator
+from bgan_video.prediction.trained import empty_discriminator, kind_of
 from bgan_video.sampling import SampleBank
-from bgan_video.training import rounds
+from bgan_video.training import console, rounds
 from bgan_video.training.lineup import ColdGAN, Models
 
 LabelledStream = Iterator[LabelledBatch | None]
@@ -54,13 +56,18 @@ def check_validation(config: Config, manifest: Manifest) -> None:
             to.
     """
     asking = [f"baseline.methods: {m}" for m in config.baseline.methods if m in ON_FEATURES]
-    if config.weighs_bodies:
-        asking.append("discriminator.combine=weighed")
+    fitted = {
+        "discriminator.combine=weighed": "discriminator.combine=product",
+        "rounds.answer=validation": "rounds.answer=auto",
+    }
+    for setting, asked in zip(fitted, (config.weighs_bodies, config.chooses_rounds), strict=True):
+        if not asked:
+            continue
+        asking.append(setting)
         if config.train.final_split == "validation" or not manifest.part("test"):
             raise UserError(
-                "discriminator.combine=weighed is fitted to the validation videos, and this run is "
-                "judged on them; set discriminator.combine=product, or give it test videos and "
-                "train.final_split=test"
+                f"{setting} is fitted to the validation videos, and this run is judged on them; "
+                f"set {fitted[setting]}, or give it test videos and train.final_split=test"
             )
     if asking and not manifest.part("validation"):
         raise UserError(
@@ -179,10 +186,32 @@ class Session:
         for method in self.config.baseline.methods:
             if method in ON_FEATURES:
                 self._fit(method, last)
+        if self.config.chooses_rounds:
+            models = [model for model in OF_ROUNDS if self.bank.records(kind_of(model))]
+            chosen = {model: self._chosen(model) for model in models}
+            write_rounds(self.folder, chosen)
+            said = "; ".join(f"{m} {', '.join(map(str, of))}" for m, of in chosen.items())
+            console.say(f"rounds that answer, by the validation {self.config.items}: {said}")
         if self.config.weighs_bodies:
             pool = rounds.Pool(self.manifest, self.config)
-            bodies = self._weighed(answering_rounds(self.config.rounds, last, pool.is_large_enough))
+            auto = answering_rounds(self.config.rounds, last, pool.is_large_enough)
+            bodies = self._weighed(read_rounds(self.folder).get(BAYESIAN, auto))
             write_weights(self.folder, {body.name: body.weight for body in bodies})
+
+    def _chosen(self, model: str) -> list[int]:
+        """The rounds whose networks answer for a model, by the validation videos' labels."""
+        items = self.manifest.part("validation")
+
+        def ask(among: range) -> Prediction:
+            if model == _PROBE:
+                return self._ask(_PROBE, items, among)
+            if model != BAYESIAN:
+                return self._predict(items, {model: self._stored(model, among)}, {})[0][model]
+            bodies = self._weighed(among) if self.config.weighs_bodies else self.bodies
+            return self._predict(items, {}, {model: self._of_body(among)}, bodies)[0][model]
+
+        labels = torch.tensor([item.label for item in items])
+        return choose(candidates(self.config.train.rounds), ask, labels)
 
     def _weighed(self, among: Collection[int]) -> Sequence[Body]:
         """The bodies with what their words are worth: by the validation videos' labels.

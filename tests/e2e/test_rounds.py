@@ -64,7 +64,7 @@ def judged() -> list[Item]:
 @pytest.fixture(scope="module")
 def whole(
     small_videos: Path, tmp_path_factory: pytest.TempPathFactory, judged: list[Item]
-) -> Iterator[Path]:
+) -> Path:
     """A run that ends on validation and was never interrupted."""
 
     def noted(items: Sequence[Item], *args: Any) -> Any:
@@ -73,7 +73,7 @@ def whole(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bodies, "test_chunks", noted)  # all that is asked of networks goes through
-        yield train(small_videos, tmp_path_factory.mktemp("rounds"))
+        return train(small_videos, tmp_path_factory.mktemp("rounds"))
 
 
 def lines(file: Path) -> list[dict[str, Any]]:
@@ -238,6 +238,41 @@ def test_developing_does_not_look_at_test(whole: Path, judged: list[Item]) -> No
     run = api.load(whole)
     assert labels.tolist() == [item.label for item in run.manifest.part("validation")]
     assert not {"calibration", "unfamiliar", "open_set"} & set(figures(whole))
+
+
+# --- whose rounds answer -----------------------------------------------------------------------
+
+
+def test_validation_chooses_the_rounds_that_answer(small_videos: Path, tmp_path: Path) -> None:
+    run = api.load(
+        train(small_videos, tmp_path, "train.final_split=test", "rounds.answer=validation")
+    )
+    items = run.manifest.part("validation")
+    labels = torch.tensor([item.label for item in items])
+    module = empty_discriminator(run.config, run.manifest)
+    chosen = json.loads((run.folder / "posterior" / "answering_rounds.json").read_text())
+    assert set(chosen) == {"bayesian", "self_training"}
+    for model, kind in (("bayesian", "discriminator"), ("self_training", "self_training")):
+        nll: dict[tuple[int, ...], float] = {}
+        for among in ((2,), (0, 1, 2), (0,)):
+            networks = Stored(run.bank, kind, module, among)
+            said = predict(networks, chunks_of(items, run.frames(items), run.config), run.backend)
+            p = said.video_probabilities[torch.arange(len(labels)), labels]
+            nll[among] = -p.log().mean().item()
+        best = min(nll, key=lambda among: nll[among])
+        assert tuple(chosen[model]) == best
+        assert run.answering_rounds(model) == list(best)
+        assert figures(run.folder)["answering_rounds"][model] == list(best)
+        records = len(run.bank.records(kind, best))
+        assert figures(run.folder)["networks"][model] == records
+
+
+def test_a_run_judged_on_validation_lets_it_choose_nothing(
+    small_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = runs.arguments(small_videos, tmp_path, "run", *SETTINGS, "rounds.answer=validation")
+    assert cli.main(["train", *words]) == 2
+    assert "rounds.answer=validation is fitted to the validation videos" in capsys.readouterr().err
 
 
 # --- what cannot be ----------------------------------------------------------------------------

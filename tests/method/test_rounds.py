@@ -67,6 +67,16 @@ def test_later_rounds_answer_where_anything_is_believed_and_else_all(last: int) 
     assert starting == rounds.answering_rounds(every, last)
 
 
+@pytest.mark.parametrize("last", range(5))
+def test_validation_chooses_among_the_later_all_and_the_first(last: int) -> None:
+    later, every, first = rounds.candidates(last)
+    assert later == rounds.answering_rounds(Rounds(answer="later"), last)
+    assert every == rounds.answering_rounds(Rounds(answer="all"), last)
+    assert list(first) == [0]
+    until_then = rounds.answering_rounds(Rounds(answer="validation"), last)
+    assert until_then == rounds.answering_rounds(Rounds(), last)
+
+
 @pytest.mark.parametrize(
     ("min_pool", "labelled", "pool", "enough"),
     [
