@@ -32,6 +32,7 @@ from bgan_video.training import (
     rounds,
     run_folder,
     samples,
+    shared_memory,
     trackers,
 )
 from bgan_video.training.clock import Clock
@@ -111,6 +112,8 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
             features = open_features(*seen)
     session = Session(config, backend, folder, manifest, frames, bank, bodies, features)
     console.say(_describe(config, manifest, models))
+    if (line := shared_memory.note(config)) is not None:
+        console.say(line)
 
     scalars = Scalars(trackers.open_writers(config, folder))
     with watching() as stop, closing(scalars):
