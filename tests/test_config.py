@@ -378,7 +378,7 @@ GIVEN = "rounds.balance=given"
         (["rounds.share=0.6"], ["rounds.share=0.6", "in [0, 0.5]"]),
         (["rounds.believed=0"], ["rounds.believed=0", "in (0, 1]"]),
         (["rounds.certainty=sure"], ["rounds.certainty", "probability, discounted"]),
-        (["rounds.answer=first"], ["rounds.answer", "all, later, last, validation"]),
+        (["rounds.answer=first"], ["rounds.answer", "all, later, last"]),
         (["train.rounds=-1"], ["train.rounds=-1", "≥ 0"]),
         (["train.final_split=train"], ["train.final_split", "test, validation"]),
     ],

@@ -175,11 +175,6 @@ class Config:
         return d.combine == "weighed" and len(d.bodies) > 1 and "bayesian_gan" in methods
 
     @property
-    def chooses_rounds(self) -> bool:
-        """Whether the validation videos choose whose rounds answer."""
-        return self.train.rounds > 0 and self.rounds.answer == "validation"
-
-    @property
     def trains_named_body(self) -> bool:
         """Whether any network has the body `discriminator.name`, be it that `bodies` names others.
 

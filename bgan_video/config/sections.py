@@ -429,11 +429,11 @@ class Rounds:
     strangers: Fraction = 0.0
     """Part of the pool that is never believed: the videos least like the known classes, by total
     entropy. For pools that hold videos of no known class."""
-    answer: Literal["auto", "all", "later", "last", "validation"] = "auto"
+    answer: Literal["auto", "all", "later", "last"] = "auto"
     """Whose samples answer: those of all rounds, of the second round and later ones, or the last's.
-    `auto` is `later` where pseudo-labels are believed and `all` where the pool is too small.
-    `validation`: the first round's, those of all or the later ones', by the NLL on the validation
-    videos, so that rounds that do harm do not answer."""
+    `auto` lets validation videos choose: the later rounds, all, or the first, by their NLL, so that
+    rounds that do harm do not answer. Where there are none, or the run is judged on them, it is
+    `later`, and where the pool is too small for anything to be believed, `all`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ class Belief:
 
 
 def answering_rounds(settings: Rounds, last: int, believes: bool = True) -> range:
-    """The rounds whose samples answer; `validation` chooses at the end, and is `auto` until then.
+    """The rounds whose samples answer, where no validation video chooses (`candidates`).
 
     Args:
         settings: Which.
@@ -45,15 +45,15 @@ def answering_rounds(settings: Rounds, last: int, believes: bool = True) -> rang
     """
     later = min(2, last)
     auto = later if believes else 0
-    fixed = {"all": 0, "later": later, "last": last}
-    return range(fixed.get(settings.answer, auto), last + 1)
+    first = {"auto": auto, "all": 0, "later": later, "last": last}[settings.answer]
+    return range(first, last + 1)
 
 
 def candidates(last: int) -> list[range]:
-    """What `rounds.answer=validation` chooses among: the later rounds, all, the first alone.
+    """What validation videos choose among: the later rounds, all, the first alone.
 
-    The first round learned from true labels alone, so that nothing answers worse than those by more
-    than the validation videos can tell.
+    The first round learned from true labels alone: what answers is worse than that by no more than
+    the validation videos can tell.
 
     Args:
         last: The last round there is.

@@ -1,4 +1,4 @@
-"""Whose rounds answer where the validation videos choose (`rounds.answer=validation`)."""
+"""Whose rounds answer where the validation videos choose (`rounds.answer=auto`)."""
 
 from __future__ import annotations
 

@@ -48,6 +48,11 @@ _SELF = "self_training"
 _PROBE: Method = "self_training_probe"
 
 
+def is_judged_on_validation(config: Config, manifest: Manifest) -> bool:
+    """Whether the final figures are of validation videos, so that nothing else may ask them."""
+    return config.train.final_split == "validation" or not manifest.part("test")
+
+
 def check_validation(config: Config, manifest: Manifest) -> None:
     """Before anything is trained: look whether there is what settings are fitted on.
 
@@ -56,18 +61,13 @@ def check_validation(config: Config, manifest: Manifest) -> None:
             to.
     """
     asking = [f"baseline.methods: {m}" for m in config.baseline.methods if m in ON_FEATURES]
-    fitted = {
-        "discriminator.combine=weighed": "discriminator.combine=product",
-        "rounds.answer=validation": "rounds.answer=auto",
-    }
-    for setting, asked in zip(fitted, (config.weighs_bodies, config.chooses_rounds), strict=True):
-        if not asked:
-            continue
-        asking.append(setting)
-        if config.train.final_split == "validation" or not manifest.part("test"):
+    if config.weighs_bodies:
+        asking.append("discriminator.combine=weighed")
+        if is_judged_on_validation(config, manifest):
             raise UserError(
-                f"{setting} is fitted to the validation videos, and this run is judged on them; "
-                f"set {fitted[setting]}, or give it test videos and train.final_split=test"
+                "discriminator.combine=weighed is fitted to the validation videos, and this run is "
+                "judged on them; set discriminator.combine=product, or give it test videos and "
+                "train.final_split=test"
             )
     if asking and not manifest.part("validation"):
         raise UserError(
@@ -186,17 +186,24 @@ class Session:
         for method in self.config.baseline.methods:
             if method in ON_FEATURES:
                 self._fit(method, last)
-        if self.config.chooses_rounds:
+        pool = rounds.Pool(self.manifest, self.config)
+        if self._validation_chooses(pool):
             models = [model for model in OF_ROUNDS if self.bank.records(kind_of(model))]
             chosen = {model: self._chosen(model) for model in models}
             write_rounds(self.folder, chosen)
             said = "; ".join(f"{m} {', '.join(map(str, of))}" for m, of in chosen.items())
             console.say(f"rounds that answer, by the validation {self.config.items}: {said}")
         if self.config.weighs_bodies:
-            pool = rounds.Pool(self.manifest, self.config)
             auto = answering_rounds(self.config.rounds, last, pool.is_large_enough)
             bodies = self._weighed(read_rounds(self.folder).get(BAYESIAN, auto))
             write_weights(self.folder, {body.name: body.weight for body in bodies})
+
+    def _validation_chooses(self, pool: rounds.Pool) -> bool:
+        """Whether rounds answer by the validation videos: `rounds.answer=auto`, and there are."""
+        config, has_some = self.config, bool(self.manifest.part("validation"))
+        asked = config.train.rounds > 0 and config.rounds.answer == "auto"
+        is_free = has_some and not is_judged_on_validation(config, self.manifest)
+        return asked and is_free and pool.is_large_enough
 
     def _chosen(self, model: str) -> list[int]:
         """The rounds whose networks answer for a model, by the validation videos' labels."""

@@ -62,9 +62,7 @@ def judged() -> list[Item]:
 
 
 @pytest.fixture(scope="module")
-def whole(
-    small_videos: Path, tmp_path_factory: pytest.TempPathFactory, judged: list[Item]
-) -> Path:
+def whole(small_videos: Path, tmp_path_factory: pytest.TempPathFactory, judged: list[Item]) -> Path:
     """A run that ends on validation and was never interrupted."""
 
     def noted(items: Sequence[Item], *args: Any) -> Any:
@@ -245,7 +243,11 @@ def test_developing_does_not_look_at_test(whole: Path, judged: list[Item]) -> No
 
 def test_validation_chooses_the_rounds_that_answer(small_videos: Path, tmp_path: Path) -> None:
     run = api.load(
-        train(small_videos, tmp_path, "train.final_split=test", "rounds.answer=validation")
+        train(
+            small_videos,
+            tmp_path,
+            *("train.final_split=test", "rounds.answer=auto", "rounds.min_pool=1"),
+        )
     )
     items = run.manifest.part("validation")
     labels = torch.tensor([item.label for item in items])
@@ -267,12 +269,20 @@ def test_validation_chooses_the_rounds_that_answer(small_videos: Path, tmp_path:
         assert figures(run.folder)["networks"][model] == records
 
 
-def test_a_run_judged_on_validation_lets_it_choose_nothing(
-    small_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["rounds.answer=auto", "rounds.min_pool=1"],
+        ["train.final_split=test", "rounds.answer=auto", "rounds.min_pool=9"],
+        ["train.final_split=test", "rounds.answer=all", "rounds.min_pool=1"],
+    ],
+    ids=["judged on validation", "nothing is believed", "said by the setting"],
+)
+def test_else_validation_chooses_nothing(
+    settings: list[str], small_videos: Path, tmp_path: Path
 ) -> None:
-    words = runs.arguments(small_videos, tmp_path, "run", *SETTINGS, "rounds.answer=validation")
-    assert cli.main(["train", *words]) == 2
-    assert "rounds.answer=validation is fitted to the validation videos" in capsys.readouterr().err
+    run = train(small_videos, tmp_path, *settings, "baseline.methods=[bayesian_gan]")
+    assert not (run / "posterior" / "answering_rounds.json").exists()
 
 
 # --- what cannot be ----------------------------------------------------------------------------

@@ -73,8 +73,6 @@ def test_validation_chooses_among_the_later_all_and_the_first(last: int) -> None
     assert later == rounds.answering_rounds(Rounds(answer="later"), last)
     assert every == rounds.answering_rounds(Rounds(answer="all"), last)
     assert list(first) == [0]
-    until_then = rounds.answering_rounds(Rounds(answer="validation"), last)
-    assert until_then == rounds.answering_rounds(Rounds(), last)
 
 
 @pytest.mark.parametrize(
