@@ -212,7 +212,8 @@ def predict(
         UserError: A folder holds nothing to predict, or `out` or `timelines` do not serve.
     """
     files = run.files(paths)
-    output = None if out is None else outputs.Output(out, run.classes)
+    bodies = run.answering_names if len(run.answering_names) > 1 else ()
+    output = None if out is None else outputs.Output(out, run.classes, bodies)
     if timelines is not None:
         try:
             timelines.mkdir(exist_ok=True)

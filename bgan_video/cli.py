@@ -141,7 +141,8 @@ def _predict(options: argparse.Namespace) -> None:
             _say(f"{record.path}: does not read: {record.error}")
         else:
             warning = "; unfamiliar: perhaps of none of these classes" if record.unfamiliar else ""
-            _say(f"{record.path}: {_judgement(record, run.classes)}{warning}")
+            alone = "".join(_alone(*of, run.classes) for of in record.bodies.items())
+            _say(f"{record.path}: {_judgement(record, run.classes)}{alone}{warning}")
             for window in record.windows if len(record.windows) > 1 else []:
                 place = f"frames {window.start}-{window.end - 1}"
                 if window.start_seconds is not None:
@@ -161,6 +162,12 @@ def _judgement(record: Any, classes: Sequence[str]) -> str:
         + ("" if record.p_fake is None else f", fake {record.p_fake:.3f}")
         + ")"
     )
+
+
+def _alone(body: str, p: Sequence[float], classes: Sequence[str]) -> str:
+    """What one of several bodies says, behind their common answer."""
+    best = _best(p)
+    return f"; {body}: {classes[best]} {p[best]:.3f}"
 
 
 def _best(probabilities: Sequence[float]) -> int:

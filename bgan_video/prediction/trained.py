@@ -279,7 +279,7 @@ class TrainedRun:
         limit = judging.most_entropy(self)
         bodies = self.answering_bodies(self.frames(()))
         judges = [
-            Judge(self.answering_networks(b), b.config, b.vectors, b.weight) for b in bodies
+            Judge(self.answering_networks(b), b.config, b.vectors, b.weight, b.name) for b in bodies
         ] or [Judge(self.networks(self.answering), self.config)]
         return predict_files(paths, judges, self.config, self.backend, limit, knows_fakes)
 

@@ -85,15 +85,32 @@ def test_a_file_is_judged_by_both_bodies_as_evaluation_judges_it(of_two: Path) -
     for index, prediction in enumerate(predictions):
         assert isinstance(prediction, VideoPrediction)
         assert len(prediction.windows) == 1
-        expected = judged["bayesian"].video_probabilities[index]
-        found = torch.tensor(prediction.probabilities, dtype=expected.dtype)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        assert list(prediction.bodies) == list(BODIES)
+        told = [prediction.probabilities, *prediction.bodies.values()]
+        asked = [judged["bayesian"], *of_bodies.values()]
+        for p, of in zip(told, asked, strict=True):
+            expected = of.video_probabilities[index]
+            found = torch.tensor(p, dtype=expected.dtype)
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert set(of_bodies) == set(BODIES)
     suggested = run.suggest(2)
     assert len(suggested) == 2
     informative = run.choose(2, "information")
     assert len(informative) == 2
     assert all(suggestion.gain is not None for suggestion in informative)
+
+
+@pytest.mark.e2e
+def test_what_each_body_says_of_a_file_is_printed_and_in_the_table(
+    of_two: Path, small_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video, table = str(min(small_videos.glob("*/*.avi"))), tmp_path / "said.csv"
+    assert cli.main(["predict", str(of_two), video]) == 0
+    line = capsys.readouterr().out
+    assert all(f"; {name}: " in line for name in BODIES)
+    assert cli.main(["predict", str(of_two), video, "--out", str(table)]) == 0
+    header = table.read_text(encoding="utf-8-sig").splitlines()[0]
+    assert header.endswith(",".join(f"class({b}),probability({b})" for b in BODIES))
 
 
 @pytest.mark.e2e
