@@ -217,9 +217,10 @@ def _guess(s: Any) -> str:
     copies = f"  and {len(s.copies)} near-copies" if s.copies else ""
     if s.predicted is None:
         return copies
+    bodies = "".join(f"; {g.body}: {g.predicted}, {g.probability:.2f}" for g in s.bodies)
     return (
         f"  (perhaps {s.predicted}, {s.probability:.2f}; mutual information "
-        f"{s.mutual_information:.3f} nats){copies}"
+        f"{s.mutual_information:.3f} nats{bodies}){copies}"
     )
 
 

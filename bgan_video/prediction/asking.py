@@ -49,8 +49,11 @@ def choose(run: TrainedRun, budget: int, by: By, answered: Mapping[str, bool]) -
     ]
     items = [*known, *left]
     frames = run.frames(items)
-    p = run.predict_items(left, frames)[0][run.answering]
-    said = Answers(p.video_probabilities, p.network_probabilities)
+    predictions, of_bodies = run.predict_items(left, frames)
+    p = predictions[run.answering]
+    alone = {name: of.video_probabilities for name, of in of_bodies.items()}
+    several = alone if len(alone) > 1 else {}
+    said = Answers(p.video_probabilities, p.network_probabilities, several)
     given = (run.manifest, run.config.data, budget)
     seed = run.config.run.seed
     if suggestions.is_typical(by, len(known), len(run.classes)):

@@ -95,6 +95,7 @@ def test_a_file_is_judged_by_both_bodies_as_evaluation_judges_it(of_two: Path) -
     assert set(of_bodies) == set(BODIES)
     suggested = run.suggest(2)
     assert len(suggested) == 2
+    assert all([guess.body for guess in s.bodies] == list(BODIES) for s in suggested)
     informative = run.choose(2, "information")
     assert len(informative) == 2
     assert all(suggestion.gain is not None for suggestion in informative)
