@@ -73,7 +73,8 @@ def card(run: TrainedRun, metrics: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     level = run.config.item_level
-    models = metrics.get("models", {})
+    bodies = {f"body {name}": of for name, of in metrics.get("bodies", {}).items()}
+    models = metrics.get("models", {}) | bodies
     clip, data = run.config.clip, metrics.get("data", {})
     of_bodies = (_pixels(run.config, name) for name in run.answering_names)
     return environment.get_template("card.md").render(
@@ -92,6 +93,7 @@ def card(run: TrainedRun, metrics: dict[str, Any]) -> str:
         networks=metrics.get("networks", {}).get(run.answering, "?"),
         answering=run.answering,
         bodies=", ".join(run.answering_names),
+        has_bodies=bool(bodies),
         is_posterior=run.answering == BAYESIAN and run.config.samples_posterior,
         sizes=" and ".join(f"{size} × {size}" for size in dict.fromkeys(of_bodies)),
         clip=clip,
