@@ -115,8 +115,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.json:
         _say(json.dumps(models))
         return
-    _say(api.comparison(models, split))
-    if split == run.final_split:
+    is_final = split == run.final_split
+    _say(api.comparison(models, split, run.body_figures if is_final else {}))
+    if is_final:
         _say(api.recall_table(run.recall))
 
 

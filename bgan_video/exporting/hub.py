@@ -24,6 +24,7 @@ from bgan_video.prediction.bodies import kinds
 from bgan_video.prediction.judging import BAYESIAN, FINISHED, most_entropy
 from bgan_video.prediction.together import WEIGHTS
 from bgan_video.prediction.trained import BODY_WEIGHTS, TrainedRun, kind_of
+from bgan_video.reports.comparison import with_bodies
 
 _FIGURES = {"top1": "top-1", "nll": "NLL (nats)", "ece": "ECE", "brier": "Brier"}
 
@@ -73,8 +74,8 @@ def card(run: TrainedRun, metrics: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     level = run.config.item_level
-    bodies = {f"body {name}": of for name, of in metrics.get("bodies", {}).items()}
-    models = metrics.get("models", {}) | bodies
+    bodies = metrics.get("bodies", {})
+    models = with_bodies(metrics.get("models", {}), bodies)
     clip, data = run.config.clip, metrics.get("data", {})
     of_bodies = (_pixels(run.config, name) for name in run.answering_names)
     return environment.get_template("card.md").render(

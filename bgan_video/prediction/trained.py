@@ -111,7 +111,16 @@ class TrainedRun:
     @property
     def recall(self) -> dict[str, dict[str, float | None]]:
         """Each model's recall by class in the last final evaluation, as `metrics.json` has it."""
-        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))["recall"]
+        return self._metrics["recall"]
+
+    @property
+    def body_figures(self) -> dict[str, Any]:
+        """Those of each of several bodies in the last final evaluation, by its name."""
+        return self._metrics.get("bodies", {})
+
+    @property
+    def _metrics(self) -> dict[str, Any]:
+        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
 
     def networks(self, model: str, batches: Sequence[Tensor] = ()) -> Networks:
         """The stored networks of one of `models`, of the posterior those of its first body.

@@ -102,6 +102,16 @@ def test_a_file_is_judged_by_both_bodies_as_evaluation_judges_it(of_two: Path) -
 
 
 @pytest.mark.e2e
+def test_evaluate_shows_each_body(of_two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", str(of_two)]) == 0
+    shown = capsys.readouterr().out
+    of = json.loads((of_two / "metrics.json").read_text())["bodies"]
+    for name in BODIES:
+        (line,) = re.findall(rf"^body {re.escape(name)} +video .*$", shown, re.MULTILINE)
+        assert f"{of[name]['video']['nll']:9.3f}" in line
+
+
+@pytest.mark.e2e
 def test_what_each_body_says_of_a_file_is_printed_and_in_the_table(
     of_two: Path, small_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
