@@ -215,6 +215,7 @@ def _write(
         sampler.store(step, step - 1 - models.first_step, bank)
     if ends_round:
         store_restarting(step, models, bank)
+        session.end_round(models.round)
     if due.logs:
         record = make_record(step, epoch, terms, models) | tools.clock.lap()
         append_line(folder / "log.jsonl", record)
@@ -231,7 +232,7 @@ def _write(
 def _evaluate(step: int, session: Session, models: Models, tools: _Tools) -> None:
     """How the models stand, where any can be judged."""
     config = session.config
-    if not session.manifest.part(config.train.evaluate_on) or not models.classify_alone:
+    if not session.manifest.part(config.train.evaluate_on) or not session.can_judge(models):
         return
     evaluation = session.evaluate(step, models)
     append_line(session.folder / "evaluations.jsonl", evaluation)

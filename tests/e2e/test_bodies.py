@@ -189,6 +189,14 @@ def test_methods_on_features_are_judged_and_believe_as_others_do(of_features: Pa
     assert metrics["networks"] == {"linear_probe": 1, "knn": 1, "self_training_probe": 1}
     believed = (of_features / "pseudo_labels" / "round_01.jsonl").read_text().splitlines()
     assert {json.loads(line)["model"] for line in believed} == {"self_training_probe"}
+    lines = (of_features / "evaluations.jsonl").read_text().splitlines()
+    first, second, final = map(json.loads, lines)
+    assert [line["round"] for line in (first, second)] == [0, 1]
+    for line in (first, second):
+        assert set(line["of_round"]) == set(line["models"]) == {"self_training_probe"}
+    assert first["of_round"] == first["models"]
+    assert second["of_round"] != first["of_round"], "it learned from what it believed"
+    assert set(final["models"]) == {*METHODS}
     # Only what was learned from pseudo-labels differs.
     of = metrics["models"]
     assert of["linear_probe"]["video"]["nll"] != of["self_training_probe"]["video"]["nll"]
