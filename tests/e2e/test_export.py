@@ -209,6 +209,8 @@ def test_the_card_says_what_answers(finished: Path, on_features: Path):
     assert "(dcgan), sampled from a posterior" in of_posterior
     assert "- bayesian" in of_posterior
     assert "(features:timm:test_efficientnet) of the method `linear_probe`" in of_probe
+    assert "the weights tiny.pt (timm:test_efficientnet, frozen) that" in of_probe
+    assert "Others trained" not in of_posterior
     assert "posterior" not in of_probe
     assert "seen at 32 × 32 pixels" in of_probe
     assert "bayesian" not in of_probe

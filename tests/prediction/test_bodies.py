@@ -20,6 +20,7 @@ from bgan_video import config
 from bgan_video.backend import Backend
 from bgan_video.data.manifest import Item
 from bgan_video.data.streams import labelled_batches
+from bgan_video.data.transforms import weak_view
 from bgan_video.errors import UserError
 from bgan_video.method.timetable import step_sizes
 from bgan_video.prediction import bodies, body_checks
@@ -173,6 +174,53 @@ def test_vectors_of_an_item_are_its_frames_and_kept_where_there_is_room(
         found = vectors.read(item, [2, 0])  # type: ignore[arg-type]
         assert found.tolist() == [[8.0, 10.0], [0.0, 2.0]]
     assert len(read) == reads
+
+
+class Numbered:
+    """Vectors of zeros, but for the number of the clip in front."""
+
+    def read(self, item: Item, indices: Sequence[int]) -> NDArray[Any]:
+        found = np.zeros((len(indices), 1000), np.float32)
+        found[:, 0] = indices
+        return found
+
+    def times(self, item: Item) -> None:
+        return None
+
+
+def of_features_with(noise: float) -> config.Config:
+    c = of_features(settings("features.clips=3", "train.steps=30"), 1000)
+    return dataclasses.replace(c, features=dataclasses.replace(c.features, noise=noise))
+
+
+ITEM = Item("a.avi", 0, "a", split="train", labelled=True, num_frames=3)
+
+
+def test_views_of_a_vector_are_other_clips_of_its_video() -> None:
+    batches = labelled_batches([ITEM], Numbered(), of_features_with(0.0), 0)
+    x, _ = next(batches)
+    assert set(x[:, 0].tolist()) == {0, 1, 2}
+    assert not x[:, 1:].any(), "and nothing else where there is no noise"
+
+
+def test_training_adds_fresh_noise_to_vectors_and_judging_none() -> None:
+    c = of_features_with(0.25)
+    batches = labelled_batches([ITEM], Numbered(), c, 0)
+    (x, _), (more, _) = next(batches), next(batches)
+    noise = torch.cat([x, more])[:, 1:]
+    assert noise.std().item() == pytest.approx(0.25, rel=0.05)
+    assert abs(noise.mean().item()) < 0.01
+    assert len(noise.unique(dim=0)) == len(noise)
+    again, _ = next(labelled_batches([ITEM], Numbered(), c, 0))
+    assert torch.equal(again, x), "drawn from the seed"
+    body = bodies.Body("features:a", "discriminator", c, Numbered(), 2)
+    (chunk,) = body.chunks([ITEM])
+    assert chunk.clips[:, 0].tolist() == [0, 1, 2]
+    assert not chunk.clips[:, 1:].any()
+
+
+def test_clips_beside_them_have_no_noise_of_features() -> None:
+    assert weak_view(settings("features.noise=1")).noise == 0
 
 
 def test_vectors_are_kept_once_however_many_processes_load_clips() -> None:
