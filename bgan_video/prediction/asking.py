@@ -12,7 +12,7 @@ from bgan_video.acquisition.spaces import pretrained_vectors
 from bgan_video.acquisition.suggestions import Answers, By, Space, Suggestion
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item
-from bgan_video.data.parallel import silent
+from bgan_video.data.parallel import silent, unsaid
 from bgan_video.errors import UserError
 from bgan_video.prediction.bodies import Body
 from bgan_video.prediction.chunks import test_chunks
@@ -85,9 +85,5 @@ def _pretrained_space(
     if vectors is None:
         return None
     root = run.config.data.root or run.manifest.root
-    found = pretrained_vectors(items, root, vectors.config, run.backend, _quiet, silent)
+    found = pretrained_vectors(items, root, vectors.config, vectors.frozen, unsaid, silent)
     return Space(items, found, tells_copies=True)
-
-
-def _quiet(_: str) -> None:
-    """Says nothing."""

@@ -23,12 +23,12 @@ from bgan_video.data.feature_store import FeatureStore
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import UserError
 from bgan_video.features import (
+    FrozenBodies,
     FrozenBody,
     Readable,
     Scale,
     clip_vectors,
     fill,
-    frozen_body,
 )
 from bgan_video.models import build_discriminator
 from bgan_video.prediction.chunks import ClipChunk, test_chunks
@@ -154,7 +154,7 @@ def open_bodies(
     config: Config,
     manifest: Manifest,
     frames: ItemFrames,
-    backend: Backend,
+    frozen: FrozenBodies,
     folder: Path,
     say: Callable[[str], None],
     progress: Callable[..., Any],
@@ -166,7 +166,7 @@ def open_bodies(
         config: The run's settings.
         manifest: Its items.
         frames: Of the clips.
-        backend: Device and precision.
+        frozen: The run's frozen bodies.
         folder: The run's, which keeps the scale of its training videos' features.
         say: Gets the lines for the user.
         progress: Wraps the videos whose features are computed.
@@ -181,7 +181,7 @@ def open_bodies(
         own = _seeded(config, name, index)
         if name.startswith(FEATURES):
             own = dataclasses.replace(own, features=features_of(config, name))
-            given = (manifest, backend, folder, say, progress, items)
+            given = (manifest, frozen, folder, say, progress, items)
             bodies.append(_features_body(name, kind, own, num_classes, *given))
             continue
         if config.discriminator.bodies:
@@ -198,7 +198,7 @@ def weighed(bodies: Sequence[Body], weights: Mapping[str, float]) -> tuple[Body,
 def open_features(
     config: Config,
     manifest: Manifest,
-    backend: Backend,
+    frozen: FrozenBodies,
     folder: Path,
     say: Callable[[str], None],
     progress: Callable[..., Any],
@@ -209,7 +209,7 @@ def open_features(
     Arguments and errors as of `open_bodies`.
     """
     name = FEATURES + config.features.body
-    given = (manifest, backend, folder, say, progress, items)
+    given = (manifest, frozen, folder, say, progress, items)
     return _features_body(name, "features", config, manifest.num_classes, *given)
 
 
@@ -219,21 +219,21 @@ def _features_body(
     config: Config,
     num_classes: int,
     manifest: Manifest,
-    backend: Backend,
+    frozen: FrozenBodies,
     folder: Path,
     say: Callable[[str], None],
     progress: Callable[..., Any],
     items: Sequence[Item] | None,
 ) -> Body:
     """A body that sees the vectors of `config.features`, which are computed where missing."""
-    frozen = frozen_body(config.features, backend)
+    body = frozen(config.features)
     root = config.data.root or manifest.root  # the data may have moved since
     wanted = manifest.items if items is None else items
-    store = fill(wanted, root, config, frozen, say, progress)
+    store = fill(wanted, root, config, body, say, progress)
     scale = _scale(folder, kind, store, manifest)
     own = of_features(config, store.length)
     source = FeatureVectors(store, scale, config.data.cache_mib * 2**20)
-    vectors = FileVectors(frozen, config, scale)
+    vectors = FileVectors(body, config, scale)
     return Body(name, kind, own, source, num_classes, vectors)
 
 

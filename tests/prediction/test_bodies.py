@@ -22,6 +22,7 @@ from bgan_video.data.manifest import Item
 from bgan_video.data.streams import labelled_batches
 from bgan_video.data.transforms import weak_view
 from bgan_video.errors import UserError
+from bgan_video.features import FrozenBodies, FrozenBody, frozen_body
 from bgan_video.method.timetable import step_sizes
 from bgan_video.prediction import bodies, body_checks
 from bgan_video.prediction.bodies import kinds, names, of_features
@@ -73,7 +74,7 @@ def test_bodies_that_cannot_be_are_refused_before_any_video(
     overrides: list[str], said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
-        body_checks.check(settings(*overrides), CPU)
+        body_checks.check(settings(*overrides), FrozenBodies(CPU))
 
 
 TIMM = "timm:test_resnet"
@@ -95,7 +96,7 @@ def of_two(weights: str, name: str, methods: str, *chosen: str) -> config.Config
 
 def test_weights_are_those_of_the_body_that_the_name_says(weights: str) -> None:
     c = of_two(weights, TIMM, "bayesian_gan", TIMM, "dcgan@rgb")
-    (fit,) = body_checks.check(c, CPU)
+    (fit,) = body_checks.check(c, FrozenBodies(CPU))
     assert fit.source == c.discriminator.weights
     first, second = (bodies.of_clips(c, name, i) for i, name in enumerate((TIMM, "dcgan@rgb")))
     assert first.discriminator.weights == c.discriminator.weights
@@ -105,13 +106,13 @@ def test_weights_are_those_of_the_body_that_the_name_says(weights: str) -> None:
 def test_a_name_that_nothing_has_is_not_looked_at(weights: str) -> None:
     """Else the weights of one body would be held against another."""
     alone = of_two("discriminator.weights=null", "nonsense", "bayesian_gan", TIMM)
-    assert body_checks.check(alone, CPU) == []
+    assert body_checks.check(alone, FrozenBodies(CPU)) == []
     with pytest.raises(UserError, match="nonsense"):
         body_checks.check(
             of_two("discriminator.weights=null", "nonsense", "bayesian_gan,supervised", TIMM), CPU
         )
     with pytest.raises(UserError, match=r"name=dcgan, which no network of this run has \(timm:"):
-        body_checks.check(of_two(weights, "dcgan", "bayesian_gan", TIMM), CPU)
+        body_checks.check(of_two(weights, "dcgan", "bayesian_gan", TIMM), FrozenBodies(CPU))
 
 
 def test_weights_of_a_body_that_do_not_fit_are_refused_before_any_video(tmp_path: Path) -> None:
@@ -119,7 +120,28 @@ def test_weights_of_a_body_that_do_not_fit_are_refused_before_any_video(tmp_path
     torch.save({"conv1.weight": torch.zeros(1)}, file)
     c = of_two(f"discriminator.weights={file}", TIMM, "bayesian_gan", "dcgan", TIMM)
     with pytest.raises(UserError, match="does not hold this body's weights"):
-        body_checks.check(c, CPU)
+        body_checks.check(c, FrozenBodies(CPU))
+
+
+def test_a_frozen_body_is_opened_once(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def counted(features: config.Features, backend: Backend) -> FrozenBody:
+        opened.append(features.body)
+        return frozen_body(features, backend)
+
+    monkeypatch.setattr("bgan_video.features.bodies.frozen_body", counted)
+    of = weights.replace("discriminator", "features")
+    methods = "baseline.methods=[bayesian_gan,knn]"
+    bodies_of = f"discriminator.bodies=[dcgan,features:{TIMM}]"
+    c = settings(of, f"features.body={TIMM}", "features.size=32", bodies_of, methods)
+    frozen = FrozenBodies(CPU)
+    body_checks.check(c, frozen)
+    body_checks.body_settings(c, frozen)
+    assert opened == [TIMM]
+    larger = dataclasses.replace(c.features, size=64)
+    assert frozen(larger).size == 64
+    assert opened == [TIMM, TIMM], "of another size it is another one"
 
 
 def test_the_cold_gan_follows_one_body() -> None:
