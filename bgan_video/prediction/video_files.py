@@ -18,8 +18,8 @@ from bgan_video.data.images import SUFFIXES
 from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES
 from bgan_video.errors import UserError
 from bgan_video.features import Readable
-from bgan_video.prediction.bodies import FileVectors
 from bgan_video.prediction.chunks import ClipChunk, videos_a_chunk
+from bgan_video.prediction.feature_vectors import FileVectors
 from bgan_video.prediction.opened import (
     Opened,
     Refused,

@@ -14,9 +14,11 @@ from safetensors.torch import save_file
 
 import bgan_video
 from bgan_video import cli
+from bgan_video.data import splits
 from bgan_video.data.frames import Frames
 from bgan_video.prediction.together import WEIGHTS
 from bgan_video.prediction.video_files import VideoPrediction
+from bgan_video.reports import plots
 from tests.e2e import runs
 
 BODIES = ("dcgan", "features:timm:test_resnet")
@@ -137,6 +139,25 @@ def test_a_run_of_two_bodies_goes_on_where_it_stopped(of_two: Path) -> None:
         assert told(again / name) == told(of_two / name), name
     left, right = (json.loads((run / "metrics.json").read_text()) for run in (again, of_two))
     assert (left["models"], left["bodies"]) == (right["models"], right["bodies"])
+
+
+@pytest.mark.e2e
+def test_true_labels_of_unlabelled_videos_change_nothing(
+    small_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what bodies teach each other, not a probe, not the scale of the features."""
+    methods = ["baseline.methods=[bayesian_gan,self_training_probe]", "train.steps=8"]
+    methods += ["features.body=timm:test_resnet", "discriminator.combine=weighed"]
+    monkeypatch.setattr(plots, "picture", lambda figure, alt: plots.Picture("data:,", alt))
+    found = []
+    for name, split in (("one", splits.split), ("other", runs.scrambled(splits.split))):
+        monkeypatch.setattr(splits, "split", split)
+        assert cli.main(["train", *arguments(small_videos, tmp_path, name), *methods]) == 0
+        found.append(tmp_path / name)
+    runs.assert_scrambled(*found)
+    runs.assert_same(*found, ("discriminator", "discriminator_b", "self_training_probe"))
+    one, other = ((run / WEIGHTS).read_text() for run in found)
+    assert one == other
 
 
 @pytest.mark.e2e

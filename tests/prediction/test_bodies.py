@@ -26,6 +26,7 @@ from bgan_video.features import FrozenBodies, FrozenBody, frozen_body
 from bgan_video.method.timetable import step_sizes
 from bgan_video.prediction import bodies, body_checks
 from bgan_video.prediction.bodies import kinds, names, of_features
+from bgan_video.prediction.feature_vectors import StoredVectors
 
 
 def settings(*overrides: str) -> config.Config:
@@ -191,7 +192,7 @@ def test_vectors_of_an_item_are_its_frames_and_kept_where_there_is_room(
             return 2 * vectors
 
     item = dataclasses.make_dataclass("Item", ["path"])("a.avi")
-    vectors = bodies.FeatureVectors(Store(), Doubled(), room)  # type: ignore[arg-type]
+    vectors = StoredVectors(Store(), Doubled(), room)  # type: ignore[arg-type]
     for _ in range(2):
         found = vectors.read(item, [2, 0])  # type: ignore[arg-type]
         assert found.tolist() == [[8.0, 10.0], [0.0, 2.0]]
