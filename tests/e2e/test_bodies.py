@@ -14,8 +14,11 @@ from safetensors.torch import save_file
 
 import bgan_video
 from bgan_video import cli
+from bgan_video.backend import Backend
+from bgan_video.config import Features
 from bgan_video.data import splits
 from bgan_video.data.frames import Frames
+from bgan_video.features import FrozenBody, frozen_body
 from bgan_video.prediction.together import WEIGHTS
 from bgan_video.prediction.video_files import VideoPrediction
 from bgan_video.reports import plots
@@ -230,7 +233,14 @@ def test_methods_that_believe_nothing_end_a_run_with_rounds(
     def decode(*_: object) -> None:
         pytest.fail("videos are decoded that nobody looks at")
 
+    opened: list[str] = []
+
+    def counted(features: Features, backend: Backend) -> FrozenBody:
+        opened.append(features.body)
+        return frozen_body(features, backend)
+
     monkeypatch.setattr(Frames, "fill", decode)
+    monkeypatch.setattr("bgan_video.features.bodies.frozen_body", counted)
     words = on_features(small_videos, tmp_path, "none", "train.rounds=2")
     assert cli.main(["train", *words, "baseline.methods=[linear_probe,knn]"]) == 0
     metrics = json.loads((tmp_path / "none" / "metrics.json").read_text())
@@ -238,6 +248,7 @@ def test_methods_that_believe_nothing_end_a_run_with_rounds(
     lines = (tmp_path / "none" / "log.jsonl").read_text().splitlines()
     steps = sum(json.loads(line)["seconds"] for line in lines)
     assert metrics["seconds"] > steps, "fitting takes time too"
+    assert len(opened) == 2, "once in training, once by the run that is judged"
 
 
 @pytest.mark.e2e
