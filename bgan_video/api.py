@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,7 @@ _THUMBNAIL = 72
 class Result:
     """A finished run: where it is, its figures by model and level, of which split, its report.
 
-    `recall` is each model's by class.
+    `recall` is each model's by class, `bodies` has the figures of each of several bodies.
     """
 
     folder: Path
@@ -93,11 +93,12 @@ class Result:
     split: str
     report: Path
     recall: dict[str, dict[str, float | None]] | None = None
+    bodies: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         figures = f"nothing to classify: no {self.split} figures"
         if self.models:
-            figures = comparison(self.models, self.split)
+            figures = comparison(self.models, self.split, self.bodies)
         if self.recall:
             figures += f"\n{recall_table(self.recall)}"
         return f"{figures}\nreport: {self.report}"
@@ -212,7 +213,8 @@ def predict(
         UserError: A folder holds nothing to predict, or `out` or `timelines` do not serve.
     """
     files = run.files(paths)
-    output = None if out is None else outputs.Output(out, run.classes)
+    bodies = run.answering_names if len(run.answering_names) > 1 else ()
+    output = None if out is None else outputs.Output(out, run.classes, bodies)
     if timelines is not None:
         try:
             timelines.mkdir(exist_ok=True)
@@ -540,4 +542,5 @@ def _finish(folder: Path, overrides: Sequence[str] = ()) -> Result:
     split = run.final_split
     has_items = run.manifest.part(split)
     models = run.evaluate() if has_items and not run.config.is_unsupervised else None
-    return Result(folder, models, split, write_report(folder), run.recall if models else None)
+    more = (run.recall, run.body_figures) if models else ()
+    return Result(folder, models, split, write_report(folder), *more)

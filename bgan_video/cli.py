@@ -115,8 +115,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.json:
         _say(json.dumps(models))
         return
-    _say(api.comparison(models, split))
-    if split == run.final_split:
+    is_final = split == run.final_split
+    _say(api.comparison(models, split, run.body_figures if is_final else {}))
+    if is_final:
         _say(api.recall_table(run.recall))
 
 
@@ -141,7 +142,8 @@ def _predict(options: argparse.Namespace) -> None:
             _say(f"{record.path}: does not read: {record.error}")
         else:
             warning = "; unfamiliar: perhaps of none of these classes" if record.unfamiliar else ""
-            _say(f"{record.path}: {_judgement(record, run.classes)}{warning}")
+            alone = "".join(_alone(*of, run.classes) for of in record.bodies.items())
+            _say(f"{record.path}: {_judgement(record, run.classes)}{alone}{warning}")
             for window in record.windows if len(record.windows) > 1 else []:
                 place = f"frames {window.start}-{window.end - 1}"
                 if window.start_seconds is not None:
@@ -161,6 +163,12 @@ def _judgement(record: Any, classes: Sequence[str]) -> str:
         + ("" if record.p_fake is None else f", fake {record.p_fake:.3f}")
         + ")"
     )
+
+
+def _alone(body: str, p: Sequence[float], classes: Sequence[str]) -> str:
+    """What one of several bodies says, behind their common answer."""
+    best = _best(p)
+    return f"; {body}: {classes[best]} {p[best]:.3f}"
 
 
 def _best(probabilities: Sequence[float]) -> int:
@@ -210,9 +218,10 @@ def _guess(s: Any) -> str:
     copies = f"  and {len(s.copies)} near-copies" if s.copies else ""
     if s.predicted is None:
         return copies
+    bodies = "".join(f"; {g.body}: {g.predicted}, {g.probability:.2f}" for g in s.bodies)
     return (
         f"  (perhaps {s.predicted}, {s.probability:.2f}; mutual information "
-        f"{s.mutual_information:.3f} nats){copies}"
+        f"{s.mutual_information:.3f} nats{bodies}){copies}"
     )
 
 

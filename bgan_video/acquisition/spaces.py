@@ -18,7 +18,7 @@ from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.data.cutting import ItemFrames
 from bgan_video.data.manifest import Item
-from bgan_video.features import Scale, fill, frozen_body
+from bgan_video.features import FrozenBody, Scale, fill, frozen_body
 from bgan_video.models.weights import PACKAGED
 from bgan_video.video import clips
 
@@ -55,7 +55,8 @@ def untrained_space(
         )
         vectors = np.stack([_plain_motion(item, frames) for item in items])
         return Space(items, unit_vectors(vectors), tells_copies=False)
-    return Space(items, pretrained_vectors(items, root, config, backend, say, progress), True)
+    body = frozen_body(config.features, backend)
+    return Space(items, pretrained_vectors(items, root, config, body, say, progress), True)
 
 
 def has_pretrained(config: Config) -> bool:
@@ -69,12 +70,12 @@ def pretrained_vectors(
     items: Sequence[Item],
     root: Path | str,
     config: Config,
-    backend: Backend,
+    body: FrozenBody,
     say: Callable[[str], None],
     progress: Callable[..., Any],
 ) -> Floats:
     """Unit vectors `[V, L]` of a frozen body's features, means over clips, which are kept."""
-    store = fill(items, root, config, frozen_body(config.features, backend), say, progress)
+    store = fill(items, root, config, body, say, progress)
     vectors = torch.from_numpy(store.read_all(items))
     scaled = Scale.of(vectors, store.num_summaries)(vectors)
     return unit_vectors(reduce(scaled, "v c l -> v l", "mean").numpy())

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -43,7 +44,17 @@ COLUMNS: tuple[str, ...] = (
     "total_entropy",
     "group",
     "note",
+    "bodies",
 )
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What one of several bodies alone takes a video for, and how probable it finds that."""
+
+    body: str
+    predicted: str
+    probability: float
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,7 @@ class Suggestion:
             the stored networks can tell no more, and of typical videos.
         total_entropy: Of the answer.
         copies: Paths of the unlabelled near-copies of its recording, which its label answers for.
+        bodies: What each of several bodies alone takes it for; empty where one answers.
     """
 
     rank: int
@@ -74,6 +86,7 @@ class Suggestion:
     gain: float | None
     total_entropy: float | None
     copies: tuple[str, ...] = ()
+    bodies: tuple[Guess, ...] = ()
 
 
 class Answers(NamedTuple):
@@ -82,10 +95,12 @@ class Answers(NamedTuple):
     Attributes:
         together: `[N, K]`, its answer: the networks' mean, or what several bodies say together.
         networks: `[S, N, K]`, each network's own, whose differences are information.
+        bodies: `[N, K]` of each of several bodies, by its name; empty where one answers.
     """
 
     together: Tensor
     networks: Tensor
+    bodies: Mapping[str, Tensor] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -232,7 +247,8 @@ def suggested_rows(chosen: Sequence[Suggestion], first: int = 1) -> list[dict[st
         }
         shown = {name: f"{value:.6f}" for name, value in numbers.items() if value is not None}
         words = {"path": s.path, "rank": str(rank), "predicted": s.predicted or ""}
-        rows.append(words | shown | {"group": s.group})
+        alone = "; ".join(f"{g.body}: {g.predicted} {g.probability:.2f}" for g in s.bodies)
+        rows.append(words | shown | {"group": s.group, "bodies": alone})
         rows += [{"path": p, "group": s.group, "note": f"{COPY}{rank}"} for p in s.copies]
     return rows
 
@@ -275,11 +291,20 @@ def _suggestions(
             found.append(Suggestion(*where, None, None, None, None, None, others))
             continue
         answer = said.together[choice.index]
-        best, total = answer.max(dim=0), float(entropy(answer))
-        name, probability = manifest.classes[int(best.indices)], float(best.values)
-        told = (name, probability, choice.mutual_information, choice.gain, total)
-        found.append(Suggestion(*where, *told, others))
+        told = (choice.mutual_information, choice.gain, float(entropy(answer)))
+        bodies = (
+            Guess(name, *_best(p[choice.index], manifest.classes))
+            for name, p in said.bodies.items()
+        )
+        guess = _best(answer, manifest.classes)
+        found.append(Suggestion(*where, *guess, *told, others, tuple(bodies)))
     return found
+
+
+def _best(p: Tensor, classes: Sequence[str]) -> tuple[str, float]:
+    """The most probable class and its probability, of `[K]`."""
+    value, index = p.max(dim=0)
+    return classes[int(index)], float(value)
 
 
 def _is_filled_in(file: Path) -> bool:

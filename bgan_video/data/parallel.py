@@ -30,6 +30,10 @@ def silent(things: Iterable[Any], what: str, total: int) -> Iterable[Any]:
     return things
 
 
+def unsaid(_: str) -> None:
+    """A line for the user that nobody sees."""
+
+
 def num_cpus() -> int:
     """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not everywhere

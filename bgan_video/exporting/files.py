@@ -32,6 +32,10 @@ def describe(run: TrainedRun, program: Program) -> dict[str, Any]:
         "stride": clip.stride,
         "layout": "uint8 [batch, frames, height, width, RGB]",
         "networks": sum(len(part.networks) for part in program.bodies),
+        "bodies": [
+            {"name": name, "networks": len(part.networks)}
+            for name, part in zip(run.answering_names, program.bodies, strict=True)
+        ],
     }
 
 

@@ -24,6 +24,8 @@ from bgan_video.prediction.bodies import kinds
 from bgan_video.prediction.judging import BAYESIAN, FINISHED, most_entropy
 from bgan_video.prediction.together import WEIGHTS
 from bgan_video.prediction.trained import BODY_WEIGHTS, TrainedRun, kind_of
+from bgan_video.reports.comparison import with_bodies
+from bgan_video.reports.sections import pretrained_weights
 
 _FIGURES = {"top1": "top-1", "nll": "NLL (nats)", "ece": "ECE", "brier": "Brier"}
 
@@ -73,7 +75,8 @@ def card(run: TrainedRun, metrics: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     level = run.config.item_level
-    models = metrics.get("models", {})
+    bodies = metrics.get("bodies", {})
+    models = with_bodies(metrics.get("models", {}), bodies)
     clip, data = run.config.clip, metrics.get("data", {})
     of_bodies = (_pixels(run.config, name) for name in run.answering_names)
     return environment.get_template("card.md").render(
@@ -92,6 +95,8 @@ def card(run: TrainedRun, metrics: dict[str, Any]) -> str:
         networks=metrics.get("networks", {}).get(run.answering, "?"),
         answering=run.answering,
         bodies=", ".join(run.answering_names),
+        weights=pretrained_weights(config_module.to_mapping(run.config)),
+        has_bodies=bool(bodies),
         is_posterior=run.answering == BAYESIAN and run.config.samples_posterior,
         sizes=" and ".join(f"{size} × {size}" for size in dict.fromkeys(of_bodies)),
         clip=clip,

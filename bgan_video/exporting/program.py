@@ -64,7 +64,9 @@ class Program(nn.Module):
     @property
     def outputs(self) -> list[str]:
         """The names of what it tells, in order."""
-        return ["probabilities", "mutual_information", *(["p_fake"] if self.knows_fakes else [])]
+        p_fake = ["p_fake"] if self.knows_fakes else []
+        of_bodies = ["body_probabilities"] if len(self.parts) > 1 else []
+        return ["probabilities", "mutual_information", *p_fake, *of_bodies]
 
     @property
     def bodies(self) -> list[ClipPart | FeaturePart]:
@@ -78,14 +80,20 @@ class Program(nn.Module):
             clips: In the order of `inputs`.
 
         Returns:
-            `probabilities [B, K]`, `mutual_information [B]` in nats and, where the networks learned
-            from fakes, `p_fake [B]`, float32.
+            `probabilities [B, K]`, `mutual_information [B]` in nats, where the networks learned
+            from fakes `p_fake [B]`, and of several bodies `body_probabilities [B, bodies, K]`,
+            what each says alone; float32.
         """
         given = dict(zip(self.inputs, clips, strict=True))
         parts = [part(given[part.input]) for part in self.bodies]
         said = combine(parts, self.how, self.weights)
-        told = (said.video_probabilities, said.mutual_information, said.p_fake)
-        return dict(zip(self.outputs, told, strict=False))
+        told = {
+            "probabilities": said.video_probabilities,
+            "mutual_information": said.mutual_information,
+            "p_fake": said.p_fake,
+            "body_probabilities": torch.stack([p.video_probabilities for p in parts], dim=1),
+        }
+        return {name: told[name] for name in self.outputs}
 
 
 class ClipPart(nn.Module):

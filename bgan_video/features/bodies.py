@@ -91,6 +91,25 @@ def frozen_body(features: Features, backend: Backend) -> FrozenBody:
     return FrozenBody(features.body, features.size, num_features, digest, network, backend)
 
 
+class FrozenBodies:
+    """The frozen bodies of a run, each opened once, however many parts of the run ask for it.
+
+    Args:
+        backend: Its device.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._opened: dict[tuple[str, str | None, int], FrozenBody] = {}
+
+    def __call__(self, features: Features) -> FrozenBody:
+        """As `frozen_body` gives it; raises what that raises."""
+        key = (features.body, features.weights, features.size)
+        if key not in self._opened:
+            self._opened[key] = frozen_body(features, self._backend)
+        return self._opened[key]
+
+
 def _model_and_weights(features: Features) -> tuple[str, str]:
     name, weights = features.body, features.weights
     if name in PACKAGED:

@@ -12,7 +12,7 @@ from bgan_video.acquisition.spaces import pretrained_vectors
 from bgan_video.acquisition.suggestions import Answers, By, Space, Suggestion
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item
-from bgan_video.data.parallel import silent
+from bgan_video.data.parallel import silent, unsaid
 from bgan_video.errors import UserError
 from bgan_video.prediction.bodies import Body
 from bgan_video.prediction.chunks import test_chunks
@@ -49,8 +49,11 @@ def choose(run: TrainedRun, budget: int, by: By, answered: Mapping[str, bool]) -
     ]
     items = [*known, *left]
     frames = run.frames(items)
-    p = run.predict_items(left, frames)[0][run.answering]
-    said = Answers(p.video_probabilities, p.network_probabilities)
+    predictions, of_bodies = run.predict_items(left, frames)
+    p = predictions[run.answering]
+    alone = {name: of.video_probabilities for name, of in of_bodies.items()}
+    several = alone if len(alone) > 1 else {}
+    said = Answers(p.video_probabilities, p.network_probabilities, several)
     given = (run.manifest, run.config.data, budget)
     seed = run.config.run.seed
     if suggestions.is_typical(by, len(known), len(run.classes)):
@@ -82,9 +85,5 @@ def _pretrained_space(
     if vectors is None:
         return None
     root = run.config.data.root or run.manifest.root
-    found = pretrained_vectors(items, root, vectors.config, run.backend, _quiet, silent)
+    found = pretrained_vectors(items, root, vectors.config, vectors.frozen, unsaid, silent)
     return Space(items, found, tells_copies=True)
-
-
-def _quiet(_: str) -> None:
-    """Says nothing."""

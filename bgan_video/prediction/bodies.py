@@ -10,28 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from bgan_video import rng
 from bgan_video.backend import Backend
 from bgan_video.config import FEATURES, Config, Critic, Features
-from bgan_video.data.cutting import ItemFrames, Length
+from bgan_video.data.cutting import ItemFrames
 from bgan_video.data.feature_store import FeatureStore
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import UserError
-from bgan_video.features import (
-    FrozenBody,
-    Readable,
-    Scale,
-    clip_vectors,
-    fill,
-    frozen_body,
-)
+from bgan_video.features import FrozenBodies, Scale, fill
 from bgan_video.models import build_discriminator
 from bgan_video.prediction.chunks import ClipChunk, test_chunks
+from bgan_video.prediction.feature_vectors import FileVectors, StoredVectors
 from bgan_video.prediction.predict import Networks, Prediction, predict_all
 from bgan_video.prediction.together import combine
 
@@ -39,26 +31,6 @@ from bgan_video.prediction.together import combine
 _BURN_IN_PART = 3
 FIRST_KIND = "discriminator"
 """The bank's word for the first body's networks; others have a letter behind it."""
-
-
-@dataclass(frozen=True)
-class FileVectors:
-    """The vectors of files that are in no store, centred and scaled as those of training are.
-
-    Attributes:
-        frozen: The body that makes features.
-        config: Which frames make clips.
-        scale: Of the training videos.
-    """
-
-    frozen: FrozenBody
-    config: Config
-    scale: Scale
-
-    def __call__(self, reader: Readable, length: Length, start: int) -> Tensor:
-        """`[clips, L]` of a part of a file decoded at `frozen.size`, from frame `start` on."""
-        vectors = clip_vectors(reader, length, self.config, self.frozen, start)
-        return self.scale(torch.from_numpy(vectors))
 
 
 @dataclass(frozen=True)
@@ -110,35 +82,6 @@ def empty_network(config: Config, num_classes: int) -> nn.Module:
         return build_discriminator(config.without_weights(), num_classes)
 
 
-class FeatureVectors:
-    """The vectors of a feature store as frames, centred and scaled.
-
-    They are kept in memory until the room is spent; the rest is read anew each time.
-
-    Args:
-        store: Filled with every item that will be asked for.
-        scale: Of the training videos.
-        room: Bytes to keep.
-    """
-
-    def __init__(self, store: FeatureStore, scale: Scale, room: int) -> None:
-        self._store, self._scale, self._room = store, scale, room
-        self._kept: dict[str, NDArray[np.float32]] = {}
-
-    def read(self, item: Item, indices: Sequence[int]) -> NDArray[Any]:
-        """Vectors `[T, L]` of an item's clips at `indices`."""
-        vectors = self._kept.get(item.path)
-        if vectors is None:
-            vectors = self._scale(torch.from_numpy(self._store.read(item))).numpy()
-            if vectors.nbytes <= self._room:
-                self._room -= vectors.nbytes
-                self._kept[item.path] = vectors
-        return vectors[list(indices)]
-
-    def times(self, item: Item) -> None:
-        """Vectors have none."""
-
-
 def names(config: Config) -> tuple[str, ...]:
     """The bodies of the Bayesian GAN, at least one."""
     return config.discriminator.bodies or (config.discriminator.name,)
@@ -154,7 +97,7 @@ def open_bodies(
     config: Config,
     manifest: Manifest,
     frames: ItemFrames,
-    backend: Backend,
+    frozen: FrozenBodies,
     folder: Path,
     say: Callable[[str], None],
     progress: Callable[..., Any],
@@ -166,7 +109,7 @@ def open_bodies(
         config: The run's settings.
         manifest: Its items.
         frames: Of the clips.
-        backend: Device and precision.
+        frozen: The run's frozen bodies.
         folder: The run's, which keeps the scale of its training videos' features.
         say: Gets the lines for the user.
         progress: Wraps the videos whose features are computed.
@@ -181,7 +124,7 @@ def open_bodies(
         own = _seeded(config, name, index)
         if name.startswith(FEATURES):
             own = dataclasses.replace(own, features=features_of(config, name))
-            given = (manifest, backend, folder, say, progress, items)
+            given = (manifest, frozen, folder, say, progress, items)
             bodies.append(_features_body(name, kind, own, num_classes, *given))
             continue
         if config.discriminator.bodies:
@@ -198,7 +141,7 @@ def weighed(bodies: Sequence[Body], weights: Mapping[str, float]) -> tuple[Body,
 def open_features(
     config: Config,
     manifest: Manifest,
-    backend: Backend,
+    frozen: FrozenBodies,
     folder: Path,
     say: Callable[[str], None],
     progress: Callable[..., Any],
@@ -209,7 +152,7 @@ def open_features(
     Arguments and errors as of `open_bodies`.
     """
     name = FEATURES + config.features.body
-    given = (manifest, backend, folder, say, progress, items)
+    given = (manifest, frozen, folder, say, progress, items)
     return _features_body(name, "features", config, manifest.num_classes, *given)
 
 
@@ -219,21 +162,21 @@ def _features_body(
     config: Config,
     num_classes: int,
     manifest: Manifest,
-    backend: Backend,
+    frozen: FrozenBodies,
     folder: Path,
     say: Callable[[str], None],
     progress: Callable[..., Any],
     items: Sequence[Item] | None,
 ) -> Body:
     """A body that sees the vectors of `config.features`, which are computed where missing."""
-    frozen = frozen_body(config.features, backend)
+    body = frozen(config.features)
     root = config.data.root or manifest.root  # the data may have moved since
     wanted = manifest.items if items is None else items
-    store = fill(wanted, root, config, frozen, say, progress)
+    store = fill(wanted, root, config, body, say, progress)
     scale = _scale(folder, kind, store, manifest)
     own = of_features(config, store.length)
-    source = FeatureVectors(store, scale, config.data.cache_mib * 2**20)
-    vectors = FileVectors(frozen, config, scale)
+    source = StoredVectors(store, scale, config.data.cache_mib * 2**20)
+    vectors = FileVectors(body, config, scale)
     return Body(name, kind, own, source, num_classes, vectors)
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 
-from bgan_video.backend import Backend
 from bgan_video.config import FEATURES, ON_FEATURES, Config
 from bgan_video.errors import UserError
-from bgan_video.features import frozen_body, open_store
+from bgan_video.features import FrozenBodies, open_store
 from bgan_video.models import Fit, look_at_body, sized_discriminator
 from bgan_video.prediction.bodies import features_of, of_clips, of_features
 
 
-def check(config: Config, backend: Backend) -> list[Fit]:
+def check(config: Config, frozen: FrozenBodies) -> list[Fit]:
     """Look at the bodies that the run's networks have, with their weights.
+
+    Args:
+        config: The run's settings.
+        frozen: Its frozen bodies, which stay open for what follows.
 
     Returns:
         What became of the weights, where there are any.
@@ -24,10 +27,10 @@ def check(config: Config, backend: Backend) -> list[Fit]:
     """
     d = config.discriminator
     if {*config.baseline.methods} & {*ON_FEATURES}:
-        open_store(config, frozen_body(config.features, backend))
+        open_store(config, frozen(config.features))
     _check_names(config)
     looked = {d.name: config} if config.trains_named_body else {}
-    named = body_settings(config, backend) if d.bodies else {}
+    named = body_settings(config, frozen) if d.bodies else {}
     for name, own in named.items():
         sized_discriminator(own, num_classes=2)
         if not name.startswith(FEATURES):
@@ -43,8 +46,10 @@ def check(config: Config, backend: Backend) -> list[Fit]:
     return [fit for fit in fits if fit is not None]
 
 
-def body_settings(config: Config, backend: Backend) -> dict[str, Config]:
+def body_settings(config: Config, frozen: FrozenBodies) -> dict[str, Config]:
     """The settings of each body of the Bayesian GAN, by name, without a video having been read.
+
+    Arguments as of `check`.
 
     Raises:
         UserError: No such features, or no such input.
@@ -55,7 +60,7 @@ def body_settings(config: Config, backend: Backend) -> dict[str, Config]:
     for index, name in enumerate(config.discriminator.bodies):
         if name.startswith(FEATURES):
             own = dataclasses.replace(config, features=features_of(config, name))
-            length = open_store(own, frozen_body(own.features, backend)).length
+            length = open_store(own, frozen(own.features)).length
             found[name] = of_features(own, length)
         else:
             found[name] = of_clips(config, name, index)

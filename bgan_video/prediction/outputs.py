@@ -18,10 +18,20 @@ _FIGURES = ("p_fake", "total_entropy", "mutual_information", "unfamiliar", "num_
 
 
 def record(said: VideoPrediction | Unreadable, classes: Sequence[str]) -> dict[str, Any]:
-    """A prediction as JSON has it: its figures, and its class by name; or why there is none."""
+    """A prediction as JSON has it: its figures, and its class by name; or why there is none.
+
+    Of several bodies `bodies` has each one's class and probabilities; of one there is no such key.
+    """
     figures: dict[str, Any] = dataclasses.asdict(said) | {"classes": list(classes)}
-    p = figures.get("probabilities")
-    return figures if p is None else {"class": classes[p.index(max(p))], **figures}
+    if isinstance(said, Unreadable):
+        return figures
+    alone = {name: _classified(p, classes) for name, p in figures.pop("bodies").items()}
+    more = {"bodies": alone} if alone else {}
+    return _classified(said.probabilities, classes) | figures | more
+
+
+def _classified(p: list[float], classes: Sequence[str]) -> dict[str, Any]:
+    return {"class": classes[p.index(max(p))], "probabilities": p}
 
 
 class Output:
@@ -33,17 +43,18 @@ class Output:
     Args:
         path: Its suffix says which form.
         classes: Of the model.
+        bodies: Their names where several answer: a table has two columns for each.
 
     Raises:
         UserError: Another suffix, no such folder, or the file holds something else.
     """
 
-    def __init__(self, path: Path, classes: Sequence[str]) -> None:
+    def __init__(self, path: Path, classes: Sequence[str], bodies: Sequence[str] = ()) -> None:
         if path.suffix not in (".csv", ".jsonl"):
             raise UserError(f"--out={path}; allowed: a file .csv or .jsonl")
         if not path.parent.is_dir():
             raise UserError(f"--out={path}: its folder does not exist")
-        self._path, self._classes = path, classes
+        self._path, self._classes, self._bodies = path, classes, bodies
         self._is_csv = path.suffix == ".csv"
         content = path.read_bytes() if path.is_file() else b""
         whole = content[: content.rfind(b"\n") + 1]
@@ -64,7 +75,8 @@ class Output:
     @property
     def _columns(self) -> list[str]:
         of_classes = [f"p({name})" for name in self._classes]
-        return ["path", "class", "probability", *_FIGURES, "error", *of_classes]
+        of_bodies = [f"{key}({name})" for name in self._bodies for key in ("class", "probability")]
+        return ["path", "class", "probability", *_FIGURES, "error", *of_classes, *of_bodies]
 
     def _row(self, found: dict[str, Any]) -> str:
         if "error" in found:
@@ -75,13 +87,16 @@ class Output:
             shown = {f"p({name})": f"{value:.6f}" for name, value in named}
             cells = {key: _cell(found[key]) for key in ("path", "class", *_FIGURES)} | shown
             cells["probability"] = f"{max(p):.6f}"
+            for name, alone in found.get("bodies", {}).items():
+                cells[f"class({name})"] = alone["class"]
+                cells[f"probability({name})"] = f"{max(alone['probabilities']):.6f}"
         return _line([cells.get(column, "") for column in self._columns])
 
     def _known(self, whole: bytes) -> set[str]:
         """The paths of a file that is there; raises UserError where it is not one of these."""
         text = whole.decode("utf-8-sig", errors="replace")
-        another = f"--out={self._path} holds something else, or predictions of other classes"
-        advice = f"{another}; move it, or choose another file"
+        another = "holds something else, or predictions of other classes or bodies"
+        advice = f"--out={self._path} {another}; move it, or choose another file"
         if self._is_csv:
             header, *rows = list(csv.reader(io.StringIO(text, newline="")))
             if header != self._columns:

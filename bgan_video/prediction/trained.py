@@ -18,8 +18,9 @@ from bgan_video.config import FEATURES, GANS, ON_FEATURES, Config, model_of
 from bgan_video.data.cutting import ItemFrames
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
-from bgan_video.data.parallel import silent
+from bgan_video.data.parallel import silent, unsaid
 from bgan_video.errors import UserError
+from bgan_video.features import FrozenBodies
 from bgan_video.method.rounds import answering_rounds, has_pool
 from bgan_video.method.timetable import rival_size
 from bgan_video.prediction import asking, judging, on_features
@@ -84,6 +85,7 @@ class TrainedRun:
         self.folder = folder
         self.config = _adjusted(folder, overrides)
         self.backend = resolve_backend(self.config.run, self.config.spatial_dims)
+        self._frozen = FrozenBodies(self.backend)
         manifest = (folder / "manifest.json").read_text(encoding="utf-8")
         self.manifest = Manifest.from_json(manifest)
         t = self.config.train
@@ -112,7 +114,16 @@ class TrainedRun:
     @property
     def recall(self) -> dict[str, dict[str, float | None]]:
         """Each model's recall by class in the last final evaluation, as `metrics.json` has it."""
-        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))["recall"]
+        return self._metrics["recall"]
+
+    @property
+    def body_figures(self) -> dict[str, Any]:
+        """Those of each of several bodies in the last final evaluation, by its name."""
+        return self._metrics.get("bodies", {})
+
+    @property
+    def _metrics(self) -> dict[str, Any]:
+        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
 
     def networks(self, model: str, batches: Sequence[Tensor] = ()) -> Networks:
         """The stored networks of one of `models`, of the posterior those of its first body.
@@ -202,14 +213,14 @@ class TrainedRun:
         """
         if BAYESIAN not in self.models:
             return ()
-        given = (self.config, self.manifest, frames, self.backend, self.folder)
-        bodies = open_bodies(*given, _ignore, silent, items)
+        given = (self.config, self.manifest, frames, self._frozen, self.folder)
+        bodies = open_bodies(*given, unsaid, silent, items)
         return weighed(bodies, read_weights(self.folder))
 
     def _features_body(self, items: Sequence[Item] = ()) -> Body:
         """What the methods on frozen features see, ready for some surveyed items."""
-        given = (self.config, self.manifest, self.backend, self.folder)
-        return open_features(*given, _ignore, silent, items)
+        given = (self.config, self.manifest, self._frozen, self.folder)
+        return open_features(*given, unsaid, silent, items)
 
     def answering_bodies(self, frames: ItemFrames, items: Sequence[Item] = ()) -> Sequence[Body]:
         """The bodies of the model that answers, ready for some surveyed items.
@@ -280,7 +291,7 @@ class TrainedRun:
         limit = judging.most_entropy(self)
         bodies = self.answering_bodies(self.frames(()))
         judges = [
-            Judge(self.answering_networks(b), b.config, b.vectors, b.weight) for b in bodies
+            Judge(self.answering_networks(b), b.config, b.vectors, b.weight, b.name) for b in bodies
         ] or [Judge(self.networks(self.answering), self.config)]
         return predict_files(paths, judges, self.config, self.backend, limit, knows_fakes)
 
@@ -357,10 +368,6 @@ class TrainedRun:
         for item in items:
             frames.check(item)
         return frames
-
-
-def _ignore(_: str) -> None:
-    """Says nothing."""
 
 
 def load(folder: Path | str, overrides: Sequence[str] = ()) -> TrainedRun:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from bgan_video.data.images import SUFFIXES
 from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES
 from bgan_video.errors import UserError
 from bgan_video.features import Readable
-from bgan_video.prediction.bodies import FileVectors
 from bgan_video.prediction.chunks import ClipChunk, videos_a_chunk
+from bgan_video.prediction.feature_vectors import FileVectors
 from bgan_video.prediction.opened import (
     Opened,
     Refused,
@@ -69,6 +69,8 @@ class VideoPrediction:
         unfamiliar: Whether its total entropy is above that of nearly all validation videos, as that
             of many videos of no known class is; None where the run had no validation.
         windows: In the order of time, covering the video; one where the video is short.
+        bodies: Of several bodies, what each says alone, by its name, as `probabilities` have it;
+            empty where one answers.
     """
 
     path: str
@@ -79,6 +81,7 @@ class VideoPrediction:
     mutual_information: float
     unfamiliar: bool | None
     windows: list[Window]
+    bodies: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,14 @@ class Judge:
         config: Clips and decoding, of that body.
         vectors: Of a body of features; None where it sees clips.
         weight: Of that body (`together.combine`).
+        name: Of that body.
     """
 
     networks: Networks
     config: Config
     vectors: FileVectors | None = None
     weight: float = 1.0
+    name: str = ""
 
 
 def predict_files(
@@ -193,6 +198,7 @@ def _predict(
     except BrokenVideo as error:  # a long one, which is read as it is predicted
         yield Unreadable(str(known[0].path), error.reason)
         return
+    names = [judge.name for judge in judges]
     weights = [judge.weight for judge in judges]
     together = partial(combine, how=config.discriminator.combine, weights=weights)
     start = 0
@@ -202,7 +208,7 @@ def _predict(
             continue
         stop = start + len(file.places)
         parts = [p.part(start, stop) for p in of_bodies]
-        yield _said(file, parts, together, most_entropy)
+        yield _said(file, dict(zip(names, parts, strict=True)), together, most_entropy)
         start = stop
 
 
@@ -249,12 +255,14 @@ def _chunk(seen: Tensor, windows: int) -> ClipChunk:
 
 def _said(
     file: Opened,
-    of_bodies: Sequence[Prediction],
+    of_bodies: Mapping[str, Prediction],
     together: Callable[[Sequence[Prediction]], Prediction],
     most_entropy: float | None,
 ) -> VideoPrediction:
-    of_windows = together(of_bodies)
-    of_file = together([_whole(p) for p in of_bodies])
+    of_windows = together(list(of_bodies.values()))
+    whole = {name: _whole(p) for name, p in of_bodies.items()}
+    of_file = together(list(whole.values()))
+    alone = {name: p.video_probabilities[0].tolist() for name, p in whole.items()}
     total = of_file.total_entropy.item()
     return VideoPrediction(
         str(file.path),
@@ -265,6 +273,7 @@ def _said(
         of_file.mutual_information.item(),
         None if most_entropy is None else total > most_entropy,
         [_window(file, place, i, of_windows) for i, place in enumerate(file.places)],
+        alone if len(alone) > 1 else {},
     )
 
 

@@ -85,9 +85,9 @@ class LevelTable:
 
 def tables(metrics: Mapping[str, Any]) -> list[LevelTable]:
     """A table for each level `metrics.json` has; the bodies of the posterior behind all models."""
-    models, bodies = section(metrics, "models"), section(metrics, "bodies")
-    names = [*model_order(models), *(f"body {name}" for name in bodies)]
-    models = models | {f"body {name}": figures for name, figures in bodies.items()}
+    bodies = section(metrics, "bodies")
+    models = with_bodies(section(metrics, "models"), bodies)
+    names = [*model_order(section(metrics, "models")), *with_bodies({}, bodies)]
     made = []
     for level in LEVELS:
         figures = {name: section(section(models, name), level) for name in names}
@@ -97,6 +97,11 @@ def tables(metrics: Mapping[str, Any]) -> list[LevelTable]:
             rows = [*_network_counts(metrics, present), *rows]
             made.append(LevelTable(level, _count(figures), [label_of(n) for n in present], rows))
     return made
+
+
+def with_bodies(models: Mapping[str, Any], bodies: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures of models and, behind them, of each of several bodies, by what tables call it."""
+    return {**models, **{f"body {name}": figures for name, figures in bodies.items()}}
 
 
 @dataclass(frozen=True)

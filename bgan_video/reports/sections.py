@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bgan_video.config import ITEMS, spatial_dims_of
+from bgan_video.config import FEATURES, ITEMS, ON_FEATURES, Baseline, Features, spatial_dims_of
 from bgan_video.metrics import ranking
 from bgan_video.metrics.calibration import ece, reliability
 from bgan_video.reports import plots
@@ -64,7 +64,7 @@ def facts(folder: RunFolder) -> list[tuple[str, str]]:
         "labelled": counts.get("num_labelled"),
         "unlabelled": counts.get("num_unlabelled"),
         folder.split: _count_judged(folder, counts),
-        "pretrained weights": _weights(folder),
+        "pretrained weights": pretrained_weights(folder.config),
         "judged by": _judged(folder.metrics),
         "steps": folder.metrics.get("step"),
         "time": None if seconds is None else show_seconds(seconds),
@@ -75,11 +75,25 @@ def facts(folder: RunFolder) -> list[tuple[str, str]]:
     return [(key, str(value)) for key, value in rows.items() if value is not None]
 
 
-def _weights(folder: RunFolder) -> str | None:
-    """The name of the body's weights, and of the body."""
-    discriminator = section(folder.config, "discriminator")
-    weights = discriminator.get("weights")
-    return f"{Path(str(weights)).name} ({discriminator.get('name')})" if weights else None
+def pretrained_weights(config: Row) -> str | None:
+    """The names of weights that others trained, and of the bodies that have them.
+
+    Args:
+        config: A run's settings, as nested dicts.
+    """
+    discriminator, features = section(config, "discriminator"), section(config, "features")
+    told: list[str] = []
+    if weights := discriminator.get("weights"):
+        told.append(f"{Path(str(weights)).name} ({discriminator.get('name')})")
+    methods = {*(section(config, "baseline").get("methods") or Baseline.methods)}
+    bodies = (discriminator.get("bodies") or []) if "bayesian_gan" in methods else []
+    frozen = [str(b).removeprefix(FEATURES) for b in bodies if str(b).startswith(FEATURES)]
+    if methods & {*ON_FEATURES}:
+        frozen.append(str(features.get("body", Features.body)))
+    own = features.get("weights")
+    for body in dict.fromkeys(frozen):
+        told.append(f"{Path(str(own)).name} ({body}, frozen)" if own else f"{body} (frozen)")
+    return ", ".join(told) or None
 
 
 def _judged(metrics: Row) -> str | None:

@@ -33,6 +33,8 @@ class FinishedRun:
     peak_memory_mib: float | None
     items: PredictedItems | None
     """None where the predictions are missing or do not fit the manifest."""
+    bodies: dict[str, dict[str, dict[str, float]]]
+    """Of several bodies in that model, what each says alone: by its name, as `levels`."""
 
     @property
     def level(self) -> str:
@@ -70,8 +72,7 @@ def _read(folder: Path, _written: int) -> FinishedRun:
             f"({', '.join(models)}); a study's cell trains one: set baseline.methods to one method"
         )
     (name,) = models
-    levels = {level: _figures(section(models[name], level)) for level in (*WHOLE_LEVELS, "clip")}
-    levels = {level: figures for level, figures in levels.items() if figures}
+    levels, bodies = _levels(models[name]), section(run.metrics, "bodies")
     if not set(levels) & set(WHOLE_LEVELS):
         raise UserError(f"{folder}/metrics.json has no figures of {name}")
     labelled = number(section(run.metrics, "data").get("num_labelled"))
@@ -83,7 +84,13 @@ def _read(folder: Path, _written: int) -> FinishedRun:
         seconds=number(run.metrics.get("seconds")),
         peak_memory_mib=number(run.metrics.get("peak_memory_mib")),
         items=_items(run, name),
+        bodies={body: _levels(of) for body, of in bodies.items()},
     )
+
+
+def _levels(of: Row) -> dict[str, dict[str, float]]:
+    levels = {level: _figures(section(of, level)) for level in (*WHOLE_LEVELS, "clip")}
+    return {level: figures for level, figures in levels.items() if figures}
 
 
 def _figures(level: Row) -> dict[str, float]:

@@ -16,6 +16,7 @@ from bgan_video.reports.plots import Picture
 from bgan_video.reports.study_cells import StudyCell
 from bgan_video.reports.study_summary import (
     SHOWN,
+    BodyMeans,
     Difference,
     Entry,
     Summary,
@@ -45,7 +46,7 @@ def collect(summary: Summary, cells: Sequence[StudyCell]) -> dict[str, Any]:
         "summary": summary,
         "facts": _facts(summary),
         "titles": [METRICS[key].title for key in SHOWN],
-        "results": [_result(entry, summary) for entry in summary.entries],
+        "results": [row for entry in summary.entries for row in _results(entry, summary)],
         "curves": [study_plots.label_curves(summary)] if summary.entries else [],
         "paired_titles": [_paired_title(key) for key in FIGURES],
         "paired": [_paired(entry, entry.difference) for entry in compared if entry.difference],
@@ -73,6 +74,19 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     return [(key, value) for key, value in rows.items() if value is not None]
 
 
+def _results(entry: Entry, summary: Summary) -> list[dict[str, Any]]:
+    """The row of a method, and below it one for each of its bodies."""
+    row = _result(entry, summary)
+    return [row, *(row | _of_body(body) for body in entry.bodies)]
+
+
+def _of_body(body: BodyMeans) -> dict[str, Any]:
+    """What differs in the row of a body; it is a part of a method, and no rival of any."""
+    shown = [{"text": show_mean(key, body.figures.get(key)), "best": False} for key in SHOWN]
+    name = f"body {body.name}"
+    return {"method": name, "is_body": True, "cells": body.cells, "figures": shown, "seconds": "–"}
+
+
 def _result(entry: Entry, summary: Summary) -> dict[str, Any]:
     """A row of the results table; the best mean of a label setting is marked."""
     rivals = [other for other in summary.entries if other.labels == entry.labels]
@@ -88,6 +102,7 @@ def _result(entry: Entry, summary: Summary) -> dict[str, Any]:
         "labels": entry.labels,
         "num_labelled": count,
         "method": entry.method,
+        "is_body": False,
         "cells": entry.cells,
         "figures": cells,
         "seconds": show_seconds(entry.seconds),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,15 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class BodyMeans:
+    """One of several bodies of a method: what it says alone, over the cells that tell it."""
+
+    name: str
+    cells: int
+    figures: dict[str, Mean]
+
+
+@dataclass(frozen=True)
 class Entry:
     """One method with one label setting."""
 
@@ -52,6 +61,7 @@ class Entry:
     peak_memory_mib: float | None
     difference: Difference | None
     """None for the reference, and where no cell of both is finished."""
+    bodies: list[BodyMeans]
 
 
 @dataclass(frozen=True)
@@ -163,19 +173,32 @@ def _row(entry: Entry, wide: int) -> str:
 
 def _entry(cells: Sequence[StudyCell], paired: Difference | None) -> Entry:
     runs = [cell.run for cell in cells]
-    by_key = {key: [r.levels[r.level].get(key) for r in runs] for key in SHOWN}
     networks = {run.networks for run in runs}
     return Entry(
         method=cells[0].method,
         labels=cells[0].labels,
         num_labelled=_mean(runs, "num_labelled"),
         cells=len(cells),
-        figures={k: mean(known) for k, v in by_key.items() if (known := _known(v))},
+        figures=_means([run.levels[run.level] for run in runs]),
         networks=networks.pop() if len(networks) == 1 else None,
         seconds=_mean(runs, "seconds"),
         peak_memory_mib=_mean(runs, "peak_memory_mib"),
         difference=paired,
+        bodies=_bodies(runs),
     )
+
+
+def _bodies(runs: Sequence[FinishedRun]) -> list[BodyMeans]:
+    found: list[BodyMeans] = []
+    for name in dict.fromkeys(name for run in runs for name in run.bodies):
+        own = [run.bodies[name].get(run.level, {}) for run in runs if name in run.bodies]
+        found.append(BodyMeans(name, len(own), _means(own)))
+    return found
+
+
+def _means(of_cells: Sequence[Mapping[str, float]]) -> dict[str, Mean]:
+    by_key = {key: _known([figures.get(key) for figures in of_cells]) for key in SHOWN}
+    return {key: mean(values) for key, values in by_key.items() if values}
 
 
 def mean(values: Sequence[float]) -> Mean:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+from bgan_video.reports.comparison import with_bodies
 from bgan_video.reports.plots import label_of
 
 _PERCENT = ("top1", "top5", "balanced_accuracy", "macro_f1")
 _SHOWN_CLASSES = 12
 
 
-def comparison(models: dict[str, Any], split: str) -> str:
-    """A table of models by level and figure, on a split."""
+def comparison(
+    models: Mapping[str, Any], split: str, bodies: Mapping[str, Any] = MappingProxyType({})
+) -> str:
+    """A table of models, and of each of several bodies, by level and figure, on a split."""
+    models = with_bodies(models, bodies)
     titles = ("top-1", "top-5", "balanced", "macro F1", "NLL", "ECE", "Brier")
     width = max(18, *(len(label_of(model)) + 2 for model in models))
     header = f"{f'on {split}':{width + 8}}" + "".join(f"{title:>9}" for title in titles)

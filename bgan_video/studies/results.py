@@ -82,6 +82,7 @@ def _row(study: Study, cell: Cell, of: StudyCell) -> dict[str, Any]:
         "seed": cell.seed,
         "split": study.split,
         "figures": run.levels,
+        **({"bodies": run.bodies} if run.bodies else {}),
         "networks": run.networks,
         "seconds": run.seconds,
         "peak_memory_mib": run.peak_memory_mib,

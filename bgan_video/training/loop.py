@@ -16,6 +16,7 @@ from bgan_video.backend import resolve_backend
 from bgan_video.config import ON_FEATURES, Config
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import Stopped, UserError
+from bgan_video.features import FrozenBodies
 from bgan_video.files import append_line, sync, truncate_after, write_atomically
 from bgan_video.method.class_weights import class_weights
 from bgan_video.method.temperature import describe
@@ -77,9 +78,10 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     backend = resolve_backend(config.run, config.spatial_dims)
     backend.forget_peak_memory()
     trackers.check(config)
-    for fit in check_bodies(config, backend):  # a mistake shows before the data are read
+    frozen = FrozenBodies(backend)
+    for fit in check_bodies(config, frozen):  # a mistake shows before the data are read
         console.say(f"weights: {fit}")
-    networks(config, body_settings(config, backend), num_classes=2)
+    networks(config, body_settings(config, frozen), num_classes=2)
     manifest, broken, frames = run_folder.prepare_data(config)
     t, total = config.train, config.total_steps
     for key in ("batch_size", "labelled_batch_size"):
@@ -101,13 +103,13 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     done = state.pop("step") if state else 0
     bodies: Sequence[Body] = ()
     if "bayesian_gan" in config.baseline.methods:
-        given = (config, manifest, frames, backend, folder)
+        given = (config, manifest, frames, frozen, folder)
         with ranks.first_goes_first():
             bodies = open_bodies(*given, console.say, console.progress)
     models = models or build(config, size, backend, bodies=bodies)
     features = None
     if {*config.baseline.methods} & {*ON_FEATURES}:
-        seen = (config, manifest, backend, folder, console.say, console.progress)
+        seen = (config, manifest, frozen, folder, console.say, console.progress)
         with ranks.first_goes_first():
             features = open_features(*seen)
     session = Session(config, backend, folder, manifest, frames, bank, bodies, features)
@@ -218,6 +220,7 @@ def _write(
         sampler.store(step, step - 1 - models.first_step, bank)
     if ends_round:
         store_restarting(step, models, bank)
+        session.end_round(models.round)
     if due.logs:
         record = make_record(step, epoch, terms, models) | tools.clock.lap()
         append_line(folder / "log.jsonl", record)
@@ -234,7 +237,7 @@ def _write(
 def _evaluate(step: int, session: Session, models: Models, tools: _Tools) -> None:
     """How the models stand, where any can be judged."""
     config = session.config
-    if not session.manifest.part(config.train.evaluate_on) or not models.classify_alone:
+    if not session.manifest.part(config.train.evaluate_on) or not session.can_judge(models):
         return
     evaluation = session.evaluate(step, models)
     append_line(session.folder / "evaluations.jsonl", evaluation)

@@ -15,7 +15,9 @@ from bgan_video.backend import Backend, resolve_backend
 from bgan_video.config import ON_FEATURES, Clip, Config
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
+from bgan_video.data.parallel import silent, unsaid
 from bgan_video.errors import UserError
+from bgan_video.features import FrozenBodies
 from bgan_video.prediction.bodies import Body, open_bodies, open_features, predict_models
 from bgan_video.prediction.body_checks import check
 from bgan_video.prediction.predict import Current, Networks
@@ -54,7 +56,7 @@ def within(config: Config, seconds: float, kept: Collection[str]) -> Config:
             "--budget measures one process, and torchrun started several; set train.steps"
         )
     backend = resolve_backend(config.run, config.spatial_dims)
-    check(config, backend)
+    check(config, FrozenBodies(backend))
     told = budget.duration(seconds)
     console.say(f"budget {told}: measuring what a step costs on this machine")
     measure = _Measure(backend, min(_LONGEST, _PART * seconds))
@@ -110,14 +112,15 @@ class _Measure:
         self, config: Config, few: Manifest, frames: Frames, folder: Path
     ) -> tuple[Sequence[Body], float]:
         """The bodies, and the seconds that features of a video take which are not there yet."""
-        silent = (_say_nothing, _no_progress)
+        unseen = (unsaid, silent)
 
         def opened() -> Sequence[Body]:
+            frozen = FrozenBodies(self._backend)
             if {*config.baseline.methods} & {*ON_FEATURES}:
-                open_features(config, few, self._backend, folder, *silent)
+                open_features(config, few, frozen, folder, *unseen)
             if "bayesian_gan" not in config.baseline.methods:
                 return ()
-            return open_bodies(config, few, frames, self._backend, folder, *silent)
+            return open_bodies(config, few, frames, frozen, folder, *unseen)
 
         _, first = _timed(opened)
         bodies, again = _timed(opened)  # the features are there then, and only weights are read
@@ -169,11 +172,3 @@ def _timed(act: Callable[[], Any]) -> tuple[Any, float]:
     began = time.perf_counter()
     found = act()
     return found, time.perf_counter() - began
-
-
-def _say_nothing(_: str) -> None:
-    pass
-
-
-def _no_progress(items: Any, _: str, __: int) -> Any:
-    return items

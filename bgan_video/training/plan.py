@@ -16,6 +16,7 @@ from bgan_video.data import layouts, splits
 from bgan_video.data.frames import Frames
 from bgan_video.data.labels import choice
 from bgan_video.data.manifest import Manifest
+from bgan_video.features import FrozenBodies
 from bgan_video.method.rounds import check_prior, has_pool
 from bgan_video.method.temperature import describe, noise_of
 from bgan_video.method.timetable import posterior_size, rival_size, step_sizes
@@ -118,7 +119,8 @@ def plan(config: Config) -> str:
         UserError: Whatever would stop the run, as far as it shows without reading a video.
     """
     backend = resolve_backend(config.run, config.spatial_dims)
-    fits, bodies = check_bodies(config, backend), body_settings(config, backend)
+    frozen = FrozenBodies(backend)
+    fits, bodies = check_bodies(config, frozen), body_settings(config, frozen)
     trackers.check(config)
     listed = layouts.read(config.data)
     frames = Frames(listed.root, config)  # a store that does not serve says so

@@ -169,8 +169,6 @@ class Session:
             posteriors = {"bayesian_gan": self._of_body(before)} if self.bodies else {}
             bodies = self._weighed(before) if self.config.weighs_bodies else self.bodies
             has_probe = _PROBE in believers
-            if has_probe:
-                self._fit(_PROBE, number - 1)
 
             def judge(items: Sequence[Item]) -> dict[str, Prediction]:
                 said: dict[str, Prediction] = {}
@@ -179,6 +177,11 @@ class Session:
                 return said | ({_PROBE: self._ask(_PROBE, items, before)} if has_probe else {})
 
             rounds.judge(number, judge, pool, self.folder)
+
+    def end_round(self, number: int) -> None:
+        """At the end of a round: the probe that learns in rounds without steps, if there is one."""
+        if _PROBE in self.config.baseline.methods:
+            self._fit(_PROBE, number)
 
     def finish(self) -> None:
         """At the end: what is fitted without steps, where it is not there."""
@@ -252,8 +255,15 @@ class Session:
         chunks = self.features.chunks(items)
         return predict(on_features.stored(*given), chunks, self.backend)
 
+    def can_judge(self, models: Models) -> bool:
+        """Whether a model is there to evaluate on the way."""
+        return models.classify_alone or bool(self.bank.records(_PROBE, {models.round}))
+
     def evaluate(self, step: int, models: Models) -> dict[str, Any]:
-        """A line of evaluations.jsonl: the posterior so far, and whoever answers alone."""
+        """A line of evaluations.jsonl: the posterior so far, and whoever answers alone.
+
+        The probe that learns in rounds answers from the end of each on.
+        """
         started = time.perf_counter()
         config, split, level = self.config, self.config.train.evaluate_on, self.config.item_level
         items = self.manifest.part(split)
@@ -278,6 +288,10 @@ class Session:
             rivals[of_round[_SELF]] = rivals[_SELF]
             rivals[_SELF] = self._stored(_SELF, so_far)
         predictions, parts = self._predict(items, rivals, posteriors)
+        if self.bank.records(_PROBE, now):
+            of_round[_PROBE] = f"the round's {_PROBE}"
+            asked = {_PROBE: so_far, of_round[_PROBE]: now}
+            predictions |= {name: self._ask(_PROBE, items, of) for name, of in asked.items()}
         scores = {name: figures(p, labels, level) for name, p in predictions.items()}
         record: dict[str, Any] = {
             "step": step,

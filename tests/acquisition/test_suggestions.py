@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bgan_video.acquisition import suggestions
-from bgan_video.acquisition.suggestions import Answers, Suggestion
+from bgan_video.acquisition.suggestions import Answers, Guess, Suggestion
 from bgan_video.config import Data
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.splits import split
@@ -90,6 +90,22 @@ def test_a_suggestion_tells_what_the_run_answers_not_what_its_networks_mean() ->
         assert s.predicted == CLASSES[1]
         assert s.probability == answer[1]
         assert s.total_entropy == pytest.approx(torch.special.entr(answer).sum().item())
+
+
+def test_a_suggestion_tells_what_each_of_several_bodies_takes_it_for(tmp_path: Path) -> None:
+    items = [item for item in MANIFEST.part("train") if not item.labelled][:2]
+    alone = {
+        "dcgan": torch.tensor([[0.9, 0.1], [0.3, 0.7]], dtype=torch.float64),
+        "features:a": torch.tensor([[0.2, 0.8], [0.4, 0.6]], dtype=torch.float64),
+    }
+    networks = torch.stack(list(alone.values()))
+    said, data = Answers(networks.mean(0), networks, alone), Data(layout="video_folder")
+    found = suggestions.choose(items, said, MANIFEST, data, 2, torch.Generator().manual_seed(0))
+    of_first = next(s for s in found if s.path == items[0].path)
+    assert of_first.bodies == (Guess("dcgan", "bend", 0.9), Guess("features:a", "walk", 0.8))
+    suggestions.write_csv(tmp_path / "next.csv", found, MANIFEST)
+    row = next(r for r in rows_of(tmp_path / "next.csv") if r["path"] == of_first.path)
+    assert row["bodies"] == "dcgan: bend 0.90; features:a: walk 0.80"
 
 
 @pytest.mark.parametrize(("layout", "both"), [("ucf101", True), ("video_folder", False)])

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-from bgan_video import config
+import torch
+from safetensors.torch import load_file
+
+from bgan_video import api, config
 from bgan_video.config import ON_FEATURES, Method
+from bgan_video.data.manifest import Item, Manifest
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -82,8 +88,85 @@ def alone(run: Path, method: str, place: Path) -> Path:
     return copy
 
 
+def lines(file: Path) -> list[dict[str, Any]]:
+    """Without what a clock says."""
+    clock = {"seconds", "data_seconds", "items_per_second", "gpu_seconds"}
+    rows = map(json.loads, file.read_text().splitlines())
+    return [{key: value for key, value in row.items() if key not in clock} for row in rows]
+
+
+def figures(run: Path) -> dict[str, Any]:
+    """`metrics.json` without what a clock says."""
+    found = json.loads((run / "metrics.json").read_text())
+    return {k: v for k, v in found.items() if k not in ("seconds", "peak_memory_mib")}
+
+
+def assert_same(one: Path, other: Path, kinds: Sequence[str]) -> None:
+    """Log, evaluations, pseudo-labels, figures, predictions and every stored network.
+
+    Args:
+        one: A run's folder.
+        other: Another's.
+        kinds: The bank's words for networks that both have.
+    """
+    for name in ("log.jsonl", "evaluations.jsonl"):
+        assert lines(one / name) == lines(other / name), name
+    rounds = _names(one, other, "pseudo_labels/*")
+    assert len(rounds) == config.load(one / "config.yaml").train.rounds
+    for name in rounds:
+        assert (one / name).read_text() == (other / name).read_text(), name
+    assert figures(one) == figures(other)
+    banks = [api.load(run).bank for run in (one, other)]
+    for kind in kinds:
+        records = [bank.records(kind) for bank in banks]
+        assert len(records[0]) == len(records[1]) > 0, kind
+        for left, right in zip(*records, strict=True):
+            assert left.path.name == right.path.name
+            _assert_equal(left.path, right.path)
+    for name in _names(one, other, "predictions/*"):
+        _assert_equal(one / name, other / name)
+
+
+def _assert_equal(one: Path, other: Path) -> None:
+    left, right = load_file(one), load_file(other)
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[key], right[key]) for key in left), one.name
+
+
+def _names(one: Path, other: Path, pattern: str) -> list[Path]:
+    """The files that both runs have, at least one."""
+    left, right = (sorted(p.relative_to(run) for p in run.glob(pattern)) for run in (one, other))
+    assert left == right
+    assert left, pattern
+    return left
+
+
+def scrambled(split: Callable[..., Manifest]) -> Callable[..., Manifest]:
+    """Every unlabelled training item has another true class; splits and labels stay."""
+
+    def other(manifest: Manifest, *args: Any, **more: Any) -> Manifest:
+        found = split(manifest, *args, **more)
+        k = found.num_classes
+
+        def turned(place: int, item: Item) -> Item:
+            if item.split != "train" or item.labelled:
+                return item
+            return dataclasses.replace(item, label=(item.label + 1 + place % (k - 1)) % k)
+
+        return found.replace(tuple(turned(n, item) for n, item in enumerate(found.items)))
+
+    return other
+
+
+def assert_scrambled(one: Path, other: Path) -> None:
+    """That the other run had other labels for what is hidden, and nothing else is another."""
+    items = [api.load(run).manifest.items for run in (one, other)]
+    for left, right in zip(*items, strict=True):
+        is_hidden = left.split == "train" and not left.labelled
+        assert (left.label != right.label) == is_hidden
+        assert dataclasses.replace(left, label=right.label) == right
+
+
 def log(run: Path) -> list[dict[str, float]]:
     """The log without what a clock says."""
-    clock = ("seconds", "data_seconds", "items_per_second", "gpu_seconds")
-    lines = (run / "log.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in clock} for line in lines]
+    return lines(run / "log.jsonl")

@@ -14,9 +14,14 @@ from safetensors.torch import save_file
 
 import bgan_video
 from bgan_video import cli
+from bgan_video.backend import Backend
+from bgan_video.config import Features
+from bgan_video.data import splits
 from bgan_video.data.frames import Frames
+from bgan_video.features import FrozenBody, frozen_body
 from bgan_video.prediction.together import WEIGHTS
 from bgan_video.prediction.video_files import VideoPrediction
+from bgan_video.reports import plots
 from tests.e2e import runs
 
 BODIES = ("dcgan", "features:timm:test_resnet")
@@ -85,15 +90,43 @@ def test_a_file_is_judged_by_both_bodies_as_evaluation_judges_it(of_two: Path) -
     for index, prediction in enumerate(predictions):
         assert isinstance(prediction, VideoPrediction)
         assert len(prediction.windows) == 1
-        expected = judged["bayesian"].video_probabilities[index]
-        found = torch.tensor(prediction.probabilities, dtype=expected.dtype)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        assert list(prediction.bodies) == list(BODIES)
+        told = [prediction.probabilities, *prediction.bodies.values()]
+        asked = [judged["bayesian"], *of_bodies.values()]
+        for p, of in zip(told, asked, strict=True):
+            expected = of.video_probabilities[index]
+            found = torch.tensor(p, dtype=expected.dtype)
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert set(of_bodies) == set(BODIES)
     suggested = run.suggest(2)
     assert len(suggested) == 2
+    assert all([guess.body for guess in s.bodies] == list(BODIES) for s in suggested)
     informative = run.choose(2, "information")
     assert len(informative) == 2
     assert all(suggestion.gain is not None for suggestion in informative)
+
+
+@pytest.mark.e2e
+def test_evaluate_shows_each_body(of_two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", str(of_two)]) == 0
+    shown = capsys.readouterr().out
+    of = json.loads((of_two / "metrics.json").read_text())["bodies"]
+    for name in BODIES:
+        (line,) = re.findall(rf"^body {re.escape(name)} +video .*$", shown, re.MULTILINE)
+        assert f"{of[name]['video']['nll']:9.3f}" in line
+
+
+@pytest.mark.e2e
+def test_what_each_body_says_of_a_file_is_printed_and_in_the_table(
+    of_two: Path, small_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video, table = str(min(small_videos.glob("*/*.avi"))), tmp_path / "said.csv"
+    assert cli.main(["predict", str(of_two), video]) == 0
+    line = capsys.readouterr().out
+    assert all(f"; {name}: " in line for name in BODIES)
+    assert cli.main(["predict", str(of_two), video, "--out", str(table)]) == 0
+    header = table.read_text(encoding="utf-8-sig").splitlines()[0]
+    assert header.endswith(",".join(f"class({b}),probability({b})" for b in BODIES))
 
 
 @pytest.mark.e2e
@@ -109,6 +142,25 @@ def test_a_run_of_two_bodies_goes_on_where_it_stopped(of_two: Path) -> None:
         assert told(again / name) == told(of_two / name), name
     left, right = (json.loads((run / "metrics.json").read_text()) for run in (again, of_two))
     assert (left["models"], left["bodies"]) == (right["models"], right["bodies"])
+
+
+@pytest.mark.e2e
+def test_true_labels_of_unlabelled_videos_change_nothing(
+    small_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what bodies teach each other, not a probe, not the scale of the features."""
+    methods = ["baseline.methods=[bayesian_gan,self_training_probe]", "train.steps=8"]
+    methods += ["features.body=timm:test_resnet", "discriminator.combine=weighed"]
+    monkeypatch.setattr(plots, "picture", lambda figure, alt: plots.Picture("data:,", alt))
+    found = []
+    for name, split in (("one", splits.split), ("other", runs.scrambled(splits.split))):
+        monkeypatch.setattr(splits, "split", split)
+        assert cli.main(["train", *arguments(small_videos, tmp_path, name), *methods]) == 0
+        found.append(tmp_path / name)
+    runs.assert_scrambled(*found)
+    runs.assert_same(*found, ("discriminator", "discriminator_b", "self_training_probe"))
+    one, other = ((run / WEIGHTS).read_text() for run in found)
+    assert one == other
 
 
 @pytest.mark.e2e
@@ -161,6 +213,14 @@ def test_methods_on_features_are_judged_and_believe_as_others_do(of_features: Pa
     assert metrics["networks"] == {"linear_probe": 1, "knn": 1, "self_training_probe": 1}
     believed = (of_features / "pseudo_labels" / "round_01.jsonl").read_text().splitlines()
     assert {json.loads(line)["model"] for line in believed} == {"self_training_probe"}
+    lines = (of_features / "evaluations.jsonl").read_text().splitlines()
+    first, second, final = map(json.loads, lines)
+    assert [line["round"] for line in (first, second)] == [0, 1]
+    for line in (first, second):
+        assert set(line["of_round"]) == set(line["models"]) == {"self_training_probe"}
+    assert first["of_round"] == first["models"]
+    assert second["of_round"] != first["of_round"], "it learned from what it believed"
+    assert set(final["models"]) == {*METHODS}
     # Only what was learned from pseudo-labels differs.
     of = metrics["models"]
     assert of["linear_probe"]["video"]["nll"] != of["self_training_probe"]["video"]["nll"]
@@ -173,7 +233,14 @@ def test_methods_that_believe_nothing_end_a_run_with_rounds(
     def decode(*_: object) -> None:
         pytest.fail("videos are decoded that nobody looks at")
 
+    opened: list[str] = []
+
+    def counted(features: Features, backend: Backend) -> FrozenBody:
+        opened.append(features.body)
+        return frozen_body(features, backend)
+
     monkeypatch.setattr(Frames, "fill", decode)
+    monkeypatch.setattr("bgan_video.features.bodies.frozen_body", counted)
     words = on_features(small_videos, tmp_path, "none", "train.rounds=2")
     assert cli.main(["train", *words, "baseline.methods=[linear_probe,knn]"]) == 0
     metrics = json.loads((tmp_path / "none" / "metrics.json").read_text())
@@ -181,6 +248,7 @@ def test_methods_that_believe_nothing_end_a_run_with_rounds(
     lines = (tmp_path / "none" / "log.jsonl").read_text().splitlines()
     steps = sum(json.loads(line)["seconds"] for line in lines)
     assert metrics["seconds"] > steps, "fitting takes time too"
+    assert len(opened) == 2, "once in training, once by the run that is judged"
 
 
 @pytest.mark.e2e

@@ -144,8 +144,14 @@ def test_two_bodies_are_in_one_program(two_bodies: Path, small_videos: Path, tmp
     with torch.no_grad():
         said = {k: v.numpy() for k, v in program(*one_clip_a_window(run, video, told)).items()}
     names = ["probabilities", "mutual_information"]
-    assert list(said) == names, "nobody played the game: there is no p(fake)"
+    assert list(said) == [*names, "body_probabilities"], "nobody played the game: no p(fake)"
     check_same(said, predicted(run, video, names), 1e-5)
+    # Of one clip a window a file's answer is the mean over windows, body by body.
+    (whole,) = run.predict([video])
+    assert [body["name"] for body in told["bodies"]] == list(whole.bodies)
+    assert sum(body["networks"] for body in told["bodies"]) == told["networks"]
+    of_bodies = said["body_probabilities"].mean(axis=0)
+    np.testing.assert_allclose(of_bodies, [*whole.bodies.values()], rtol=0, atol=1e-5)
 
 
 def test_a_hub_folder_is_read_back_and_names_no_video(
@@ -203,9 +209,23 @@ def test_the_card_says_what_answers(finished: Path, on_features: Path):
     assert "(dcgan), sampled from a posterior" in of_posterior
     assert "- bayesian" in of_posterior
     assert "(features:timm:test_efficientnet) of the method `linear_probe`" in of_probe
+    assert "the weights tiny.pt (timm:test_efficientnet, frozen) that" in of_probe
+    assert "Others trained" not in of_posterior
     assert "posterior" not in of_probe
     assert "seen at 32 × 32 pixels" in of_probe
     assert "bayesian" not in of_probe
+
+
+def test_the_card_tells_the_figures_of_each_body(finished: Path):
+    def of(top1: float) -> dict[str, Any]:
+        return {"video": {"top1": top1, "nll": 1.0, "ece": 0.1, "brier": 0.5}}
+
+    metrics = {"models": {"bayesian": of(0.9)}, "bodies": {"dcgan": of(0.8), "features:a": of(0.7)}}
+    data = dict.fromkeys(("fold", "name", "num_labelled", "num_unlabelled"), 1)
+    card = hub.card(api.load(finished), metrics | {"data": data})
+    rows = ["| bayesian | 0.900 |", "| body dcgan | 0.800 |", "| body features:a | 0.700 |"]
+    assert all(row in card for row in rows)
+    assert "A row `body …` is what one of its bodies says alone." in card
 
 
 def test_a_wrong_format_is_refused(finished: Path, capsys: pytest.CaptureFixture[str]):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from safetensors.torch import load_file
 
 from bgan_video import api, cli
 from bgan_video.data import splits
-from bgan_video.data.manifest import Item, Manifest
+from bgan_video.data.manifest import Item
 from bgan_video.prediction import bodies
 from bgan_video.prediction.chunks import test_chunks as chunks_of
 from bgan_video.prediction.predict import Stored, predict
@@ -38,6 +37,7 @@ SETTINGS = [
     "train.final_split=validation",
     "rounds.answer=all",
 ]
+KINDS = ("discriminator", "generator", "self_training", "deep_ensemble", "supervised")
 BELIEVERS = {"bayesian_gan": "discriminator", "self_training": "self_training"}
 
 
@@ -74,54 +74,16 @@ def whole(small_videos: Path, tmp_path_factory: pytest.TempPathFactory, judged: 
         return train(small_videos, tmp_path_factory.mktemp("rounds"))
 
 
-def lines(file: Path) -> list[dict[str, Any]]:
-    """Without what a clock says."""
-    clock = {"seconds", "data_seconds", "items_per_second", "gpu_seconds"}
-    rows = map(json.loads, file.read_text().splitlines())
-    return [{key: value for key, value in row.items() if key not in clock} for row in rows]
-
-
-def figures(run: Path) -> dict[str, Any]:
-    found = json.loads((run / "metrics.json").read_text())
-    return {k: v for k, v in found.items() if k not in ("seconds", "peak_memory_mib")}
-
-
-def assert_same(one: Path, other: Path) -> None:
-    """Log, evaluations, pseudo-labels, figures, predictions and every stored network."""
-    for name in ("log.jsonl", "evaluations.jsonl"):
-        assert lines(one / name) == lines(other / name), name
-    names = [[p.name for p in sorted((r / "pseudo_labels").iterdir())] for r in (one, other)]
-    assert names[0] == names[1] == [f"round_{r:02d}.jsonl" for r in range(1, ROUNDS + 1)]
-    for name in names[0]:
-        texts = [(run / "pseudo_labels" / name).read_text() for run in (one, other)]
-        assert texts[0] == texts[1], name
-    assert figures(one) == figures(other)
-    banks = [api.load(run).bank for run in (one, other)]
-    for kind in ("discriminator", "generator", "self_training", "deep_ensemble", "supervised"):
-        records = [bank.records(kind) for bank in banks]
-        assert len(records[0]) == len(records[1]) > 0
-        for pair in zip(*records, strict=True):
-            assert pair[0].path.name == pair[1].path.name
-            assert_equal(*(record.path for record in pair))
-    assert_equal(*(run / "predictions" / "validation.safetensors" for run in (one, other)))
-
-
-def assert_equal(one: Path, other: Path) -> None:
-    left, right = load_file(one), load_file(other)
-    assert left.keys() == right.keys()
-    assert all(torch.equal(left[key], right[key]) for key in left), one.name
-
-
 # --- what is believed --------------------------------------------------------------------------
 
 
 def test_the_log_tells_the_rounds_and_every_round_burns_in_and_samples(whole: Path) -> None:
-    log = lines(whole / "log.jsonl")
+    log = runs.lines(whole / "log.jsonl")
     assert [line["step"] for line in log] == list(range(1, (1 + ROUNDS) * STEPS + 1))
     assert [line["round"] for line in log] == [r for r in range(1 + ROUNDS) for _ in range(STEPS)]
     phases = ["burn_in"] * 5 + ["sampling"] * (STEPS - 5)
     assert [line["phase"] for line in log] == phases * (1 + ROUNDS)
-    ends = [line for line in lines(whole / "evaluations.jsonl") if line["step"] % STEPS == 0]
+    ends = [line for line in runs.lines(whole / "evaluations.jsonl") if line["step"] % STEPS == 0]
     assert [line["round"] for line in ends[:3]] == [0, 1, 2]
     for line in ends[:3]:
         assert {"bayesian", "self_training"} == set(line["of_round"])
@@ -148,7 +110,7 @@ def test_a_round_believes_what_the_networks_before_it_are_surest_of(
         surest = sorted(taken, key=lambda i: -p[i, label].item())[:quota]
         expected += [(pool[i].path, label, p[i, label].item()) for i in surest]
     file = whole / "pseudo_labels" / f"round_{number:02d}.jsonl"
-    found = [line for line in lines(file) if line["model"] == method]
+    found = [line for line in runs.lines(file) if line["model"] == method]
     assert sorted((x["path"], x["label"], x["probability"]) for x in found) == sorted(expected)
     order = {item.path: place for place, item in enumerate(pool)}
     places = [order[line["path"]] for line in found]
@@ -157,7 +119,7 @@ def test_a_round_believes_what_the_networks_before_it_are_surest_of(
 
 
 def test_all_rounds_answer_with_all_their_networks(whole: Path) -> None:
-    networks = figures(whole)["networks"]
+    networks = runs.figures(whole)["networks"]
     samples, chains = 2, 2  # posterior.max_samples of each round
     assert networks == {
         "bayesian": chains * samples * (1 + ROUNDS),
@@ -189,53 +151,32 @@ def test_a_run_killed_between_or_in_rounds_is_bitwise_the_run_that_was_not(
         with pytest.raises(Killed):
             train(small_videos, tmp_path)
     killed = tmp_path / "run"
-    assert [line["step"] for line in lines(killed / "log.jsonl")] == list(range(1, step + 1))
+    assert [line["step"] for line in runs.lines(killed / "log.jsonl")] == list(range(1, step + 1))
     assert cli.main(["train", "--resume", str(killed)]) == 0
-    assert_same(whole, killed)
+    runs.assert_same(whole, killed, KINDS)
 
 
 # --- nothing leaks -----------------------------------------------------------------------------
 
 
-def scrambled(split: Callable[..., Manifest]) -> Callable[..., Manifest]:
-    """Every unlabelled training item has another true class; splits and labels stay."""
-
-    def other(manifest: Manifest, *args: Any, **more: Any) -> Manifest:
-        found = split(manifest, *args, **more)
-        k = found.num_classes
-
-        def turned(place: int, item: Item) -> Item:
-            if item.split != "train" or item.labelled:
-                return item
-            return dataclasses.replace(item, label=(item.label + 1 + place % (k - 1)) % k)
-
-        return found.replace(tuple(turned(n, item) for n, item in enumerate(found.items)))
-
-    return other
-
-
 def test_true_labels_of_unlabelled_videos_change_nothing(
     whole: Path, small_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(splits, "split", scrambled(splits.split))
+    monkeypatch.setattr(splits, "split", runs.scrambled(splits.split))
     other = train(small_videos, tmp_path)
-    items = [api.load(run).manifest.items for run in (whole, other)]
-    for one, two in zip(*items, strict=True):
-        is_hidden = one.split == "train" and not one.labelled
-        assert (one.label != two.label) == is_hidden
-        assert dataclasses.replace(one, label=two.label) == two
-    assert_same(whole, other)
+    runs.assert_scrambled(whole, other)
+    runs.assert_same(whole, other, KINDS)
 
 
 def test_developing_does_not_look_at_test(whole: Path, judged: list[Item]) -> None:
     assert {item.split for item in judged} == {"train", "validation"}
     assert not any(item.labelled for item in judged if item.split == "train")
-    assert figures(whole)["split"] == "validation"
+    assert runs.figures(whole)["split"] == "validation"
     assert [p.name for p in (whole / "predictions").iterdir()] == ["validation.safetensors"]
     labels = load_file(whole / "predictions" / "validation.safetensors")["video_labels"]
     run = api.load(whole)
     assert labels.tolist() == [item.label for item in run.manifest.part("validation")]
-    assert not {"calibration", "unfamiliar", "open_set"} & set(figures(whole))
+    assert not {"calibration", "unfamiliar", "open_set"} & set(runs.figures(whole))
 
 
 # --- whose rounds answer -----------------------------------------------------------------------
@@ -264,9 +205,9 @@ def test_validation_chooses_the_rounds_that_answer(small_videos: Path, tmp_path:
         best = min(nll, key=lambda among: nll[among])
         assert tuple(chosen[model]) == best
         assert run.answering_rounds(model) == list(best)
-        assert figures(run.folder)["answering_rounds"][model] == list(best)
+        assert runs.figures(run.folder)["answering_rounds"][model] == list(best)
         records = len(run.bank.records(kind, best))
-        assert figures(run.folder)["networks"][model] == records
+        assert runs.figures(run.folder)["networks"][model] == records
 
 
 @pytest.mark.parametrize(
@@ -309,4 +250,4 @@ def test_a_small_pool_is_not_believed(
     run = train(small_videos, tmp_path, *small, "train.steps=3")
     assert (run / "pseudo_labels" / "round_01.jsonl").read_text() == ""
     assert "nothing is believed" in capsys.readouterr().err
-    assert figures(run)["networks"] == {"self_training": 2}
+    assert runs.figures(run)["networks"] == {"self_training": 2}

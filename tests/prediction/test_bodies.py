@@ -20,10 +20,13 @@ from bgan_video import config
 from bgan_video.backend import Backend
 from bgan_video.data.manifest import Item
 from bgan_video.data.streams import labelled_batches
+from bgan_video.data.transforms import weak_view
 from bgan_video.errors import UserError
+from bgan_video.features import FrozenBodies, FrozenBody, frozen_body
 from bgan_video.method.timetable import step_sizes
 from bgan_video.prediction import bodies, body_checks
 from bgan_video.prediction.bodies import kinds, names, of_features
+from bgan_video.prediction.feature_vectors import StoredVectors
 
 
 def settings(*overrides: str) -> config.Config:
@@ -72,7 +75,7 @@ def test_bodies_that_cannot_be_are_refused_before_any_video(
     overrides: list[str], said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
-        body_checks.check(settings(*overrides), CPU)
+        body_checks.check(settings(*overrides), FrozenBodies(CPU))
 
 
 TIMM = "timm:test_resnet"
@@ -94,7 +97,7 @@ def of_two(weights: str, name: str, methods: str, *chosen: str) -> config.Config
 
 def test_weights_are_those_of_the_body_that_the_name_says(weights: str) -> None:
     c = of_two(weights, TIMM, "bayesian_gan", TIMM, "dcgan@rgb")
-    (fit,) = body_checks.check(c, CPU)
+    (fit,) = body_checks.check(c, FrozenBodies(CPU))
     assert fit.source == c.discriminator.weights
     first, second = (bodies.of_clips(c, name, i) for i, name in enumerate((TIMM, "dcgan@rgb")))
     assert first.discriminator.weights == c.discriminator.weights
@@ -104,13 +107,13 @@ def test_weights_are_those_of_the_body_that_the_name_says(weights: str) -> None:
 def test_a_name_that_nothing_has_is_not_looked_at(weights: str) -> None:
     """Else the weights of one body would be held against another."""
     alone = of_two("discriminator.weights=null", "nonsense", "bayesian_gan", TIMM)
-    assert body_checks.check(alone, CPU) == []
+    assert body_checks.check(alone, FrozenBodies(CPU)) == []
     with pytest.raises(UserError, match="nonsense"):
         body_checks.check(
             of_two("discriminator.weights=null", "nonsense", "bayesian_gan,supervised", TIMM), CPU
         )
     with pytest.raises(UserError, match=r"name=dcgan, which no network of this run has \(timm:"):
-        body_checks.check(of_two(weights, "dcgan", "bayesian_gan", TIMM), CPU)
+        body_checks.check(of_two(weights, "dcgan", "bayesian_gan", TIMM), FrozenBodies(CPU))
 
 
 def test_weights_of_a_body_that_do_not_fit_are_refused_before_any_video(tmp_path: Path) -> None:
@@ -118,7 +121,28 @@ def test_weights_of_a_body_that_do_not_fit_are_refused_before_any_video(tmp_path
     torch.save({"conv1.weight": torch.zeros(1)}, file)
     c = of_two(f"discriminator.weights={file}", TIMM, "bayesian_gan", "dcgan", TIMM)
     with pytest.raises(UserError, match="does not hold this body's weights"):
-        body_checks.check(c, CPU)
+        body_checks.check(c, FrozenBodies(CPU))
+
+
+def test_a_frozen_body_is_opened_once(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def counted(features: config.Features, backend: Backend) -> FrozenBody:
+        opened.append(features.body)
+        return frozen_body(features, backend)
+
+    monkeypatch.setattr("bgan_video.features.bodies.frozen_body", counted)
+    of = weights.replace("discriminator", "features")
+    methods = "baseline.methods=[bayesian_gan,knn]"
+    bodies_of = f"discriminator.bodies=[dcgan,features:{TIMM}]"
+    c = settings(of, f"features.body={TIMM}", "features.size=32", bodies_of, methods)
+    frozen = FrozenBodies(CPU)
+    body_checks.check(c, frozen)
+    body_checks.body_settings(c, frozen)
+    assert opened == [TIMM]
+    larger = dataclasses.replace(c.features, size=64)
+    assert frozen(larger).size == 64
+    assert opened == [TIMM, TIMM], "of another size it is another one"
 
 
 def test_the_cold_gan_follows_one_body() -> None:
@@ -168,11 +192,58 @@ def test_vectors_of_an_item_are_its_frames_and_kept_where_there_is_room(
             return 2 * vectors
 
     item = dataclasses.make_dataclass("Item", ["path"])("a.avi")
-    vectors = bodies.FeatureVectors(Store(), Doubled(), room)  # type: ignore[arg-type]
+    vectors = StoredVectors(Store(), Doubled(), room)  # type: ignore[arg-type]
     for _ in range(2):
         found = vectors.read(item, [2, 0])  # type: ignore[arg-type]
         assert found.tolist() == [[8.0, 10.0], [0.0, 2.0]]
     assert len(read) == reads
+
+
+class Numbered:
+    """Vectors of zeros, but for the number of the clip in front."""
+
+    def read(self, item: Item, indices: Sequence[int]) -> NDArray[Any]:
+        found = np.zeros((len(indices), 1000), np.float32)
+        found[:, 0] = indices
+        return found
+
+    def times(self, item: Item) -> None:
+        return None
+
+
+def of_features_with(noise: float) -> config.Config:
+    c = of_features(settings("features.clips=3", "train.steps=30"), 1000)
+    return dataclasses.replace(c, features=dataclasses.replace(c.features, noise=noise))
+
+
+ITEM = Item("a.avi", 0, "a", split="train", labelled=True, num_frames=3)
+
+
+def test_views_of_a_vector_are_other_clips_of_its_video() -> None:
+    batches = labelled_batches([ITEM], Numbered(), of_features_with(0.0), 0)
+    x, _ = next(batches)
+    assert set(x[:, 0].tolist()) == {0, 1, 2}
+    assert not x[:, 1:].any(), "and nothing else where there is no noise"
+
+
+def test_training_adds_fresh_noise_to_vectors_and_judging_none() -> None:
+    c = of_features_with(0.25)
+    batches = labelled_batches([ITEM], Numbered(), c, 0)
+    (x, _), (more, _) = next(batches), next(batches)
+    noise = torch.cat([x, more])[:, 1:]
+    assert noise.std().item() == pytest.approx(0.25, rel=0.05)
+    assert abs(noise.mean().item()) < 0.01
+    assert len(noise.unique(dim=0)) == len(noise)
+    again, _ = next(labelled_batches([ITEM], Numbered(), c, 0))
+    assert torch.equal(again, x), "drawn from the seed"
+    body = bodies.Body("features:a", "discriminator", c, Numbered(), 2)
+    (chunk,) = body.chunks([ITEM])
+    assert chunk.clips[:, 0].tolist() == [0, 1, 2]
+    assert not chunk.clips[:, 1:].any()
+
+
+def test_clips_beside_them_have_no_noise_of_features() -> None:
+    assert weak_view(settings("features.noise=1")).noise == 0
 
 
 def test_vectors_are_kept_once_however_many_processes_load_clips() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
 from bgan_video.errors import UserError
-from bgan_video.prediction.outputs import Output
+from bgan_video.prediction.outputs import Output, record
 from bgan_video.prediction.video_files import Unreadable, VideoPrediction, Window
 
 CLASSES = ("läuft", "steht, still")
@@ -52,6 +53,40 @@ def test_a_table_has_a_column_a_class_and_the_mark_of_spreadsheets(tmp_path: Pat
     assert rows[0]["p_fake"] == ""
     assert rows[0]["unfamiliar"] == "False"
     assert rows[1]["error"] == 'it says "no"'
+
+
+BODIES = ("dcgan", "features:a")
+
+
+def of_two(path: str) -> VideoPrediction:
+    alone = dict(zip(BODIES, ([0.6, 0.4], [0.25, 0.75]), strict=True))
+    return dataclasses.replace(said(path), bodies=alone)
+
+
+def test_a_table_of_several_bodies_has_what_each_says_alone(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    out = Output(file, CLASSES, BODIES)
+    for found in (of_two("a.mp4"), FOUND[1]):
+        out.add(found)
+    with file.open(newline="", encoding="utf-8-sig") as text:
+        first, broken = csv.DictReader(text)
+    assert (first["class"], first["class(dcgan)"]) == ("läuft", "läuft")
+    assert first["class(features:a)"] == "steht, still"
+    assert [first[f"probability({name})"] for name in BODIES] == ["0.600000", "0.750000"]
+    assert broken["class(dcgan)"] == broken["probability(dcgan)"] == ""
+    assert Output(file, CLASSES, BODIES).done == {"a.mp4", "c.mp4"}
+    with pytest.raises(UserError, match="or bodies"):
+        Output(file, CLASSES)
+
+
+def test_json_tells_of_bodies_only_where_there_are_several() -> None:
+    found = record(of_two("a.mp4"), CLASSES)
+    assert found["class"] == "läuft"
+    assert found["bodies"]["features:a"] == {
+        "class": "steht, still",
+        "probabilities": [0.25, 0.75],
+    }
+    assert "bodies" not in record(said("a.mp4"), CLASSES)
 
 
 def test_lines_are_what_json_prints(tmp_path: Path) -> None:

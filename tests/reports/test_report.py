@@ -265,3 +265,25 @@ def test_the_pretrained_weights_are_named(tmp_path, undrawn, weights):
     name = weights.rpartition("/")[2]
     assert ("pretrained weights", f"{name} (r3d_18)") in sections.facts(read_run(tmp_path))
     assert f"<dd>{name} (r3d_18)</dd>" in _page(tmp_path)
+
+
+TWO = "discriminator: {bodies: [dcgan, 'features:efficientnet-lite0']}"
+OWN = "features: {body: 'timm:x', weights: /models/b.pt}"
+OF_BOTH = (
+    "discriminator: {name: r3d_18, weights: /models/a.pt, bodies: [r3d_18, 'features:timm:x']}"
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ([TWO], "efficientnet-lite0 (frozen)"),
+        ([TWO, "baseline: {methods: [supervised]}"], None),
+        (["baseline: {methods: [knn]}"], "efficientnet-lite0 (frozen)"),
+        (["baseline: {methods: [knn]}", OWN], "b.pt (timm:x, frozen)"),
+        ([OF_BOTH, OWN], "a.pt (r3d_18), b.pt (timm:x, frozen)"),
+    ],
+)
+def test_the_weights_of_a_frozen_body_are_named(tmp_path, settings, told):
+    (tmp_path / "config.yaml").write_text("\n".join(["run: {name: early}", *settings]))
+    assert dict(sections.facts(read_run(tmp_path))).get("pretrained weights") == told

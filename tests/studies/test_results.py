@@ -192,6 +192,35 @@ def test_a_study_on_validation_says_so_and_never_says_test(read_study: Callable[
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_each_body_of_a_method_stands_below_it(read_study: Callable[..., Study]):
+    study = read_study(labels={"data.labels_per_class": [4]})
+    finish(study)
+    told = [c for c in study.cells if c.method == "flat"][:2]  # of the others nobody knows
+    top1 = {"dcgan": [0.25, 0.75], "features:<a>": [0.5, 0.5]}
+    for n, cell in enumerate(told):
+        file = cells.folder(study, cell) / "metrics.json"
+        bodies = {name: {"video": {"top1": of[n], "nll": 1.5}} for name, of in top1.items()}
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"bodies": bodies}))
+    summary, rows, page = written(study)
+    with_bodies = [row for row in rows if "bodies" in row]
+    assert [row["method"] for row in with_bodies] == ["flat", "flat"]
+    of_dcgan = [row["bodies"]["dcgan"]["video"] for row in with_bodies]
+    assert of_dcgan == [{"top1": 0.25, "nll": 1.5}, {"top1": 0.75, "nll": 1.5}]
+    entry = summary.entry("flat", "4")
+    assert entry is not None
+    assert [(body.name, body.cells) for body in entry.bodies] == [("dcgan", 2), ("features:<a>", 2)]
+    assert entry.bodies[0].figures["top1"].mean == 0.5
+    assert set(entry.bodies[0].figures) == {"top1", "nll"}
+    shown = section(page, "results")
+    assert "A row <em>body …</em> is a part" in shown
+    below = shown[shown.index("<td>flat</td>") :]
+    assert '<td class="part">body dcgan</td><td class="num">2</td>' in below
+    assert "50.0 ± 25.0 %" in below
+    assert '<td class="part">body features:&lt;a&gt;</td>' in below
+    assert 'class="part"' not in shown[: -len(below)]
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_seconds_stand_beside_the_figures(read_study: Callable[..., Study]):
     study = read_study(folds=[1], seeds=[0])
     finish(study)
