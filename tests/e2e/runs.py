@@ -45,6 +45,7 @@ TINY = [
     "train.steps=14",
     "train.rounds=1",
     "rounds.min_pool=0",
+    "rounds.answer=later",
     "train.batch_size=4",
     "train.labelled_batch_size=4",
     "train.log_every=1",
