@@ -355,12 +355,22 @@ def test_rivals_and_samplers_that_cannot_be(overrides: list[str], named: list[st
 
 
 GIVEN = "rounds.balance=given"
+TEACHERS = "baseline.methods=[self_training_ensemble]"
 
 
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
         (["baseline.methods=[self_training]"], ["self_training", "train.rounds=0", "1 or more"]),
+        ([TEACHERS], ["self_training_ensemble", "train.rounds=0", "1 or more"]),
+        (
+            [TEACHERS, "train.rounds=2", "baseline.num_networks=5"],
+            ["num_networks=5", "train.rounds=2", "6 and more"],
+        ),
+        (
+            [TEACHERS, "train.rounds=1", "posterior.num_discriminators=1"],
+            ["num_networks=None", "the 1 of the posterior's", "4 and more"],
+        ),
         (
             ["train.rounds=1", "data.num_labelled=0", "baseline.methods=[bayesian_gan]"],
             ["train.rounds", "data.num_labelled=0", "train.rounds=0"],

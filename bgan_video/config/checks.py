@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from bgan_video.config.kinds import GANS, NEED_LABELS, ON_FEATURES
+from bgan_video.config.kinds import GANS, IN_ROUNDS, NEED_LABELS, ON_FEATURES
 from bgan_video.errors import UserError
 
 if TYPE_CHECKING:
@@ -145,12 +145,14 @@ def _baselines(config: Config) -> None:
 
 def _rounds(config: Config) -> None:
     rounds, r = config.train.rounds, config.rounds
-    in_rounds = {"self_training", "self_training_probe"} & {*config.baseline.methods}
+    in_rounds = {*IN_ROUNDS} & {*config.baseline.methods}
     if rounds == 0 and in_rounds:
         raise UserError(
             f"baseline.methods: {min(in_rounds)} learns in rounds, and train.rounds=0 has none; "
             f"set train.rounds to 1 or more"
         )
+    if "self_training_ensemble" in in_rounds:
+        _ensemble_of_teachers(config)
     if rounds > 0 and config.is_unsupervised:
         raise UserError(
             "train.rounds believes classes, and data.num_labelled=0 has none; set train.rounds=0"
@@ -167,6 +169,19 @@ def _rounds(config: Config) -> None:
         raise UserError(
             "train.rounds puts pseudo-labels beside true ones, which keep half of every batch, and "
             "train.labelled_batch_size=1 has room for one; allowed: 2 and more"
+        )
+
+
+def _ensemble_of_teachers(config: Config) -> None:
+    """One network a round would be `self_training` under another name."""
+    p, least = config.posterior, 2 * (1 + config.train.rounds)
+    chains = p.num_discriminators * p.num_mcmc
+    given = config.baseline.num_networks
+    if (given or chains * (1 + config.train.rounds)) < least:
+        raise UserError(
+            f"baseline.methods: self_training_ensemble shares baseline.num_networks={given} (null: "
+            f"the {chains} of the posterior's chains in each round) among 1 + train.rounds="
+            f"{config.train.rounds} rounds, and a round has fewer than 2; allowed: {least} and more"
         )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bgan_video import rng
 from bgan_video.backend import Backend
-from bgan_video.config import Config, Method
+from bgan_video.config import SELF_TRAINING, Config, Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.method import losses
 from bgan_video.method.timetable import adam_lr
@@ -31,7 +31,7 @@ class Learner(ABC):
 
     Attributes:
         model: Its name, in `metrics.json` and in the bank.
-        answers_alone: Whether one network is the whole model, which evaluations on the way show.
+        answers_alone: Whether evaluations on the way show what its networks say as they stand.
         is_sampled: Whether its networks are stored with every posterior sample, not at the end.
         restarts: Whether its networks are fresh ones in every round, each stored at its end; others
             learn through all rounds as if they were one.
@@ -126,10 +126,12 @@ class Network:
 class LabelsOnly(Learner):
     """One network on the labelled clips, or an ensemble of them (Lakshminarayanan et al. 2017).
 
-    `self_training` is one network too: the clips it is given are labelled and believed ones.
+    `self_training` and `self_training_ensemble` are such networks too: the clips they are given are
+    labelled and believed ones.
 
     Args:
-        model: `supervised`, `deep_ensemble`, `mc_dropout` or `self_training`.
+        model: `supervised`, `deep_ensemble`, `mc_dropout`, `self_training` or
+            `self_training_ensemble`.
         config: The run's or the round's settings, with the dropout of this model.
         num_classes: K.
         backend: Device and precision.
@@ -150,8 +152,8 @@ class LabelsOnly(Learner):
     ) -> None:
         self.model = model
         self._class_weights = class_weights
-        self.answers_alone = model in ("supervised", "self_training")
-        self.restarts = model in ("deep_ensemble", "self_training")
+        self.answers_alone = model == "supervised" or model in SELF_TRAINING
+        self.restarts = model == "deep_ensemble" or model in SELF_TRAINING
         names = ["supervised" if index == 0 else f"ensemble {index}" for index in members]
         self._members = [Network(config, num_classes, backend, name, steps) for name in names]
         self._replays = [Replay(partial(self._move, m), m.backend) for m in self._members]

@@ -30,6 +30,7 @@ from bgan_video.training.trainer import DataSize
 
 # Weights, gradients and two moments of Adam, each float32.
 _BYTES_PER_WEIGHT = 16
+_ENSEMBLES = ("deep_ensemble", "self_training_ensemble")
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def _networks(config: Config, method: str) -> tuple[int, int]:
         return discriminators * p.num_mcmc, p.num_z * p.num_mcmc * is_game
     if method == "ml_gan":
         return int(config.has_discriminators), int(is_game)
-    if method == "deep_ensemble":
+    if method in _ENSEMBLES:
         return rival_size(config), 0
     averages = method in ("mean_teacher", "fixmatch")
     return 1 + averages, 0
@@ -227,7 +228,7 @@ def _stored(config: Config, method: str) -> int:
     """How many classifiers of a method a run stores."""
     if method in ("bayesian_gan", "cold_gan"):
         return posterior_size(config)
-    return rival_size(config) if method == "deep_ensemble" else 1
+    return rival_size(config) if method in _ENSEMBLES else 1
 
 
 def _count(network: nn.Module, learning: bool = False) -> int:

@@ -14,7 +14,7 @@ import torch
 
 from bgan_video import ranks
 from bgan_video.backend import Backend
-from bgan_video.config import ON_FEATURES, Config, Method
+from bgan_video.config import ON_FEATURES, SELF_TRAINING, Config, Method
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.streams import (
@@ -42,7 +42,6 @@ from bgan_video.training import rounds
 from bgan_video.training.lineup import ColdGAN, Models
 
 LabelledStream = Iterator[LabelledBatch | None]
-_SELF = "self_training"
 _PROBE: Method = "self_training_probe"
 
 
@@ -119,7 +118,7 @@ class Session:
         def clips(method: str) -> LabelledStream:
             return labelled_batches(items, self.frames, self.config, done, believed.get(method, ()))
 
-        own = {method: clips(method) for method in believed if method == _SELF}
+        own = {method: clips(method) for method in believed if method in SELF_TRAINING}
         of_chains = believed.get("bayesian_gan", ())
         for body in self.bodies:
             if of_chains or body.config is not self.config:
@@ -158,7 +157,7 @@ class Session:
         """Write what a round believes, unless it is there."""
         if not rounds.path(self.folder, number).is_file():
             before = {number - 1}
-            teachers = {_SELF: self._stored(_SELF, before)} if _SELF in believers else {}
+            teachers = {m: self._stored(m, before) for m in believers if m in SELF_TRAINING}
             posteriors = {"bayesian_gan": self._of_body(before)} if self.bodies else {}
             bodies = self._weighed(before) if self.config.weighs_bodies else self.bodies
             has_probe = _PROBE in believers
@@ -234,13 +233,12 @@ class Session:
         if all(self.bank.records(body.kind, now) for body in self.bodies) and self.bodies:
             of_round["bayesian"] = "the round's bayesian"
             posteriors[of_round["bayesian"]] = self._of_body(now)
-        for learner in models.learners:
-            if learner.answers_alone:
-                rivals[learner.model] = Current(learner.networks)
-        if self.bank.records(_SELF, now):
-            of_round[_SELF] = f"the round's {_SELF}"
-            rivals[of_round[_SELF]] = rivals[_SELF]
-            rivals[_SELF] = self._stored(_SELF, so_far)
+        for model, learner in ((m.model, m) for m in models.learners if m.answers_alone):
+            rivals[model] = Current(learner.networks)
+            if model in SELF_TRAINING and self.bank.records(model, now):
+                of_round[model] = f"the round's {model}"
+                rivals[of_round[model]] = self._stored(model, now)
+                rivals[model] = self._stored(model, so_far)
         predictions, parts = self._predict(items, rivals, posteriors)
         scores = {name: figures(p, labels, level) for name, p in predictions.items()}
         record: dict[str, Any] = {

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from bgan_video import api, cli
+from bgan_video.config import SELF_TRAINING
 from bgan_video.data import splits
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.prediction import bodies
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.e2e
 
 STEPS, ROUNDS = 8, 2
 SETTINGS = [
-    "baseline.methods=[bayesian_gan,self_training,deep_ensemble,supervised]",
+    "baseline.methods=[bayesian_gan,self_training,self_training_ensemble,deep_ensemble,supervised]",
     "objective.consistency_weight=0",
     "objective.pretext_weight=0",
     "posterior.thinning=1",
@@ -38,7 +39,7 @@ SETTINGS = [
     "train.final_split=validation",
     "rounds.answer=all",
 ]
-BELIEVERS = {"bayesian_gan": "discriminator", "self_training": "self_training"}
+BELIEVERS = {"bayesian_gan": "discriminator"} | {method: method for method in SELF_TRAINING}
 
 
 def train(videos: Path, folder: Path, *more: str) -> Path:
@@ -99,7 +100,7 @@ def assert_same(one: Path, other: Path) -> None:
         assert texts[0] == texts[1], name
     assert figures(one) == figures(other)
     banks = [api.load(run).bank for run in (one, other)]
-    for kind in ("discriminator", "generator", "self_training", "deep_ensemble", "supervised"):
+    for kind in ("discriminator", "generator", *SELF_TRAINING, "deep_ensemble", "supervised"):
         records = [bank.records(kind) for bank in banks]
         assert len(records[0]) == len(records[1]) > 0
         for pair in zip(*records, strict=True):
@@ -126,8 +127,8 @@ def test_the_log_tells_the_rounds_and_every_round_burns_in_and_samples(whole: Pa
     ends = [line for line in lines(whole / "evaluations.jsonl") if line["step"] % STEPS == 0]
     assert [line["round"] for line in ends[:3]] == [0, 1, 2]
     for line in ends[:3]:
-        assert {"bayesian", "self_training"} == set(line["of_round"])
-        assert {"bayesian", "self_training", "supervised"} == set(line["models"])
+        assert {"bayesian", *SELF_TRAINING} == set(line["of_round"])
+        assert {"bayesian", *SELF_TRAINING, "supervised"} == set(line["models"])
     assert ends[0]["of_round"]["bayesian"] == ends[0]["models"]["bayesian"]
     assert ends[2]["of_round"]["bayesian"] != ends[2]["models"]["bayesian"]
 
@@ -164,6 +165,7 @@ def test_all_rounds_answer_with_all_their_networks(whole: Path) -> None:
     assert networks == {
         "bayesian": chains * samples * (1 + ROUNDS),
         "self_training": 1 + ROUNDS,
+        "self_training_ensemble": chains * (1 + ROUNDS),
         "deep_ensemble": chains * (1 + ROUNDS),
         "supervised": 1,
     }

@@ -30,6 +30,7 @@ def test_the_number_of_networks_behind_every_figure_is_told(finished: Path):
         "deep_ensemble": 4,
         "mc_dropout": 4,
         "self_training": 1,
+        "self_training_ensemble": 2,
         "pseudo_label": 1,
         "mean_teacher": 1,
         "fixmatch": 1,
