@@ -7,6 +7,7 @@ can serve it is found out by the layers that use it.
 from bgan_video.config.files import CHANGES, flat, from_mapping, load, load_run, to_mapping, to_yaml
 from bgan_video.config.kinds import (
     BELIEVERS,
+    DRAWN,
     FEATURES,
     GANS,
     IN_ROUNDS,
@@ -41,6 +42,7 @@ from bgan_video.config.sections import (
 __all__ = [
     "BELIEVERS",
     "CHANGES",
+    "DRAWN",
     "FEATURES",
     "GANS",
     "IN_ROUNDS",

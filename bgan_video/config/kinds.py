@@ -11,6 +11,8 @@ Method = Literal[
     "mc_dropout",
     "self_training",
     "self_training_ensemble",
+    "swag",
+    "laplace",
     "pseudo_label",
     "mean_teacher",
     "fixmatch",
@@ -23,7 +25,9 @@ Method = Literal[
 LABELS_ONLY: tuple[Method, ...] = ("supervised", "deep_ensemble", "mc_dropout")
 ON_FEATURES: tuple[Method, ...] = ("linear_probe", "knn", "self_training_probe")
 """They are fitted to frozen features, without steps."""
-SELF_TRAINING: tuple[Method, ...] = ("self_training", "self_training_ensemble")
+DRAWN: tuple[Method, ...] = ("swag", "laplace")
+"""They learn one network in each round and answer by networks drawn around it."""
+SELF_TRAINING: tuple[Method, ...] = ("self_training", "self_training_ensemble", *DRAWN)
 """Networks of the settings' own body that learn from labels and, in rounds, from pseudo-labels of
 their own, without any GAN."""
 BELIEVERS: tuple[Method, ...] = ("bayesian_gan", *SELF_TRAINING, "self_training_probe")
@@ -34,11 +38,16 @@ NEED_LABELS = (
 )
 """They learn nothing without a label."""
 GANS = ("bayesian_gan", "ml_gan", "cold_gan")
-SIZED = ("bayesian_gan", "cold_gan", "deep_ensemble", "mc_dropout", "self_training_ensemble")
+SIZED = (
+    *("bayesian_gan", "cold_gan", "deep_ensemble", "mc_dropout", "self_training_ensemble"),
+    *DRAWN,
+)
 """They have as many networks as posterior samples are taken."""
 
 
-IN_ROUNDS: tuple[Method, ...] = (*SELF_TRAINING, "self_training_probe")
+IN_ROUNDS: tuple[Method, ...] = (
+    *("self_training", "self_training_ensemble", "self_training_probe"),
+)
 """Without rounds they would be other methods under another name."""
 
 

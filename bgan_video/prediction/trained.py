@@ -14,7 +14,7 @@ from bgan_video import config as config_module
 from bgan_video.acquisition import suggestions
 from bgan_video.acquisition.suggestions import Suggestion
 from bgan_video.backend import resolve_backend
-from bgan_video.config import FEATURES, GANS, IN_ROUNDS, ON_FEATURES, Config, model_of
+from bgan_video.config import BELIEVERS, FEATURES, GANS, ON_FEATURES, Config, model_of
 from bgan_video.data.cutting import ItemFrames
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
@@ -328,7 +328,7 @@ class TrainedRun:
 
     def answering_rounds(self, model: str) -> Collection[int] | None:
         """The rounds whose networks answer for a model; None for all."""
-        if model not in (BAYESIAN, "cold_gan", *IN_ROUNDS):
+        if model not in (BAYESIAN, "cold_gan", *BELIEVERS):
             return None
         labelled = len(self.manifest.labelled)
         pool = len(self.manifest.part("train")) - labelled

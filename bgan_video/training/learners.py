@@ -7,8 +7,9 @@ steps of the same optimiser.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,22 @@ from bgan_video.method.timetable import adam_lr
 from bgan_video.models import Classifier, build_discriminator, frozen_statistics
 from bgan_video.training.chains import adam, descend, initialised, set_lr
 from bgan_video.training.replay import Replay, StepInputs, Terms
+
+State = Mapping[str, Tensor]
+"""Weights and statistics of a network."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the networks of a round learned from.
+
+    Attributes:
+        clips: The first batches `[B, C, (T,) H, W]`, as they learned from them.
+        items: Every labelled and believed item's test clip in the middle, batch by batch.
+    """
+
+    clips: Callable[[], Iterable[Tensor]]
+    items: Callable[[], Iterable[LabelledBatch]]
 
 
 class Learner(ABC):
@@ -46,6 +63,11 @@ class Learner(ABC):
     @abstractmethod
     def networks(self) -> Sequence[Classifier]:
         """The networks that answer."""
+
+    def stored(self, learned: Learned) -> Iterator[State]:
+        """What is stored of it at its end: its networks, or others that it draws from them."""
+        del learned
+        return (network.state_dict() for network in self.networks)
 
     @abstractmethod
     def step(
@@ -96,10 +118,14 @@ class Network:
         self._name = name
         self._steps = steps
 
+    def lr_at(self, index: int) -> float:
+        """Step size of a step."""
+        return adam_lr(self._config, self._lr, index, self._steps)
+
     @contextmanager
     def stepping(self, index: int) -> Iterator[None]:
         """Step size of a step, and dropout of its forward passes."""
-        set_lr(self.optimizer, adam_lr(self._config, self._lr, index, self._steps))
+        set_lr(self.optimizer, self.lr_at(index))
         with own_randomness(self.backend, self._config.run.seed, self._name, index):
             yield
         self.backend.scaler.update()
@@ -138,6 +164,7 @@ class LabelsOnly(Learner):
         steps: How many each network will take.
         members: Numbers of its networks; 0 is the same as the network of `supervised`.
         class_weights: `[K]`, as `losses.supervised` has them.
+        network: What it learns with.
     """
 
     def __init__(
@@ -149,13 +176,14 @@ class LabelsOnly(Learner):
         steps: int,
         members: Sequence[int] = (0,),
         class_weights: Tensor | None = None,
+        network: type[Network] = Network,
     ) -> None:
         self.model = model
         self._class_weights = class_weights
         self.answers_alone = model == "supervised" or model in SELF_TRAINING
         self.restarts = model == "deep_ensemble" or model in SELF_TRAINING
         names = ["supervised" if index == 0 else f"ensemble {index}" for index in members]
-        self._members = [Network(config, num_classes, backend, name, steps) for name in names]
+        self._members = [network(config, num_classes, backend, name, steps) for name in names]
         self._replays = [Replay(partial(self._move, m), m.backend) for m in self._members]
 
     @property

@@ -11,20 +11,20 @@ from torch import nn
 
 from bgan_video import config as config_module
 from bgan_video.backend import Backend, resolve_backend
-from bgan_video.config import FEATURES, ON_FEATURES, Config
+from bgan_video.config import DRAWN, FEATURES, ON_FEATURES, Config
 from bgan_video.data import layouts, splits
 from bgan_video.data.frames import Frames
 from bgan_video.data.labels import choice
 from bgan_video.data.manifest import Manifest
 from bgan_video.method.rounds import check_prior, has_pool
 from bgan_video.method.temperature import describe, noise_of
-from bgan_video.method.timetable import posterior_size, rival_size, step_sizes
+from bgan_video.method.timetable import draws_in_round, posterior_size, rival_size, step_sizes
 from bgan_video.models import build_generator, sized_discriminator
 from bgan_video.models.bodies import PYTHON_PREFIX
 from bgan_video.prediction.bodies import Body, kinds
 from bgan_video.prediction.body_checks import body_settings
 from bgan_video.prediction.body_checks import check as check_bodies
-from bgan_video.training import trackers
+from bgan_video.training import drawn, trackers
 from bgan_video.training.memory import peak_mib
 from bgan_video.training.trainer import DataSize
 
@@ -121,6 +121,7 @@ def plan(config: Config) -> str:
     backend = resolve_backend(config.run, config.spatial_dims)
     fits, bodies = check_bodies(config, backend), body_settings(config, backend)
     trackers.check(config)
+    drawn.check(config)
     listed = layouts.read(config.data)
     frames = Frames(listed.root, config)  # a store that does not serve says so
     manifest = splits.split(listed, config.data, first_labels=config.compat.first_labels)
@@ -228,6 +229,8 @@ def _stored(config: Config, method: str) -> int:
     """How many classifiers of a method a run stores."""
     if method in ("bayesian_gan", "cold_gan"):
         return posterior_size(config)
+    if method in DRAWN:
+        return sum(draws_in_round(config, number) for number in range(1 + config.train.rounds))
     return rival_size(config) if method in _ENSEMBLES else 1
 
 

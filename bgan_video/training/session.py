@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bgan_video import ranks
 from bgan_video.backend import Backend
@@ -27,6 +29,8 @@ from bgan_video.errors import UserError
 from bgan_video.method.rounds import answering_rounds
 from bgan_video.prediction import diagnosis, on_features
 from bgan_video.prediction.bodies import FIRST_KIND, Body, predict_models, weighed
+from bgan_video.prediction.chunks import test_chunks
+from bgan_video.prediction.judging import RENORMALISING_BATCHES
 from bgan_video.prediction.predict import (
     Current,
     Networks,
@@ -39,6 +43,7 @@ from bgan_video.prediction.together import fit_weights, write_weights
 from bgan_video.prediction.trained import empty_discriminator
 from bgan_video.sampling import SampleBank
 from bgan_video.training import rounds
+from bgan_video.training.learners import Learned
 from bgan_video.training.lineup import ColdGAN, Models
 
 LabelledStream = Iterator[LabelledBatch | None]
@@ -195,6 +200,27 @@ class Session:
         weights = fit_weights(list(parts["bayesian"].values()), labels)
         names = [body.name for body in self.bodies]
         return weighed(self.bodies, dict(zip(names, weights, strict=True)))
+
+    def learned(self, number: int, method: str) -> Learned:
+        """What the networks of a method learned from in a round."""
+        believed: Sequence[Item] = ()
+        if method in rounds.believers(self.config):
+            pool = rounds.Pool(self.manifest, self.config)
+            believed = rounds.believed(self.folder, number, pool).get(method, ())
+        items, first = self.manifest.labelled, number * self.config.train.steps
+        given = (items, self.frames, self.config, first, believed)
+
+        def clips() -> Iterator[Tensor]:
+            batches = islice(labelled_batches(*given), RENORMALISING_BATCHES)
+            return (batch.x for batch in batches if batch is not None)
+
+        def middle() -> Iterator[LabelledBatch]:
+            clip = dataclasses.replace(self.config.clip, test_clips=1, test_crops=1)
+            of_one = dataclasses.replace(self.config, clip=clip)
+            for chunk in test_chunks([*items, *believed], self.frames, of_one):
+                yield LabelledBatch(chunk.clips, chunk.labels)
+
+        return Learned(clips, middle)
 
     def _fit(self, method: Method, number: int) -> None:
         """Fit and store a method's network of a round."""

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.e2e
 
 STEPS, ROUNDS = 8, 2
 SETTINGS = [
-    "baseline.methods=[bayesian_gan,self_training,self_training_ensemble,deep_ensemble,supervised]",
+    f"baseline.methods=[bayesian_gan,{','.join(SELF_TRAINING)},deep_ensemble,supervised]",
     "objective.consistency_weight=0",
     "objective.pretext_weight=0",
     "posterior.thinning=1",
@@ -166,6 +166,8 @@ def test_all_rounds_answer_with_all_their_networks(whole: Path) -> None:
         "bayesian": chains * samples * (1 + ROUNDS),
         "self_training": 1 + ROUNDS,
         "self_training_ensemble": chains * (1 + ROUNDS),
+        "swag": chains * samples * (1 + ROUNDS),
+        "laplace": chains * samples * (1 + ROUNDS),
         "deep_ensemble": chains * (1 + ROUNDS),
         "supervised": 1,
     }
@@ -267,3 +269,15 @@ def test_a_small_pool_is_not_believed(
     assert (run / "pseudo_labels" / "round_01.jsonl").read_text() == ""
     assert "nothing is believed" in capsys.readouterr().err
     assert figures(run)["networks"] == {"self_training": 2}
+
+
+# --- nobody believes ---------------------------------------------------------------------------
+
+
+def test_rounds_in_which_nobody_believes_train_an_ensemble(
+    small_videos: Path, tmp_path: Path
+) -> None:
+    alone = ["baseline.methods=[deep_ensemble]", "train.rounds=1", "baseline.num_networks=2"]
+    run = train(small_videos, tmp_path, *alone, "train.steps=3", "posterior.burn_in=1")
+    assert not (run / "pseudo_labels").exists()
+    assert figures(run)["networks"] == {"deep_ensemble": 2}

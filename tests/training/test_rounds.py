@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bgan_video import config
 from bgan_video.backend import Backend
-from bgan_video.config import SELF_TRAINING, Config
+from bgan_video.config import Config
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.method.timetable import ensemble_in_round, posterior_size, rival_size
@@ -27,7 +27,8 @@ from bgan_video.training.trainer import DataSize
 K, N, STEPS = 3, 20, 3
 BACKEND = Backend(torch.device("cpu"), "fp32", torch.amp.GradScaler("cpu", enabled=False))
 LASTING = ("supervised", "mc_dropout", "pseudo_label", "mean_teacher", "fixmatch", "ml_gan")
-RESTARTING = ("deep_ensemble", "self_training", "self_training_ensemble", "cold_gan")
+TEACHERS = ("self_training", "self_training_ensemble")
+RESTARTING = ("deep_ensemble", *TEACHERS, "cold_gan")
 EVERYONE = f"baseline.methods=[bayesian_gan,{','.join((*LASTING, *RESTARTING))}]"
 
 
@@ -76,7 +77,7 @@ def same(left: nn.Module, right: nn.Module) -> bool:
 def test_every_round_begins_with_weights_of_its_own() -> None:
     of = settings(EVERYONE)
     begun = [lineup.build(of, DataSize(K, N, K), BACKEND, number) for number in range(3)]
-    methods = ("bayesian_gan", "generators", *SELF_TRAINING, "deep_ensemble")
+    methods = ("bayesian_gan", "generators", *TEACHERS, "deep_ensemble")
     for method in methods:
         networks = [network for found in begun for network in weights(found)[method]]
         assert len(networks) >= 3
@@ -145,7 +146,7 @@ def test_an_ensembles_members_are_divided_among_the_rounds(overrides: list[str])
 def test_rivals_take_as_many_steps_as_all_rounds() -> None:
     """Adam counts the steps of every network."""
     of = settings(
-        f"baseline.methods=[deep_ensemble,supervised,{','.join(SELF_TRAINING)}]",
+        f"baseline.methods=[deep_ensemble,supervised,{','.join(TEACHERS)}]",
         "posterior.num_mcmc=2",
     )
     taken: dict[str, int] = {}
@@ -198,19 +199,19 @@ def test_only_those_who_believe_learn_from_what_is_believed() -> None:
     believed = LabelledBatch(clips(77, 3), torch.tensor([1, 1, 0]))
     for step in range(STEPS, 2 * STEPS):
         plain.step(step, *batches(step))
-        other.step(step, *batches(step), dict.fromkeys(("bayesian_gan", *SELF_TRAINING), believed))
-    believers = {"bayesian_gan", "generators", *SELF_TRAINING, "cold_gan"}
+        other.step(step, *batches(step), dict.fromkeys(("bayesian_gan", *TEACHERS), believed))
+    believers = {"bayesian_gan", "generators", *TEACHERS, "cold_gan"}
     for method, networks in weights(plain).items():
         is_same = list(map(same, networks, weights(other)[method]))
         assert not any(is_same) if method in believers else all(is_same), method
 
 
 def test_classes_weigh_by_what_a_method_believes_itself() -> None:
-    methods = ("bayesian_gan", *SELF_TRAINING, "deep_ensemble", "supervised")
+    methods = ("bayesian_gan", *TEACHERS, "deep_ensemble", "supervised")
     of = settings(f"baseline.methods=[{','.join(methods)}]")
     size = DataSize(K, N, K)
     weighed = DataSize(K, N, K, class_weights=(2.0, 0.5, 0.5))
-    for believer in ("bayesian_gan", *SELF_TRAINING):
+    for believer in ("bayesian_gan", *TEACHERS):
         other = lineup.build(of, size, BACKEND, 1, believing={believer: weighed})
         plain = lineup.build(of, size, BACKEND, 1)
         for found in (plain, other):
