@@ -82,6 +82,8 @@ def _row(study: Study, cell: Cell, of: StudyCell) -> dict[str, Any]:
         "seed": cell.seed,
         "split": study.split,
         "figures": run.levels,
+        "calibration": run.calibration,
+        "auroc": run.auroc,
         "networks": run.networks,
         "seconds": run.seconds,
         "peak_memory_mib": run.peak_memory_mib,

@@ -49,7 +49,7 @@ def test_every_model_is_calibrated_raw_and_scaled(finished: Path):
         assert 0 <= detail["ece_equal_mass"] <= 1
         assert 0 <= detail["aurc"] <= 1
         assert detail["temperature"] > 0
-        assert set(detail["scaled"]) == {"nll", "ece", "ece_equal_mass", "brier"}
+        assert set(detail["scaled"]) == {"nll", "ece", "ece_equal_mass", "brier", "aurc"}
     assert "open_set" not in found
 
 
