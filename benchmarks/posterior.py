@@ -1,10 +1,14 @@
 """Does sampling longer help, and is a posterior that can be sampled exactly sampled so?
 
     python -m benchmarks.posterior length --out DIR --config demo --steps 16,300,3000 [key=value …]
+    python -m benchmarks.posterior ladder --out DIR --config demo --temperatures 0.001,0.01,0.1
     python -m benchmarks.posterior exact --out DIR [key=value …]
 
 `length` trains the same run with different numbers of sampling steps after the same burn-in, and
-shows the validation NLL of the posterior mean, which is to stay level or fall. `exact` samples a
+shows the validation NLL of the posterior mean, which is to stay level or fall. `ladder` trains it
+at several temperatures, from the same burn-in, and names the one of least validation NLL, with how
+far the others are behind it in units of chance: what test videos say of it nobody asked. `exact`
+samples a
 linear layer on frozen features at T = 1, with four chains, and holds its diagnostics against what
 they should be; it needs data.root of a folder of videos. Runs that are there already are not run
 again. Nothing is evaluated on test videos.
@@ -16,6 +20,10 @@ import argparse
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from bgan_video import api, config
 
@@ -46,10 +54,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("length", "exact"))
+    parser.add_argument("what", choices=("length", "ladder", "exact"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config")
     parser.add_argument("--steps", default="16,300,3000")
+    parser.add_argument("--temperatures", default="0.0001,0.001,0.01,0.1,1")
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_intermixed_args(arguments)
     overrides: list[str] = options.overrides
@@ -59,6 +68,9 @@ def main(arguments: list[str] | None = None) -> None:
         print(table(rows))
         if len(rows) > 1:
             print("level or falling" if never_hurts(rows) else "rising: sampling longer hurts here")
+    elif options.what == "ladder":
+        temperatures = [float(number) for number in options.temperatures.split(",")]
+        print(ladder_table(ladder(options.out, options.config or "demo", temperatures, overrides)))
     else:
         for criterion in exact(options.out, options.config or "isl", overrides):
             print(f"{'ok  ' if criterion.holds else 'FAIL'} {criterion.asked}: {criterion.found}")
@@ -77,24 +89,81 @@ def lengths(out: Path, recipe: str, steps: list[int], overrides: list[str]) -> l
             f"posterior.max_samples={DRAWS}",
         ]
         folder = run(out, f"{recipe.replace('/', '_')}_{sampling}", recipe, [*own, *overrides])
-        last = evaluation(folder)
-        found, draws = last["diagnostics"], last["diagnostics"]["draws"]
-        (nll,) = (
-            level["nll"] for name, level in last["models"]["bayesian"].items() if is_item(name)
-        )
-        rows.append(
-            {
-                "steps": sampling,
-                "nll": nll,
-                "draws": len(draws["alone"]),
-                "first": draws["alone"][0],
-                "last": draws["alone"][-1],
-                "temperature": found["noise"]["temperature"],
-                "nats": found["noise"]["nats"],
-                "verdict": found["verdict"],
-            }
-        )
+        rows.append({"steps": sampling, **row_of(folder)})
     return rows
+
+
+def row_of(folder: Path) -> dict[str, Any]:
+    """What a run's last evaluation on validation says of its posterior."""
+    last = evaluation(folder)
+    found, draws = last["diagnostics"], last["diagnostics"]["draws"]
+    (nll,) = (level["nll"] for name, level in last["models"]["bayesian"].items() if is_item(name))
+    return {
+        "nll": nll,
+        "draws": len(draws["alone"]),
+        "first": draws["alone"][0],
+        "last": draws["alone"][-1],
+        "temperature": found["noise"]["temperature"],
+        "nats": found["noise"]["nats"],
+        "verdict": found["verdict"],
+    }
+
+
+def ladder(
+    out: Path, recipe: str, temperatures: list[float], overrides: list[str]
+) -> list[dict[str, Any]]:
+    """A row of figures for each temperature; `behind` is of each video's NLL, less the best's."""
+    rows: list[dict[str, Any]] = []
+    losses: list[NDArray[np.float64]] = []
+    steps = config.load(recipe, overrides).train.steps
+    for temperature in temperatures:
+        own = [
+            *COMMON,
+            *(f"train.{key}={steps}" for key in ("evaluate_every", "checkpoint_every")),
+            f"posterior.temperature={temperature}",
+        ]
+        name = f"{recipe.replace('/', '_')}_T_{temperature:g}"
+        folder = run(out, name, recipe, [*own, *overrides])
+        rows.append(row_of(folder))
+        losses.append(item_losses(folder))
+    best = losses[min(range(len(rows)), key=lambda i: rows[i]["nll"])]
+    for row, of_items in zip(rows, losses, strict=True):
+        behind = of_items - best
+        chance = behind.std(ddof=1) / len(behind) ** 0.5
+        row |= {"behind": behind.mean(), "chance": chance, "items": len(behind)}
+    return rows
+
+
+def item_losses(folder: Path) -> NDArray[np.float64]:
+    """-log p(label) of each validation item."""
+    predicted = load_file(folder / "predictions" / "validation.safetensors")
+    suffix = "_labels"
+    levels = [key.removesuffix(suffix) for key in predicted if key.endswith(suffix)]
+    (level,) = filter(is_item, levels)
+    labels, probs = predicted[level + suffix], predicted[f"bayesian/{level}_probs"]
+    of_labels = probs[np.arange(len(labels)), labels].astype(np.float64)
+    return -np.log(np.maximum(of_labels, np.finfo(np.float32).tiny))
+
+
+def ladder_table(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table, and the temperature of least NLL."""
+    lines = [
+        "| T | d·T/2N | draws | NLL of mean | behind the best | of first draw | of last draw |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['temperature']:.2g} | {row['nats']:.3g} | {row['draws']} | {row['nll']:.3f} "
+            f"| {row['behind']:.3f} ± {row['chance']:.3f} | {row['first']:.3f} "
+            f"| {row['last']:.3f} |"
+        )
+    best = min(rows, key=lambda row: row["nll"])
+    said = f"least on {best['items']} validation items: posterior.temperature="
+    said += f"{best['temperature']:.3g}"
+    at_an_end = best["temperature"] in (
+        extreme(row["temperature"] for row in rows) for extreme in (min, max)
+    )
+    return "\n".join([*lines, said + (", at an end of the ladder" if at_an_end else "")])
 
 
 def never_hurts(rows: list[dict[str, Any]], tolerance: float = 0.01) -> bool:

@@ -355,12 +355,32 @@ def test_rivals_and_samplers_that_cannot_be(overrides: list[str], named: list[st
 
 
 GIVEN = "rounds.balance=given"
+TEACHERS = "baseline.methods=[self_training_ensemble]"
 
 
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
         (["baseline.methods=[self_training]"], ["self_training", "train.rounds=0", "1 or more"]),
+        ([TEACHERS], ["self_training_ensemble", "train.rounds=0", "1 or more"]),
+        (
+            [TEACHERS, "train.rounds=2", "baseline.num_networks=5"],
+            ["num_networks=5", "self_training_ensemble", "train.rounds=3", "6 and more"],
+        ),
+        (
+            [TEACHERS, "train.rounds=1", "posterior.num_discriminators=1"],
+            ["one is none", "num_networks to 4"],
+        ),
+        (["baseline.methods=[swag]", "baseline.num_networks=1"], ["swag", "2 and more"]),
+        (
+            [
+                "baseline.methods=[swag]",
+                "train.steps=7",
+                "posterior.burn_in=0",
+                "posterior.thinning=1",
+            ],
+            ["swag", "train.steps=7", "8 and more"],
+        ),
         (
             ["train.rounds=1", "data.num_labelled=0", "baseline.methods=[bayesian_gan]"],
             ["train.rounds", "data.num_labelled=0", "train.rounds=0"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from bgan_video.config.kinds import GANS, NEED_LABELS, ON_FEATURES
+from bgan_video.config.kinds import DRAWN, GANS, IN_ROUNDS, NEED_LABELS, ON_FEATURES
 from bgan_video.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ def check(config: Config) -> None:
     Raises:
         UserError: Says which settings, what is allowed, and what to do.
     """
-    of_data = (_layout, _labels)
-    for part in (*of_data, _sampling, _baselines, _rounds, _pretext, _items, _pairs, _compat):
+    of_data, of_methods = (_layout, _labels), (_baselines, _rounds, _shares)
+    for part in (*of_data, _sampling, *of_methods, _pretext, _items, _pairs, _compat):
         part(config)
 
 
@@ -145,7 +145,7 @@ def _baselines(config: Config) -> None:
 
 def _rounds(config: Config) -> None:
     rounds, r = config.train.rounds, config.rounds
-    in_rounds = {"self_training", "self_training_probe"} & {*config.baseline.methods}
+    in_rounds = {*IN_ROUNDS} & {*config.baseline.methods}
     if rounds == 0 and in_rounds:
         raise UserError(
             f"baseline.methods: {min(in_rounds)} learns in rounds, and train.rounds=0 has none; "
@@ -167,6 +167,28 @@ def _rounds(config: Config) -> None:
         raise UserError(
             "train.rounds puts pseudo-labels beside true ones, which keep half of every batch, and "
             "train.labelled_batch_size=1 has room for one; allowed: 2 and more"
+        )
+
+
+def _shares(config: Config) -> None:
+    """One network a round would be `self_training` under another name."""
+    p, rounds, given = config.posterior, 1 + config.train.rounds, config.baseline.num_networks
+    sharing = [m for m in config.baseline.methods if m in ("self_training_ensemble", *DRAWN)]
+    if sharing and given is not None and given < 2 * rounds:
+        raise UserError(
+            f"baseline.num_networks={given} leaves {sharing[0]} fewer than 2 networks in a round, "
+            f"of 1 + train.rounds={rounds} rounds; allowed: {2 * rounds} and more, or null"
+        )
+    chains = p.num_discriminators * p.num_mcmc
+    if "self_training_ensemble" in sharing and given is None and chains < 2:
+        raise UserError(
+            f"baseline.methods: self_training_ensemble has as many networks in a round as there "
+            f"are chains, and one is none; set baseline.num_networks to {2 * rounds} or more"
+        )
+    if "swag" in sharing and config.train.steps < 8:
+        raise UserError(
+            f"baseline.methods: swag needs two iterates in the last quarter of the steps, and "
+            f"train.steps={config.train.steps} has fewer; allowed: 8 and more"
         )
 
 

@@ -10,6 +10,9 @@ Method = Literal[
     "deep_ensemble",
     "mc_dropout",
     "self_training",
+    "self_training_ensemble",
+    "swag",
+    "laplace",
     "pseudo_label",
     "mean_teacher",
     "fixmatch",
@@ -22,16 +25,30 @@ Method = Literal[
 LABELS_ONLY: tuple[Method, ...] = ("supervised", "deep_ensemble", "mc_dropout")
 ON_FEATURES: tuple[Method, ...] = ("linear_probe", "knn", "self_training_probe")
 """They are fitted to frozen features, without steps."""
-BELIEVERS: tuple[Method, ...] = ("bayesian_gan", "self_training", "self_training_probe")
+DRAWN: tuple[Method, ...] = ("swag", "laplace")
+"""They learn one network in each round and answer by networks drawn around it."""
+SELF_TRAINING: tuple[Method, ...] = ("self_training", "self_training_ensemble", *DRAWN)
+"""Networks of the settings' own body that learn from labels and, in rounds, from pseudo-labels of
+their own, without any GAN."""
+BELIEVERS: tuple[Method, ...] = ("bayesian_gan", *SELF_TRAINING, "self_training_probe")
 """They learn from labels and, in rounds, from pseudo-labels of their own."""
 NEED_LABELS = (
-    *(*LABELS_ONLY, "self_training", "pseudo_label", "mean_teacher", "fixmatch"),
+    *(*LABELS_ONLY, *SELF_TRAINING, "pseudo_label", "mean_teacher", "fixmatch"),
     *ON_FEATURES,
 )
 """They learn nothing without a label."""
 GANS = ("bayesian_gan", "ml_gan", "cold_gan")
-SIZED = ("bayesian_gan", "cold_gan", "deep_ensemble", "mc_dropout")
+SIZED = (
+    *("bayesian_gan", "cold_gan", "deep_ensemble", "mc_dropout", "self_training_ensemble"),
+    *DRAWN,
+)
 """They have as many networks as posterior samples are taken."""
+
+
+IN_ROUNDS: tuple[Method, ...] = (
+    *("self_training", "self_training_ensemble", "self_training_probe"),
+)
+"""Without rounds they would be other methods under another name."""
 
 
 def model_of(method: str) -> str:

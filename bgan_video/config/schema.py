@@ -14,6 +14,7 @@ from bgan_video.config.kinds import (
     ITEMS,
     LABELS_ONLY,
     ON_FEATURES,
+    SELF_TRAINING,
     SIZED,
     VECTOR_LENGTH,
     VECTORS,
@@ -157,7 +158,7 @@ class Config:
     @property
     def needs_unlabelled(self) -> bool:
         """Whether anything learns from unlabelled items, but for those a round believes."""
-        learning = {*self.baseline.methods} - {*LABELS_ONLY, *ON_FEATURES, "self_training"}
+        learning = {*self.baseline.methods} - {*LABELS_ONLY, *ON_FEATURES, *SELF_TRAINING}
         return not learning <= {*GANS} or (bool(learning) and self.gans_need_unlabelled)
 
     @property

@@ -441,19 +441,26 @@ class Baseline:
     """What is trained, on the same batches with the same body, and how the rivals are set."""
 
     methods: tuple[Method, ...] = ("bayesian_gan", "supervised")
-    """Labels alone: `supervised`, `deep_ensemble`, `mc_dropout`. One network on unlabelled clips
-    too: `self_training` (the rounds of `train.rounds`), `pseudo_label`, `mean_teacher`, `fixmatch`.
+    """Labels alone: `supervised`, `deep_ensemble`, `mc_dropout`. On unlabelled clips too:
+    `self_training` (one network in each round of `train.rounds`), `self_training_ensemble` (several
+    that teach together), `swag` and `laplace` (networks drawn around the one of each round; the
+    latter with `pip install 'bgan_video[laplace]'`), and of one network `pseudo_label`,
+    `mean_teacher`, `fixmatch`.
     On frozen features (section `features`), without steps: `linear_probe` (its L2 by validation),
     `knn` (each labelled video has one vote), `self_training_probe` (the probe in the rounds of
     `train.rounds`).
-    Methods without rounds take as many steps in all, the ensemble in fresh networks. GANs:
+    Methods without rounds take as many steps in all, the deep ensemble in fresh networks. GANs:
     `bayesian_gan`, `ml_gan` (one generator and one discriminator, no prior, no noise), `cold_gan`
     (the Bayesian GAN branched off at the end of burn-in and continued at temperature 0)."""
     lr: Positive | None = None
     """By default `posterior.burn_in_lr`: the same optimiser as the discriminators' burn-in."""
     num_networks: Count | None = None
-    """Networks of `deep_ensemble` and answers of `mc_dropout`; by default the posterior's, and with
-    rounds as many networks as its rounds train."""
+    """Networks of `deep_ensemble`, `self_training_ensemble`, `swag` and `laplace`, an equal part of
+    them in each round, and answers of `mc_dropout`; by default the posterior's, and of those that
+    are trained and not drawn with rounds as many networks as its rounds train."""
+    swag_lr: Positive | None = None
+    """Step size of the steps that `swag` takes its Gaussian from, which widens with it; by default
+    a fifth of the first step's, as in the paper."""
     dropout: Annotated[float, Range(0, 0.95, exclusive=True)] = 0.3
     """Of `mc_dropout`, kept on in prediction."""
     unlabelled_weight: NonNegative | None = None

@@ -9,6 +9,11 @@ from bgan_video.errors import UserError
 from bgan_video.method.rounds import answering_rounds
 from bgan_video.sampling import StepSize
 
+# Of SWAG, as in Maddox et al. 2019: iterates kept at most (K = 20), and the path's step size as a
+# part of the first one (0.01 of 0.05).
+_PATH = 20
+_PATH_LR = 0.2
+
 
 def step_sizes(config: Config) -> StepSize:
     """The schedule of the samplers, with the steps that give a posterior sample.
@@ -47,6 +52,36 @@ def adam_lr(config: Config, lr: float, step: int, total: int) -> float:
     return 0.5 * lr * (1 + math.cos(math.pi * step / total))
 
 
+def path_steps(total: int) -> list[int]:
+    """After which steps, from 0, SWAG keeps the weights: the last quarter's, 20 of them at most.
+
+    Evenly spread, the last step among them.
+
+    Args:
+        total: Steps of the network.
+    """
+    quarter = total // 4
+    kept = min(_PATH, quarter)
+    return [total - 1 - (k * quarter) // kept for k in reversed(range(kept))]
+
+
+def path_lr(config: Config, lr: float, step: int, total: int) -> float:
+    """Step size of SWAG's network: that of its path for the last quarter.
+
+    Before that as the code of Maddox et al. 2019 has it: the first step's for one half, then
+    linearly down to the path's, which is reached at nine tenths.
+
+    Args:
+        config: Its `baseline.swag_lr`.
+        lr: The first step's.
+        step: From 0, below `total`.
+        total: Steps of the network.
+    """
+    of_path = config.baseline.swag_lr or _PATH_LR * lr
+    done = step / (total - total // 4)
+    return lr + (of_path - lr) * min(1.0, max(0.0, (done - 0.5) / 0.4))
+
+
 def posterior_size(config: Config) -> int:
     """How many networks the posterior predictive of a finished run is the mean of."""
     chains = num_chains(config) * len(answering_rounds(config.rounds, config.train.rounds))
@@ -69,6 +104,17 @@ def rival_size(config: Config) -> int:
     rounds = config.train.rounds
     size = num_chains(config) * (1 + rounds) if rounds else posterior_size(config)
     return config.baseline.num_networks or max(2, size)
+
+
+def draws_in_round(config: Config, number: int) -> int:
+    """Networks that SWAG and Laplace draw at a round's end: as many as the posterior stores."""
+    rounds, given = 1 + config.train.rounds, config.baseline.num_networks
+    if given is not None:
+        return (number + 1) * given // rounds - number * given // rounds
+    samples = 1
+    if config.samples_posterior:
+        samples = min(config.posterior.max_samples, step_sizes(config).num_samples)
+    return max(2, num_chains(config) * samples)
 
 
 def ensemble_in_round(config: Config, number: int) -> range:

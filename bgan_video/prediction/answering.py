@@ -8,11 +8,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from bgan_video.config import BELIEVERS, model_of
 from bgan_video.files import write_atomically
 from bgan_video.metrics.scores import scores
 from bgan_video.prediction.predict import Prediction
 
-OF_ROUNDS = ("bayesian", "cold_gan", "self_training", "self_training_probe")
+OF_ROUNDS = ("cold_gan", *(model_of(method) for method in BELIEVERS))
 """The models that start anew in each round."""
 ROUNDS = Path("posterior") / "answering_rounds.json"
 """In a run's folder: the rounds that answer, by model."""

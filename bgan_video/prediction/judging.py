@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bgan_video.prediction.trained import TrainedRun
 
 # Of labelled clips: 10 batches of 16 know a channel's mean to a few percent of its spread.
-_RENORMALISING_BATCHES = 10
+RENORMALISING_BATCHES = 10
 # The Bayesian GAN's posterior, as metrics.json calls it.
 BAYESIAN = "bayesian"
 FINISHED = Path("posterior") / "finished.json"
@@ -116,7 +116,7 @@ def _labelled_clips(run: TrainedRun) -> list[Tensor]:
     """The first batches of labelled clips that training saw."""
     items = run.manifest.labelled
     stream = labelled_batches(items, run.frames(items), run.config, first=0)
-    return [batch.x for batch in islice(stream, _RENORMALISING_BATCHES) if batch is not None]
+    return [batch.x for batch in islice(stream, RENORMALISING_BATCHES) if batch is not None]
 
 
 def _predict_parts(

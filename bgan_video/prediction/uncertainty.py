@@ -83,6 +83,7 @@ def _calibration(
         scaled = {key: of_scaled[key] for key in ("nll", "ece", "brier")}
         again = judge(p, labels)
         scaled["ece_equal_mass"] = calibration.equal_mass_ece(again.confidence, again.right)
+        scaled["aurc"] = ranking.aurc(again.confidence, again.right)
     return {
         "ece_equal_mass": calibration.equal_mass_ece(judged.confidence, judged.right),
         "aurc": ranking.aurc(judged.confidence, judged.right),

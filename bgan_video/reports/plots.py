@@ -38,6 +38,9 @@ COLORS = {
     "fixmatch": "#E69F00",
     "ml_gan": "#444444",
     "self_training": "#882255",
+    "self_training_ensemble": "#117733",
+    "swag": "#AA4499",
+    "laplace": "#999933",
 }
 OTHER_COLORS = ("#A5AA99", "#11A579", "#F2B701")
 LINE_COLORS = ("#009E73", "#CC79A7", "#56B4E9", "#444444", "#8A6D00", "#7F3C8D", "#A5AA99")
@@ -47,6 +50,9 @@ LABELS = {
     "deep_ensemble": "deep ensemble",
     "mc_dropout": "MC-dropout",
     "self_training": "self-training",
+    "self_training_ensemble": "self-training ensemble",
+    "swag": "SWAG",
+    "laplace": "last-layer Laplace",
     "pseudo_label": "pseudo-label",
     "mean_teacher": "mean teacher",
     "fixmatch": "FixMatch",

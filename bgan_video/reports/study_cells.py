@@ -27,6 +27,10 @@ class FinishedRun:
 
     levels: dict[str, dict[str, float]]
     """The figures of the run's one model by level (clip; video, image or point)."""
+    calibration: Row | None
+    """Whether its probabilities can be trusted, raw and scaled; None where test was not seen."""
+    auroc: Row | None
+    """How well its measures tell held-out classes from known ones; None where none were."""
     num_labelled: int | None
     networks: int | None
     seconds: float | None
@@ -77,8 +81,11 @@ def _read(folder: Path, _written: int) -> FinishedRun:
         raise UserError(f"{folder}/metrics.json has no figures of {name}")
     labelled = number(section(run.metrics, "data").get("num_labelled"))
     networks = number(section(run.metrics, "networks").get(name))
+    trusted = section(section(run.metrics, "calibration"), name)
     return FinishedRun(
         levels=levels,
+        calibration=next((section(trusted, level) for level in levels if level in trusted), None),
+        auroc=section(section(section(run.metrics, "open_set"), "auroc"), name) or None,
         num_labelled=None if labelled is None else int(labelled),
         networks=None if networks is None else int(networks),
         seconds=number(run.metrics.get("seconds")),

@@ -10,6 +10,7 @@ from bgan_video.sampling.diagnostics import (
     r_hat,
     tail_effective_size,
 )
+from bgan_video.sampling.last_layer import LastLayer
 from bgan_video.sampling.mclmc import MCLMC
 from bgan_video.sampling.prior_groups import PriorGroups
 from bgan_video.sampling.priors import (
@@ -24,6 +25,7 @@ from bgan_video.sampling.priors import (
 from bgan_video.sampling.schedules import StepSize
 from bgan_video.sampling.sghmc import SGHMC, Integrator, kinetic_temperature
 from bgan_video.sampling.sgld import SGLD
+from bgan_video.sampling.swag import PathGaussian
 from bgan_video.sampling.virial import Virial
 
 __all__ = [
@@ -35,7 +37,9 @@ __all__ = [
     "HierarchicalGaussian",
     "Integrator",
     "Laplace",
+    "LastLayer",
     "Noise",
+    "PathGaussian",
     "Prior",
     "PriorGroups",
     "Record",

@@ -83,6 +83,8 @@ def _row(study: Study, cell: Cell, of: StudyCell) -> dict[str, Any]:
         "split": study.split,
         "figures": run.levels,
         **({"bodies": run.bodies} if run.bodies else {}),
+        "calibration": run.calibration,
+        "auroc": run.auroc,
         "networks": run.networks,
         "seconds": run.seconds,
         "peak_memory_mib": run.peak_memory_mib,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bgan_video import config as config_module
-from bgan_video.config import Config
+from bgan_video.config import IN_ROUNDS, Config
 from bgan_video.errors import UserError
 from bgan_video.method.timetable import num_chains, posterior_size, step_sizes
 from bgan_video.prediction.bodies import chain_settings
@@ -190,7 +190,7 @@ def _rounds(config: Config, kept: Collection[str]) -> range:
     most = config.train.rounds
     if "train.rounds" in kept:
         return range(most, most - 1, -1)
-    in_rounds = {"self_training", "self_training_probe"} & {*config.baseline.methods}
+    in_rounds = {*IN_ROUNDS} & {*config.baseline.methods}
     return range(most, (1 if in_rounds else 0) - 1, -1)
 
 

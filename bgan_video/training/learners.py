@@ -7,8 +7,9 @@ steps of the same optimiser.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from bgan_video import rng
 from bgan_video.backend import Backend
-from bgan_video.config import Config, Method
+from bgan_video.config import SELF_TRAINING, Config, Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.method import losses
 from bgan_video.method.timetable import adam_lr
@@ -25,13 +26,29 @@ from bgan_video.models import Classifier, build_discriminator, frozen_statistics
 from bgan_video.training.chains import adam, descend, initialised, set_lr
 from bgan_video.training.replay import Replay, StepInputs, Terms
 
+State = Mapping[str, Tensor]
+"""Weights and statistics of a network."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the networks of a round learned from.
+
+    Attributes:
+        clips: The first batches `[B, C, (T,) H, W]`, as they learned from them.
+        items: Every labelled and believed item's test clip in the middle, batch by batch.
+    """
+
+    clips: Callable[[], Iterable[Tensor]]
+    items: Callable[[], Iterable[LabelledBatch]]
+
 
 class Learner(ABC):
     """One model of a run.
 
     Attributes:
         model: Its name, in `metrics.json` and in the bank.
-        answers_alone: Whether one network is the whole model, which evaluations on the way show.
+        answers_alone: Whether evaluations on the way show what its networks say as they stand.
         is_sampled: Whether its networks are stored with every posterior sample, not at the end.
         restarts: Whether its networks are fresh ones in every round, each stored at its end; others
             learn through all rounds as if they were one.
@@ -46,6 +63,11 @@ class Learner(ABC):
     @abstractmethod
     def networks(self) -> Sequence[Classifier]:
         """The networks that answer."""
+
+    def stored(self, learned: Learned) -> Iterator[State]:
+        """What is stored of it at its end: its networks, or others that it draws from them."""
+        del learned
+        return (network.state_dict() for network in self.networks)
 
     @abstractmethod
     def step(
@@ -96,10 +118,14 @@ class Network:
         self._name = name
         self._steps = steps
 
+    def lr_at(self, index: int) -> float:
+        """Step size of a step."""
+        return adam_lr(self._config, self._lr, index, self._steps)
+
     @contextmanager
     def stepping(self, index: int) -> Iterator[None]:
         """Step size of a step, and dropout of its forward passes."""
-        set_lr(self.optimizer, adam_lr(self._config, self._lr, index, self._steps))
+        set_lr(self.optimizer, self.lr_at(index))
         with own_randomness(self.backend, self._config.run.seed, self._name, index):
             yield
         self.backend.scaler.update()
@@ -126,16 +152,19 @@ class Network:
 class LabelsOnly(Learner):
     """One network on the labelled clips, or an ensemble of them (Lakshminarayanan et al. 2017).
 
-    `self_training` is one network too: the clips it is given are labelled and believed ones.
+    `self_training` and `self_training_ensemble` are such networks too: the clips they are given are
+    labelled and believed ones.
 
     Args:
-        model: `supervised`, `deep_ensemble`, `mc_dropout` or `self_training`.
+        model: `supervised`, `deep_ensemble`, `mc_dropout`, `self_training` or
+            `self_training_ensemble`.
         config: The run's or the round's settings, with the dropout of this model.
         num_classes: K.
         backend: Device and precision.
         steps: How many each network will take.
         members: Numbers of its networks; 0 is the same as the network of `supervised`.
         class_weights: `[K]`, as `losses.supervised` has them.
+        network: What it learns with.
     """
 
     def __init__(
@@ -147,13 +176,14 @@ class LabelsOnly(Learner):
         steps: int,
         members: Sequence[int] = (0,),
         class_weights: Tensor | None = None,
+        network: type[Network] = Network,
     ) -> None:
         self.model = model
         self._class_weights = class_weights
-        self.answers_alone = model in ("supervised", "self_training")
-        self.restarts = model in ("deep_ensemble", "self_training")
+        self.answers_alone = model == "supervised" or model in SELF_TRAINING
+        self.restarts = model == "deep_ensemble" or model in SELF_TRAINING
         names = ["supervised" if index == 0 else f"ensemble {index}" for index in members]
-        self._members = [Network(config, num_classes, backend, name, steps) for name in names]
+        self._members = [network(config, num_classes, backend, name, steps) for name in names]
         self._replays = [Replay(partial(self._move, m), m.backend) for m in self._members]
 
     @property

@@ -14,16 +14,20 @@ from torch import nn
 
 from bgan_video import rng
 from bgan_video.backend import Backend
-from bgan_video.config import LABELS_ONLY, Config, Method
+from bgan_video.config import LABELS_ONLY, SELF_TRAINING, Config, Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
-from bgan_video.method.timetable import ensemble_in_round
+from bgan_video.method.timetable import draws_in_round, ensemble_in_round
 from bgan_video.models import Classifier
 from bgan_video.prediction.bodies import FIRST_KIND, Body
+from bgan_video.training.drawn import SWAG, LastLayerLaplace
 from bgan_video.training.learners import LabelsOnly, Learner, SemiSupervised, own_randomness
 from bgan_video.training.replay import StepInputs
 from bgan_video.training.trainer import DataSize, Terms, Trainer
 
 _SEMI_SUPERVISED: tuple[Method, ...] = ("pseudo_label", "mean_teacher", "fixmatch")
+
+
+_DRAWN: dict[Method, type[SWAG | LastLayerLaplace]] = {"swag": SWAG, "laplace": LastLayerLaplace}
 
 
 class RivalGAN(Learner):
@@ -302,7 +306,7 @@ def build(
     of_round = settings_of_round(config, number)
     kept = {learner.model: learner for learner in lasting if not learner.restarts}
     learners: list[Learner] = []
-    for method in (*LABELS_ONLY, "self_training", *_SEMI_SUPERVISED, "ml_gan"):
+    for method in (*LABELS_ONLY, *SELF_TRAINING, *_SEMI_SUPERVISED, "ml_gan"):
         if method not in methods:
             continue
         own = config.for_networks_of(method)
@@ -311,11 +315,17 @@ def build(
         elif method == "deep_ensemble":
             members = ensemble_in_round(config, number)
             learners.append(LabelsOnly(method, own, k, backend, steps, members, weights))
-        elif method == "self_training":
+        elif method in SELF_TRAINING:
             of_believed = believing.get(method, size).weights_on(backend.device)
-            learners.append(
-                LabelsOnly(method, of_round, k, backend, steps, class_weights=of_believed)
-            )
+            if method in _DRAWN:
+                draws = draws_in_round(config, number)
+                drawn = _DRAWN[method](of_round, k, backend, steps, draws, of_believed)
+                learners.append(drawn)
+                continue
+            members = [0]
+            if method == "self_training_ensemble":
+                members = range(len(ensemble_in_round(config, number)))
+            learners.append(LabelsOnly(method, of_round, k, backend, steps, members, of_believed))
         elif method in LABELS_ONLY:
             lasts = config.total_steps
             learners.append(LabelsOnly(method, own, k, backend, lasts, class_weights=weights))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from bgan_video.training import (
     changes,
     checkpoints,
     console,
+    drawn,
     faults,
     rounds,
     run_folder,
@@ -78,6 +80,7 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     backend = resolve_backend(config.run, config.spatial_dims)
     backend.forget_peak_memory()
     trackers.check(config)
+    drawn.check(config)
     frozen = FrozenBodies(backend)
     for fit in check_bodies(config, frozen):  # a mistake shows before the data are read
         console.say(f"weights: {fit}")
@@ -219,7 +222,7 @@ def _write(
     for sampler in due.samples:
         sampler.store(step, step - 1 - models.first_step, bank)
     if ends_round:
-        store_restarting(step, models, bank)
+        store_restarting(step, models, bank, partial(session.learned, models.round))
         session.end_round(models.round)
     if due.logs:
         record = make_record(step, epoch, terms, models) | tools.clock.lap()

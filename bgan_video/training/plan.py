@@ -11,7 +11,7 @@ from torch import nn
 
 from bgan_video import config as config_module
 from bgan_video.backend import Backend, resolve_backend
-from bgan_video.config import FEATURES, ON_FEATURES, Config
+from bgan_video.config import DRAWN, FEATURES, ON_FEATURES, Config
 from bgan_video.data import layouts, splits
 from bgan_video.data.frames import Frames
 from bgan_video.data.labels import choice
@@ -19,18 +19,19 @@ from bgan_video.data.manifest import Manifest
 from bgan_video.features import FrozenBodies
 from bgan_video.method.rounds import check_prior, has_pool
 from bgan_video.method.temperature import describe, noise_of
-from bgan_video.method.timetable import posterior_size, rival_size, step_sizes
+from bgan_video.method.timetable import draws_in_round, posterior_size, rival_size, step_sizes
 from bgan_video.models import build_generator, sized_discriminator
 from bgan_video.models.bodies import PYTHON_PREFIX
 from bgan_video.prediction.bodies import Body, kinds
 from bgan_video.prediction.body_checks import body_settings
 from bgan_video.prediction.body_checks import check as check_bodies
-from bgan_video.training import trackers
+from bgan_video.training import drawn, trackers
 from bgan_video.training.memory import peak_mib
 from bgan_video.training.trainer import DataSize
 
 # Weights, gradients and two moments of Adam, each float32.
 _BYTES_PER_WEIGHT = 16
+_ENSEMBLES = ("deep_ensemble", "self_training_ensemble")
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ def plan(config: Config) -> str:
     frozen = FrozenBodies(backend)
     fits, bodies = check_bodies(config, frozen), body_settings(config, frozen)
     trackers.check(config)
+    drawn.check(config)
     listed = layouts.read(config.data)
     frames = Frames(listed.root, config)  # a store that does not serve says so
     manifest = splits.split(listed, config.data, first_labels=config.compat.first_labels)
@@ -219,7 +221,7 @@ def _networks(config: Config, method: str) -> tuple[int, int]:
         return discriminators * p.num_mcmc, p.num_z * p.num_mcmc * is_game
     if method == "ml_gan":
         return int(config.has_discriminators), int(is_game)
-    if method == "deep_ensemble":
+    if method in _ENSEMBLES:
         return rival_size(config), 0
     averages = method in ("mean_teacher", "fixmatch")
     return 1 + averages, 0
@@ -229,7 +231,9 @@ def _stored(config: Config, method: str) -> int:
     """How many classifiers of a method a run stores."""
     if method in ("bayesian_gan", "cold_gan"):
         return posterior_size(config)
-    return rival_size(config) if method == "deep_ensemble" else 1
+    if method in DRAWN:
+        return sum(draws_in_round(config, number) for number in range(1 + config.train.rounds))
+    return rival_size(config) if method in _ENSEMBLES else 1
 
 
 def _count(network: nn.Module, learning: bool = False) -> int:

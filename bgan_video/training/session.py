@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bgan_video import ranks
 from bgan_video.backend import Backend
-from bgan_video.config import ON_FEATURES, Config, Method
+from bgan_video.config import ON_FEATURES, SELF_TRAINING, Config, Method
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.streams import (
@@ -28,7 +30,8 @@ from bgan_video.method.rounds import answering_rounds, candidates
 from bgan_video.prediction import diagnosis, on_features
 from bgan_video.prediction.answering import OF_ROUNDS, choose, read_rounds, write_rounds
 from bgan_video.prediction.bodies import FIRST_KIND, Body, predict_models, weighed
-from bgan_video.prediction.judging import BAYESIAN
+from bgan_video.prediction.chunks import test_chunks
+from bgan_video.prediction.judging import BAYESIAN, RENORMALISING_BATCHES
 from bgan_video.prediction.predict import (
     Current,
     Networks,
@@ -41,10 +44,10 @@ from bgan_video.prediction.together import fit_weights, write_weights
 from bgan_video.prediction.trained import empty_discriminator, kind_of
 from bgan_video.sampling import SampleBank
 from bgan_video.training import console, rounds
+from bgan_video.training.learners import Learned
 from bgan_video.training.lineup import ColdGAN, Models
 
 LabelledStream = Iterator[LabelledBatch | None]
-_SELF = "self_training"
 _PROBE: Method = "self_training_probe"
 
 
@@ -126,7 +129,7 @@ class Session:
         def clips(method: str) -> LabelledStream:
             return labelled_batches(items, self.frames, self.config, done, believed.get(method, ()))
 
-        own = {method: clips(method) for method in believed if method == _SELF}
+        own = {method: clips(method) for method in believed if method in SELF_TRAINING}
         of_chains = believed.get("bayesian_gan", ())
         for body in self.bodies:
             if of_chains or body.config is not self.config:
@@ -165,7 +168,7 @@ class Session:
         """Write what a round believes, unless it is there."""
         if not rounds.path(self.folder, number).is_file():
             before = {number - 1}
-            teachers = {_SELF: self._stored(_SELF, before)} if _SELF in believers else {}
+            teachers = {m: self._stored(m, before) for m in believers if m in SELF_TRAINING}
             posteriors = {"bayesian_gan": self._of_body(before)} if self.bodies else {}
             bodies = self._weighed(before) if self.config.weighs_bodies else self.bodies
             has_probe = _PROBE in believers
@@ -236,6 +239,27 @@ class Session:
         names = [body.name for body in self.bodies]
         return weighed(self.bodies, dict(zip(names, weights, strict=True)))
 
+    def learned(self, number: int, method: str) -> Learned:
+        """What the networks of a method learned from in a round."""
+        believed: Sequence[Item] = ()
+        if method in rounds.believers(self.config):
+            pool = rounds.Pool(self.manifest, self.config)
+            believed = rounds.believed(self.folder, number, pool).get(method, ())
+        items, first = self.manifest.labelled, number * self.config.train.steps
+        given = (items, self.frames, self.config, first, believed)
+
+        def clips() -> Iterator[Tensor]:
+            batches = islice(labelled_batches(*given), RENORMALISING_BATCHES)
+            return (batch.x for batch in batches if batch is not None)
+
+        def middle() -> Iterator[LabelledBatch]:
+            clip = dataclasses.replace(self.config.clip, test_clips=1, test_crops=1)
+            of_one = dataclasses.replace(self.config, clip=clip)
+            for chunk in test_chunks([*items, *believed], self.frames, of_one):
+                yield LabelledBatch(chunk.clips, chunk.labels)
+
+        return Learned(clips, middle)
+
     def _fit(self, method: Method, number: int) -> None:
         """Fit and store a method's network of a round."""
         assert self.features is not None, "a method on features has some"
@@ -280,13 +304,12 @@ class Session:
         if all(self.bank.records(body.kind, now) for body in self.bodies) and self.bodies:
             of_round["bayesian"] = "the round's bayesian"
             posteriors[of_round["bayesian"]] = self._of_body(now)
-        for learner in models.learners:
-            if learner.answers_alone:
-                rivals[learner.model] = Current(learner.networks)
-        if self.bank.records(_SELF, now):
-            of_round[_SELF] = f"the round's {_SELF}"
-            rivals[of_round[_SELF]] = rivals[_SELF]
-            rivals[_SELF] = self._stored(_SELF, so_far)
+        for model, learner in ((m.model, m) for m in models.learners if m.answers_alone):
+            rivals[model] = Current(learner.networks)
+            if model in SELF_TRAINING and self.bank.records(model, now):
+                of_round[model] = f"the round's {model}"
+                rivals[of_round[model]] = self._stored(model, now)
+                rivals[model] = self._stored(model, so_far)
         predictions, parts = self._predict(items, rivals, posteriors)
         if self.bank.records(_PROBE, now):
             of_round[_PROBE] = f"the round's {_PROBE}"

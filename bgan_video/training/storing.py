@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -10,6 +10,7 @@ from torch import nn
 from bgan_video.method.timetable import step_sizes
 from bgan_video.prediction.bodies import FIRST_KIND
 from bgan_video.sampling import SampleBank, StepSize
+from bgan_video.training.learners import Learned, State
 from bgan_video.training.lineup import BodyChains, ColdGAN, Models
 
 
@@ -45,18 +46,27 @@ def sampled(models: Models) -> list[Sampled]:
     return [Sampled(k, c.temperature, n, step_sizes(c)) for k, c, n in moving]
 
 
-def store_restarting(step: int, models: Models, bank: SampleBank) -> None:
-    """At a round's end: the last weights of the networks that the next round begins anew."""
-    last: dict[str, Sequence[nn.Module]] = {
-        m.model: m.networks
+def store_restarting(
+    step: int, models: Models, bank: SampleBank, learned: Callable[[str], Learned]
+) -> None:
+    """At a round's end: what is stored of the networks that the next round begins anew.
+
+    Args:
+        step: The round's last.
+        models: Its networks.
+        bank: Where they are stored.
+        learned: What those of a method learned from.
+    """
+    last: dict[str, Iterable[State]] = {
+        m.model: m.stored(learned(m.model))
         for m in models.learners
         if m.restarts and not (m.is_sampled and models.samples_posterior)
     }
     if not models.samples_posterior:
-        last[FIRST_KIND] = models.discriminators
-    for kind, networks in last.items():
-        for j, network in enumerate(networks):
-            bank.add(kind, step, j, network.state_dict())
+        last[FIRST_KIND] = (network.state_dict() for network in models.discriminators)
+    for kind, states in last.items():
+        for j, state in enumerate(states):
+            bank.add(kind, step, j, state)
 
 
 def store_final(models: Models, bank: SampleBank) -> None:

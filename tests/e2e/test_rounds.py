@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from bgan_video import api, cli
+from bgan_video.config import SELF_TRAINING
 from bgan_video.data import splits
 from bgan_video.data.manifest import Item
 from bgan_video.prediction import bodies
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.e2e
 
 STEPS, ROUNDS = 8, 2
 SETTINGS = [
-    "baseline.methods=[bayesian_gan,self_training,deep_ensemble,supervised]",
+    f"baseline.methods=[bayesian_gan,{','.join(SELF_TRAINING)},deep_ensemble,supervised]",
     "objective.consistency_weight=0",
     "objective.pretext_weight=0",
     "posterior.thinning=1",
@@ -37,8 +38,8 @@ SETTINGS = [
     "train.final_split=validation",
     "rounds.answer=all",
 ]
-KINDS = ("discriminator", "generator", "self_training", "deep_ensemble", "supervised")
-BELIEVERS = {"bayesian_gan": "discriminator", "self_training": "self_training"}
+KINDS = ("discriminator", "generator", *SELF_TRAINING, "deep_ensemble", "supervised")
+BELIEVERS = {"bayesian_gan": "discriminator"} | {method: method for method in SELF_TRAINING}
 
 
 def train(videos: Path, folder: Path, *more: str) -> Path:
@@ -86,8 +87,8 @@ def test_the_log_tells_the_rounds_and_every_round_burns_in_and_samples(whole: Pa
     ends = [line for line in runs.lines(whole / "evaluations.jsonl") if line["step"] % STEPS == 0]
     assert [line["round"] for line in ends[:3]] == [0, 1, 2]
     for line in ends[:3]:
-        assert {"bayesian", "self_training"} == set(line["of_round"])
-        assert {"bayesian", "self_training", "supervised"} == set(line["models"])
+        assert {"bayesian", *SELF_TRAINING} == set(line["of_round"])
+        assert {"bayesian", *SELF_TRAINING, "supervised"} == set(line["models"])
     assert ends[0]["of_round"]["bayesian"] == ends[0]["models"]["bayesian"]
     assert ends[2]["of_round"]["bayesian"] != ends[2]["models"]["bayesian"]
 
@@ -124,6 +125,9 @@ def test_all_rounds_answer_with_all_their_networks(whole: Path) -> None:
     assert networks == {
         "bayesian": chains * samples * (1 + ROUNDS),
         "self_training": 1 + ROUNDS,
+        "self_training_ensemble": chains * (1 + ROUNDS),
+        "swag": chains * samples * (1 + ROUNDS),
+        "laplace": chains * samples * (1 + ROUNDS),
         "deep_ensemble": chains * (1 + ROUNDS),
         "supervised": 1,
     }
@@ -251,3 +255,15 @@ def test_a_small_pool_is_not_believed(
     assert (run / "pseudo_labels" / "round_01.jsonl").read_text() == ""
     assert "nothing is believed" in capsys.readouterr().err
     assert runs.figures(run)["networks"] == {"self_training": 2}
+
+
+# --- nobody believes ---------------------------------------------------------------------------
+
+
+def test_rounds_in_which_nobody_believes_train_an_ensemble(
+    small_videos: Path, tmp_path: Path
+) -> None:
+    alone = ["baseline.methods=[deep_ensemble]", "train.rounds=1", "baseline.num_networks=2"]
+    run = train(small_videos, tmp_path, *alone, "train.steps=3", "posterior.burn_in=1")
+    assert not (run / "pseudo_labels").exists()
+    assert runs.figures(run)["networks"] == {"deep_ensemble": 2}

@@ -23,13 +23,17 @@ def metrics(run: Path) -> dict:
 def test_the_number_of_networks_behind_every_figure_is_told(finished: Path):
     counts = metrics(finished)["networks"]
     # Two chains, two samples of each, of the round that believed; the ensemble has as many networks
-    # as two rounds start chains, which is equal compute, and MC-dropout answers as often.
+    # as two rounds start chains, which is equal compute, and MC-dropout answers as often; SWAG and
+    # Laplace draw as many as the posterior stores.
     assert counts == {
         "bayesian": 4,
         "supervised": 1,
         "deep_ensemble": 4,
         "mc_dropout": 4,
         "self_training": 1,
+        "self_training_ensemble": 2,
+        "swag": 4,
+        "laplace": 4,
         "pseudo_label": 1,
         "mean_teacher": 1,
         "fixmatch": 1,
@@ -45,7 +49,7 @@ def test_every_model_is_calibrated_raw_and_scaled(finished: Path):
         assert 0 <= detail["ece_equal_mass"] <= 1
         assert 0 <= detail["aurc"] <= 1
         assert detail["temperature"] > 0
-        assert set(detail["scaled"]) == {"nll", "ece", "ece_equal_mass", "brier"}
+        assert set(detail["scaled"]) == {"nll", "ece", "ece_equal_mass", "brier", "aurc"}
     assert "open_set" not in found
 
 

@@ -46,6 +46,8 @@ def write_cell(folder: Path, config: dict, skill: float = 1.0, seed: int = 0) ->
             "data": {"num_labelled": 4 * (config["data"]["labels_per_class"] or 10)},
             "models": {"bayesian": {"clip": figures, "video": figures}},
             "networks": {"bayesian": 4},
+            "calibration": {"bayesian": {"video": {"aurc": 0.1, "scaled": {"nll": 0.5}}}},
+            "open_set": {"auroc": {"bayesian": {"total_entropy": 0.75}}},
         },
     )
     (folder / "predictions").mkdir(exist_ok=True)

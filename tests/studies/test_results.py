@@ -42,12 +42,25 @@ def test_a_line_a_finished_cell(read_study: Callable[..., Study], undrawn: None)
     assert (row["study"], row["split"]) == ("grid", "test")
     assert (row["num_labelled"], row["seed"], row["networks"]) == (16, 0, 4)
     assert (row["peak_memory_mib"], row["seconds"] >= 60) == (800, True)
+    assert row["calibration"] == {"aurc": 0.1, "scaled": {"nll": 0.5}}
+    assert row["auroc"] == {"total_entropy": 0.75}
     assert set(row["figures"]) == {"clip", "video"}
     assert set(row["figures"]["video"]) == {"top1", "top5", "nll", "ece", "brier"}
     assert {"train.steps": 300, "posterior.prior_std": 1000, "data.fold": 2}.items() <= row[
         "settings"
     ].items()
     assert not {"run.name", "run.dir", "clip.size"} & set(row["settings"])
+
+
+def test_what_a_run_did_not_measure_is_none(read_study: Callable[..., Study], undrawn: None):
+    study = read_study(**ONE)
+    finish(study)
+    for file in study.cells_folder.glob("*/metrics.json"):
+        found = json.loads(file.read_text())
+        found |= {"calibration": {}, "open_set": {}}
+        file.write_text(json.dumps(found))
+    _, rows, _ = written(study)
+    assert {(row["calibration"], row["auroc"]) for row in rows} == {(None, None)}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bgan_video import config
 from bgan_video.backend import Backend
-from bgan_video.config import ON_FEATURES, Method
+from bgan_video.config import ON_FEATURES, SELF_TRAINING, Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.training import lineup
 from bgan_video.training.chains import ADAM_BETAS
@@ -137,7 +137,7 @@ def test_the_supervised_network_is_adam_on_the_labelled_clips() -> None:
     assert same(supervised, network)
 
 
-@pytest.mark.parametrize("model", ["supervised", "deep_ensemble", "mc_dropout"])
+@pytest.mark.parametrize("model", ["supervised", "deep_ensemble", "mc_dropout", *SELF_TRAINING])
 def test_labels_alone_means_that_unlabelled_clips_change_nothing(model: str) -> None:
     one, other = only(model, DROPOUT), only(model, DROPOUT)
     advance(one, 0, 1, 2, seed=50)

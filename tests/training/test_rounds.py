@@ -27,7 +27,8 @@ from bgan_video.training.trainer import DataSize
 K, N, STEPS = 3, 20, 3
 BACKEND = Backend(torch.device("cpu"), "fp32", torch.amp.GradScaler("cpu", enabled=False))
 LASTING = ("supervised", "mc_dropout", "pseudo_label", "mean_teacher", "fixmatch", "ml_gan")
-RESTARTING = ("deep_ensemble", "self_training", "cold_gan")
+TEACHERS = ("self_training", "self_training_ensemble")
+RESTARTING = ("deep_ensemble", *TEACHERS, "cold_gan")
 EVERYONE = f"baseline.methods=[bayesian_gan,{','.join((*LASTING, *RESTARTING))}]"
 
 
@@ -76,7 +77,8 @@ def same(left: nn.Module, right: nn.Module) -> bool:
 def test_every_round_begins_with_weights_of_its_own() -> None:
     of = settings(EVERYONE)
     begun = [lineup.build(of, DataSize(K, N, K), BACKEND, number) for number in range(3)]
-    for method in ("bayesian_gan", "generators", "self_training", "deep_ensemble"):
+    methods = ("bayesian_gan", "generators", *TEACHERS, "deep_ensemble")
+    for method in methods:
         networks = [network for found in begun for network in weights(found)[method]]
         assert len(networks) >= 3
         for i, network in enumerate(networks):
@@ -144,7 +146,7 @@ def test_an_ensembles_members_are_divided_among_the_rounds(overrides: list[str])
 def test_rivals_take_as_many_steps_as_all_rounds() -> None:
     """Adam counts the steps of every network."""
     of = settings(
-        "baseline.methods=[bayesian_gan,deep_ensemble,supervised,self_training]",
+        f"baseline.methods=[deep_ensemble,supervised,{','.join(TEACHERS)}]",
         "posterior.num_mcmc=2",
     )
     taken: dict[str, int] = {}
@@ -159,9 +161,23 @@ def test_rivals_take_as_many_steps_as_all_rounds() -> None:
                 networks[learner.model] = networks.get(learner.model, 0) + len(steps)
                 assert set(steps) == {STEPS}
     chains = of.posterior.num_discriminators * of.posterior.num_mcmc
-    assert taken == {"deep_ensemble": chains * 3 * STEPS, "supervised": 3 * STEPS,
-                     "self_training": 3 * STEPS}  # fmt: skip
-    assert networks == {"deep_ensemble": chains * 3, "self_training": 3}
+    one, ensembles = 3 * STEPS, ("deep_ensemble", "self_training_ensemble")
+    assert taken == dict.fromkeys(("supervised", "self_training"), one) | dict.fromkeys(
+        ensembles, chains * one
+    )
+    assert networks == {"self_training": 3} | dict.fromkeys(ensembles, chains * 3)
+
+
+def test_an_ensemble_of_teachers_is_the_one_network_and_others_as_many_as_chains() -> None:
+    of = settings("baseline.methods=[self_training,self_training_ensemble]")
+    for found in all_rounds(of):
+        (one,), several = weights(found)["self_training"], weights(found)["self_training_ensemble"]
+        assert len(several) == of.posterior.num_discriminators
+        assert same(several[0], one)
+        assert not same(several[1], one)
+    of = settings("baseline.methods=[self_training_ensemble]", "baseline.num_networks=9")
+    counts = [len(weights(found)["self_training_ensemble"]) for found in all_rounds(of)]
+    assert counts == [3, 3, 3]
 
 
 def test_without_rounds_the_ensemble_has_as_many_networks_as_samples() -> None:
@@ -183,25 +199,26 @@ def test_only_those_who_believe_learn_from_what_is_believed() -> None:
     believed = LabelledBatch(clips(77, 3), torch.tensor([1, 1, 0]))
     for step in range(STEPS, 2 * STEPS):
         plain.step(step, *batches(step))
-        other.step(step, *batches(step), {"bayesian_gan": believed, "self_training": believed})
-    believers = {"bayesian_gan", "generators", "self_training", "cold_gan"}
+        other.step(step, *batches(step), dict.fromkeys(("bayesian_gan", *TEACHERS), believed))
+    believers = {"bayesian_gan", "generators", *TEACHERS, "cold_gan"}
     for method, networks in weights(plain).items():
         is_same = list(map(same, networks, weights(other)[method]))
         assert not any(is_same) if method in believers else all(is_same), method
 
 
 def test_classes_weigh_by_what_a_method_believes_itself() -> None:
-    of = settings("baseline.methods=[bayesian_gan,self_training,deep_ensemble,supervised]")
+    methods = ("bayesian_gan", *TEACHERS, "deep_ensemble", "supervised")
+    of = settings(f"baseline.methods=[{','.join(methods)}]")
     size = DataSize(K, N, K)
     weighed = DataSize(K, N, K, class_weights=(2.0, 0.5, 0.5))
-    for believer in ("bayesian_gan", "self_training"):
+    for believer in ("bayesian_gan", *TEACHERS):
         other = lineup.build(of, size, BACKEND, 1, believing={believer: weighed})
         plain = lineup.build(of, size, BACKEND, 1)
         for found in (plain, other):
             for step in range(STEPS, 2 * STEPS):
                 found.step(step, *batches(step))
         for method, networks in weights(plain).items():
-            if method in ("bayesian_gan", "self_training", "deep_ensemble", "supervised"):
+            if method in methods:
                 is_same = all(map(same, networks, weights(other)[method]))
                 assert is_same == (method != believer), (believer, method)
 
