@@ -6,6 +6,7 @@ not logits, because a mixture of predictive distributions is a distribution's me
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from bgan_video.prediction.chunks import ClipChunk
 from bgan_video.sampling import SampleBank
 
 _BATCH = 64
+_MOST_KEPT = 128 * 2**20
+"""Bytes of stored networks that are kept in memory while many files are predicted."""
 
 
 class Networks(Protocol):
@@ -72,6 +75,11 @@ class Stored:
         for _, state in self._bank.iterate(self._kind, self._rounds):
             self._module.load_state_dict(state)
             yield self._module
+
+    def kept(self) -> Networks:
+        """The same networks, loaded once for good where all of them fit `_MOST_KEPT`."""
+        of_one = sum(tensor.nbytes for tensor in self._module.state_dict().values())
+        return self if of_one * len(self) > _MOST_KEPT else [copy.deepcopy(net) for net in self]
 
 
 class Renormalised:

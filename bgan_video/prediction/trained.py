@@ -279,8 +279,8 @@ class TrainedRun:
         limit = judging.most_entropy(self)
         bodies = self.answering_bodies(self.frames(()))
         judges = [
-            Judge(self.answering_networks(b), b.config, b.vectors, b.weight) for b in bodies
-        ] or [Judge(self.networks(self.answering), self.config)]
+            Judge(_kept(self.answering_networks(b)), b.config, b.vectors, b.weight) for b in bodies
+        ] or [Judge(_kept(self.networks(self.answering)), self.config)]
         return predict_files(paths, judges, self.config, self.backend, limit, knows_fakes)
 
     def files(self, paths: Sequence[Path | str]) -> list[Path]:
@@ -354,6 +354,10 @@ class TrainedRun:
         for item in items:
             frames.check(item)
         return frames
+
+
+def _kept(networks: Networks) -> Networks:
+    return networks.kept() if isinstance(networks, Stored) else networks
 
 
 def _ignore(_: str) -> None:

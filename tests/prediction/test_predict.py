@@ -236,6 +236,25 @@ def test_stored_samples_predict_as_they_were_stored(tmp_path: Path) -> None:
     assert torch.equal(one.expected_entropy, other.expected_entropy)
 
 
+@pytest.mark.parametrize(("room", "loads"), [(2**20, 3), (100, 6)])
+def test_networks_that_fit_are_loaded_once(
+    room: int, loads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = SampleBank(tmp_path, max_samples=5)
+    for step, n in enumerate(networks(3)):
+        bank.add("discriminator", step, 0, n.state_dict())
+    monkeypatch.setattr("bgan_video.prediction.predict._MOST_KEPT", room)
+    loaded: list[object] = []
+    load = bank.load
+    monkeypatch.setattr(bank, "load", lambda record: loaded.append(record) or load(record))
+    kept = Stored(bank, "discriminator", network(8)).kept()
+    assert len(kept) == 3
+    for seed in range(2):
+        one, other = predict(kept, [chunk(seed=seed)], BACKEND), of(networks(3), chunk(seed=seed))
+        assert torch.equal(one.network_probabilities, other.network_probabilities)
+    assert len(loaded) == loads
+
+
 def test_networks_are_asked_in_evaluation_mode_and_without_a_graph() -> None:
     class Watches(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
