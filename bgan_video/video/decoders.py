@@ -3,7 +3,7 @@
 A pass begins at the first packet. It jumps to a place only where a file's first reading has proven
 that the frames behind it are then the same ones (`bgan_video.video.index`): seeking lands on other
 frames than the ones asked for in many files, such as those of UCF101. All show a frame as a player
-does: its pixels square, and turned by the quarter turns that the file asks for.
+does: its pixels square, mirrored and turned by quarter turns as the file asks for.
 """
 
 from __future__ import annotations
@@ -186,12 +186,12 @@ class PyAVPass(Pass):
 
     def _pixels(self, frame: av.VideoFrame) -> Pixels:
         assert self._look is not None
-        width, height, quarter_turns = self._look
+        width, height, quarter_turns, mirrored = self._look
         scaled = self._scaler.reformat(
             frame, width, height, format="rgb24", interpolation="AREA", threads=1
         )
         pixels = cast(Pixels, scaled.to_ndarray())
-        return np.rot90(pixels, quarter_turns) if quarter_turns else pixels
+        return np.rot90(pixels[::-1] if mirrored else pixels, quarter_turns)
 
 
 class DecordPass(Pass):
@@ -320,7 +320,10 @@ def _look(path: Path) -> Shown:
         frame = next(containers.decode(container), None)
         if frame is None:
             raise BrokenVideo(path, "no frame decodes")
-        return containers.shown(container, frame)
+        look = containers.shown(container, frame)
+        if look.mirrored:
+            raise ValueError("only PyAV's frames are mirrored")
+        return look
 
 
 def check_for_others(container: Any, path: Path) -> None:
