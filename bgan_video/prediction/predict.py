@@ -25,6 +25,9 @@ from bgan_video.prediction.chunks import ClipChunk
 from bgan_video.sampling import SampleBank
 
 _BATCH = 64
+_BATCH_BYTES = 16 * 2**20
+"""Clips that a network sees at once on a CPU, in bytes; what its first layers make of them takes
+several times as much, and no more clips at once are no faster there."""
 _MOST_KEPT = 128 * 2**20
 """Bytes of stored networks that are kept in memory while many files are predicted."""
 
@@ -225,14 +228,18 @@ def _predict_chunk(
     of_networks: list[Tensor] = []
     for network in networks:
         with backend.autocast():
-            batches = chunk.clips.split(_BATCH)
-            logits = torch.cat([network(x) for x in batches])
+            logits = torch.cat([network(x) for x in chunk.clips.split(_batch(chunk.clips))])
         p = losses.class_probabilities(logits).double().cpu()  # [V·n, K]
         fake = losses.log_fake(logits).double().exp().cpu()
         clip_sum = clip_sum + p
         fake_sum = fake_sum + reduce(fake, "(v n) -> v", "mean", n=chunk.clips_per_video)
         of_networks.append(reduce(p, "(v n) k -> v k", "mean", n=chunk.clips_per_video))
     return Prediction(clip_sum / len(networks), torch.stack(of_networks), fake_sum / len(networks))
+
+
+def _batch(clips: Tensor) -> int:
+    """How many clips a network sees at once."""
+    return _BATCH if clips.is_cuda else max(1, min(_BATCH, _BATCH_BYTES // clips[0].nbytes))
 
 
 def _concatenate(parts: Sequence[Prediction]) -> Prediction:

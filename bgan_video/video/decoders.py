@@ -47,6 +47,8 @@ DECODE_ERRORS: tuple[type[Exception], ...] = (
 # decord repeats a frame where one does not decode, unless more than this part of them would be.
 _NO_REPEATED_FRAMES = 1e-9
 
+# decord reads packets faster than it decodes them, and keeps those: of a long file nearly all.
+_MOST_BYTES = 64 * 2**20
 
 _LARGEST = 2**63 - 1
 
@@ -202,6 +204,8 @@ class DecordPass(Pass):
     """
 
     def __init__(self, path: Path, short_side: int | None, look: Shown | None = None) -> None:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError("decord may hold all of so large a file in memory")
         seen = look or _look(path)
         width, height = seen.fit(short_side).turned
         self._shape = (height, width)

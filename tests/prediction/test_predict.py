@@ -206,6 +206,23 @@ def test_chunks_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         close(getattr(batched, field), getattr(expected, field))
 
 
+@pytest.mark.parametrize(("room", "largest"), [(2**20, 64), (2500, 6), (1, 1)])
+def test_large_clips_are_seen_few_at_a_time(
+    room: int, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    class Counts(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(len(x))
+            return x.flatten(1)[:, : K + 1]
+
+    monkeypatch.setattr("bgan_video.prediction.predict._BATCH_BYTES", room)
+    of([Counts()], chunk(videos=30, per_video=3))  # a clip has 384 bytes
+    assert max(seen) == largest
+    assert sum(seen) == 90
+
+
 def test_looking_at_training_networks_changes_nothing_in_them() -> None:
     nets = networks(2)
     nets[0].train()
