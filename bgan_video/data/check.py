@@ -32,6 +32,7 @@ Kind = Literal[
     "broken",
     "short",
     "rate",
+    "crop",
     "duplicate",
     "group",
     "class",
@@ -55,12 +56,14 @@ class Reading(NamedTuple):
         content: A hash; empty where there is none.
         reason: Why there is none.
         times: When each frame is shown, in seconds; None where it was not read.
+        is_to_be_cut: Whether a player would cut its frames, which is not done here.
     """
 
     num_frames: int = 0
     content: str = ""
     reason: str = ""
     times: Times | None = None
+    is_to_be_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -211,6 +214,9 @@ def find_traps(
         if reading.num_frames and (why := shortness(length, config.clip)):
             yield Trap("short", path, f"{why} (clip.short_clip={config.clip.short_clip})")
     yield from _unlike_rates(readings, config)
+    for path, reading in readings.items():
+        if reading.is_to_be_cut:
+            yield Trap("crop", path, "its edges are seen here; encode it anew to be rid of them")
     yield from _duplicates(manifest, readings)
     for group, videos in _groups(manifest).items():
         # What is held out for the open set is cut from the test fold.
@@ -247,7 +253,8 @@ def _read(files: Sequence[str], reader: VideoFiles, workers: int) -> Iterator[Re
         if isinstance(found, BrokenVideo):
             yield Reading(reason=found.reason)
         else:
-            yield Reading(found.num_frames, found.content, times=found.times)
+            times, is_to_be_cut = found.times, found.is_to_be_cut
+            yield Reading(found.num_frames, found.content, times=times, is_to_be_cut=is_to_be_cut)
 
 
 def _of_part(path: str, whole: Reading) -> Reading:
@@ -261,7 +268,9 @@ def _of_part(path: str, whole: Reading) -> Reading:
     first, count = frames_of(span, whole.times)
     if count < 1:
         return Reading(reason="no frame of the file lies in this part")
-    return Reading(count, content, times=whole.times[first : first + count])
+    return whole._replace(
+        num_frames=count, content=content, times=whole.times[first : first + count]
+    )
 
 
 def _glance(path: str, reader: VideoFiles) -> Reading:

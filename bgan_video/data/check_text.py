@@ -16,6 +16,7 @@ _TITLES: dict[Kind, str] = {
     "broken": "broken",
     "short": "shorter than a clip",
     "rate": "frame rates",
+    "crop": "cropping that the container asks a player for, which is not done",
     "duplicate": "copies of another video",
     "group": "groups on several sides of the split",
     "class": "classes that lack videos",

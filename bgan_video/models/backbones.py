@@ -168,7 +168,11 @@ def _timm_network(model: str, size: int) -> Any:
     if pretrained_cfg is not None and pretrained_cfg.fixed_input_size:
         arguments["img_size"] = size
     try:
-        return timm.create_model(model, **arguments)
+        try:
+            return timm.create_model(model, **arguments)
+        except NotImplementedError:  # it asks a tensor for numbers, which one on `meta` has not
+            with torch.device("cpu"):
+                return timm.create_model(model, **arguments).to(torch.get_default_device())
     except (AssertionError, ValueError, RuntimeError, ZeroDivisionError) as error:
         made_for = (
             "×".join(map(str, pretrained_cfg.input_size[1:])) if pretrained_cfg else "another"

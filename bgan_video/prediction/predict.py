@@ -6,6 +6,7 @@ not logits, because a mixture of predictive distributions is a distribution's me
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ from bgan_video.prediction.chunks import ClipChunk
 from bgan_video.sampling import SampleBank
 
 _BATCH = 64
+_BATCH_BYTES = 16 * 2**20
+"""Clips that a network sees at once on a CPU, in bytes; what its first layers make of them takes
+several times as much, and no more clips at once are no faster there."""
+_MOST_KEPT = 128 * 2**20
+"""Bytes of stored networks that are kept in memory while many files are predicted."""
 
 
 class Networks(Protocol):
@@ -72,6 +78,17 @@ class Stored:
         for _, state in self._bank.iterate(self._kind, self._rounds):
             self._module.load_state_dict(state)
             yield self._module
+
+    @property
+    def nbytes(self) -> int:
+        """Of all of them together, were they loaded at once."""
+        return len(self) * sum(tensor.nbytes for tensor in self._module.state_dict().values())
+
+
+def kept(networks: Networks) -> Networks:
+    """The same networks, loaded once for good where they are stored and fit `_MOST_KEPT`."""
+    fits = isinstance(networks, Stored) and networks.nbytes <= _MOST_KEPT
+    return [copy.deepcopy(network) for network in networks] if fits else networks
 
 
 class Renormalised:
@@ -217,14 +234,18 @@ def _predict_chunk(
     of_networks: list[Tensor] = []
     for network in networks:
         with backend.autocast():
-            batches = chunk.clips.split(_BATCH)
-            logits = torch.cat([network(x) for x in batches])
+            logits = torch.cat([network(x) for x in chunk.clips.split(_batch(chunk.clips))])
         p = losses.class_probabilities(logits).double().cpu()  # [V·n, K]
         fake = losses.log_fake(logits).double().exp().cpu()
         clip_sum = clip_sum + p
         fake_sum = fake_sum + reduce(fake, "(v n) -> v", "mean", n=chunk.clips_per_video)
         of_networks.append(reduce(p, "(v n) k -> v k", "mean", n=chunk.clips_per_video))
     return Prediction(clip_sum / len(networks), torch.stack(of_networks), fake_sum / len(networks))
+
+
+def _batch(clips: Tensor) -> int:
+    """How many clips a network sees at once."""
+    return _BATCH if clips.is_cuda else max(1, min(_BATCH, _BATCH_BYTES // clips[0].nbytes))
 
 
 def _concatenate(parts: Sequence[Prediction]) -> Prediction:

@@ -43,6 +43,7 @@ from bgan_video.prediction.predict import (
     Renormalised,
     Stored,
     WithDropout,
+    kept,
     predict_all,
 )
 from bgan_video.prediction.together import read_weights
@@ -291,8 +292,9 @@ class TrainedRun:
         limit = judging.most_entropy(self)
         bodies = self.answering_bodies(self.frames(()))
         judges = [
-            Judge(self.answering_networks(b), b.config, b.vectors, b.weight, b.name) for b in bodies
-        ] or [Judge(self.networks(self.answering), self.config)]
+            Judge(kept(self.answering_networks(b)), b.config, b.vectors, b.weight, b.name)
+            for b in bodies
+        ] or [Judge(kept(self.networks(self.answering)), self.config)]
         return predict_files(paths, judges, self.config, self.backend, limit, knows_fakes)
 
     def files(self, paths: Sequence[Path | str]) -> list[Path]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bgan_video.backend import Backend
 from bgan_video.config import Config
+from bgan_video.data.cutting import Length
 from bgan_video.data.found import files_under
 from bgan_video.data.images import SUFFIXES
 from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES
@@ -235,11 +236,21 @@ def _chunks_of_long(file: Opened, judge: Judge, config: Config) -> Iterator[Clip
     with _reopened(file, judge, config) as reader:
         for first in range(0, len(file.places), step):
             part = file.places[first : first + step]
-            if judge.vectors is None:
-                seen = window_views(reader, file.length, part, config)
-            else:
-                seen = window_vectors(reader, file.length, part, judge.vectors)
-            yield _chunk(seen, len(part))
+            # Without a name: it would hold this one while the next one is made.
+            yield _chunk(_seen(reader, file.length, part, judge, config), len(part))
+
+
+def _seen(
+    reader: Readable,
+    length: Length,
+    places: Sequence[tuple[int, int]],
+    judge: Judge,
+    config: Config,
+) -> Tensor:
+    """What a body sees of some windows."""
+    if judge.vectors is None:
+        return window_views(reader, length, places, config)
+    return window_vectors(reader, length, places, judge.vectors)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ What PyAV decodes from the first packet on is the truth about a file, whatever d
 from __future__ import annotations
 
 import stat
+import struct
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
@@ -54,17 +55,19 @@ class BrokenVideo(Exception):  # noqa: N818  # what the file is, not what the pr
 
 
 class Shown(NamedTuple):
-    """How the frames of a video are shown: made `width` by `height`, then turned.
+    """How the frames of a video are shown: made `width` by `height`, mirrored, then turned.
 
     Attributes:
         width: In square pixels, before turning.
         height: Likewise.
         quarter_turns: How often to turn counter-clockwise; other angles are those of the nearest.
+        mirrored: Whether the last row comes first, before turning.
     """
 
     width: int
     height: int
     quarter_turns: int
+    mirrored: bool = False
 
     def fit(self, short_side: int | None) -> Shown:
         """Resized to a short side in pixels, keeping the aspect; None keeps the size."""
@@ -72,7 +75,7 @@ class Shown(NamedTuple):
             return self
         scale = short_side / min(self.width, self.height)
         width, height = (max(1, round(side * scale)) for side in (self.width, self.height))
-        return Shown(width, height, self.quarter_turns)
+        return self._replace(width=width, height=height)
 
     @property
     def turned(self) -> tuple[int, int]:
@@ -151,7 +154,7 @@ def decode(container: InputContainer) -> Generator[av.VideoFrame, None, None]:
 
 
 def shown(container: InputContainer, frame: av.VideoFrame) -> Shown:
-    """How a player shows a video, from its first frame: pixels made square, and turned."""
+    """How a player shows a video, from its first frame: pixels made square, mirrored, turned."""
     turns = round(frame.rotation / 90) % 4
     aspect = video_stream(container).sample_aspect_ratio
     width = frame.width
@@ -159,13 +162,22 @@ def shown(container: InputContainer, frame: av.VideoFrame) -> Shown:
         width = max(1, round(frame.width * aspect))
     if width * frame.height > MOST_PIXELS:
         width = frame.width
-    return Shown(width, frame.height, turns)
+    return Shown(width, frame.height, turns, _is_mirrored(frame))
 
 
 def one_line(error: Exception) -> str:
     """What went wrong, short enough for a list."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())[:200]
+
+
+def _is_mirrored(frame: av.VideoFrame) -> bool:
+    """Whether its display matrix mirrors: `rotation` is then the turn of the rows alone."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
+    return a * d < b * c
 
 
 def _choose(container: InputContainer) -> VideoStream | None:

@@ -3,7 +3,7 @@
 A pass begins at the first packet. It jumps to a place only where a file's first reading has proven
 that the frames behind it are then the same ones (`bgan_video.video.index`): seeking lands on other
 frames than the ones asked for in many files, such as those of UCF101. All show a frame as a player
-does: its pixels square, and turned by the quarter turns that the file asks for.
+does: its pixels square, mirrored and turned by quarter turns as the file asks for.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ DECODE_ERRORS: tuple[type[Exception], ...] = (
 # decord repeats a frame where one does not decode, unless more than this part of them would be.
 _NO_REPEATED_FRAMES = 1e-9
 
+# decord reads packets faster than it decodes them, and keeps those: of a long file nearly all.
+_MOST_BYTES = 64 * 2**20
 
 _LARGEST = 2**63 - 1
 
@@ -186,12 +188,12 @@ class PyAVPass(Pass):
 
     def _pixels(self, frame: av.VideoFrame) -> Pixels:
         assert self._look is not None
-        width, height, quarter_turns = self._look
+        width, height, quarter_turns, mirrored = self._look
         scaled = self._scaler.reformat(
             frame, width, height, format="rgb24", interpolation="AREA", threads=1
         )
         pixels = cast(Pixels, scaled.to_ndarray())
-        return np.rot90(pixels, quarter_turns) if quarter_turns else pixels
+        return np.rot90(pixels[::-1] if mirrored else pixels, quarter_turns)
 
 
 class DecordPass(Pass):
@@ -202,6 +204,8 @@ class DecordPass(Pass):
     """
 
     def __init__(self, path: Path, short_side: int | None, look: Shown | None = None) -> None:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError("decord may hold all of so large a file in memory")
         seen = look or _look(path)
         width, height = seen.fit(short_side).turned
         self._shape = (height, width)
@@ -320,7 +324,10 @@ def _look(path: Path) -> Shown:
         frame = next(containers.decode(container), None)
         if frame is None:
             raise BrokenVideo(path, "no frame decodes")
-        return containers.shown(container, frame)
+        look = containers.shown(container, frame)
+        if look.mirrored:
+            raise ValueError("only PyAV's frames are mirrored")
+        return look
 
 
 def check_for_others(container: Any, path: Path) -> None:

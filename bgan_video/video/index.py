@@ -27,11 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgan_video.files import cache_folder, fingerprint
-from bgan_video.video import containers, decoders, proof
+from bgan_video.video import containers, cropping, decoders, proof
 from bgan_video.video.containers import BrokenVideo, Shown
 from bgan_video.video.decoders import Decoder, Mark
 
-_SCHEMA = 1
+_SCHEMA = 2
 # Indices kept in memory by each process.
 _MOST_KEPT = 1024
 
@@ -48,6 +48,7 @@ class Index:
         decoder: Which one reads it: PyAV where the one asked for finds other frames.
         clock: Seconds of a tick.
         ticks: From each frame to the next, as runs of a number of ticks and how often it comes.
+        is_to_be_cut: Whether its container asks for cropping, which is not done.
         marks: Proven places, int64 `[M, 4]`: frame, time, pts and content of each, in order.
     """
 
@@ -58,6 +59,7 @@ class Index:
     decoder: Decoder
     clock: Fraction
     ticks: tuple[tuple[int, int], ...]
+    is_to_be_cut: bool
     marks: NDArray[np.int64]
 
     @property
@@ -151,6 +153,7 @@ def _make(path: Path, content: str, decoder: Decoder) -> Index:
         decoder="pyav" if marks is None else decoder,
         clock=clock,
         ticks=tuple(ticks),
+        is_to_be_cut=cropping.is_asked_for(path),
         marks=_table(proof.proven(path, seen, "pyav") if marks is None else marks),
     )
 

@@ -87,11 +87,13 @@ def proven(path: Path, seen: Seen, decoder: Decoder) -> list[Mark] | None:
         decoder: The one that will seek.
 
     Returns:
-        Marks in order; None where the decoder finds another number of frames. A damaged file has
-        none: what is painted over depends on what was decoded before.
+        Marks in order; None where the decoder finds another number of frames, or shows them
+        otherwise. A damaged file has none: what is painted over depends on what was decoded before.
     """
     if decoder in ("auto", "pyav"):
         return [] if seen.damaged else _of_pyav(path, seen)
+    if seen.look.mirrored:
+        return None
     try:
         return _of_decord(path, seen) if decoder == "decord" else _of_others(path, seen, decoder)
     except (*DECODE_ERRORS, BrokenVideo):

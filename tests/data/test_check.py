@@ -364,6 +364,16 @@ def test_a_refusal_needs_no_file_read(root: Path) -> None:
         check.inspect(settings(root, "data.fold=7"))
 
 
+def test_videos_whose_edges_a_player_would_cut_are_told(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BGAN_VIDEO_CACHE", str(tmp_path / "cache"))
+    cut = some_video(root)
+    monkeypatch.setattr("bgan_video.video.cropping.is_asked_for", lambda path: path == cut)
+    (trap,) = traps(root)
+    assert (trap.kind, trap.what) == ("crop", str(cut.relative_to(root)))
+
+
 def test_classes_of_unlike_size_are_told() -> None:
     def of(sizes: list[int]) -> list[Trap]:
         items = [

@@ -198,7 +198,7 @@ def test_validation_chooses_the_rounds_that_answer(small_videos: Path, tmp_path:
     labels = torch.tensor([item.label for item in items])
     module = empty_discriminator(run.config, run.manifest)
     chosen = json.loads((run.folder / "posterior" / "answering_rounds.json").read_text())
-    assert set(chosen) == {"bayesian", "self_training"}
+    assert set(chosen) == {"bayesian", *SELF_TRAINING}
     for model, kind in (("bayesian", "discriminator"), ("self_training", "self_training")):
         nll: dict[tuple[int, ...], float] = {}
         for among in ((2,), (0, 1, 2), (0,)):

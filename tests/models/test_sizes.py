@@ -15,6 +15,7 @@ from bgan_video.models import (
     build_discriminator,
     build_generator,
     nd,
+    sized_discriminator,
 )
 from bgan_video.models.shapes import Plan, plan_clip, plan_image
 from tests.models.building import (
@@ -117,3 +118,10 @@ def test_clips_are_resized_frame_by_frame() -> None:
     assert nd.resized(clip, 12) is clip
     grey = torch.full_like(clip, 0.3)
     torch.testing.assert_close(nd.resized(grey, 5), grey[..., :5, :5])
+
+
+def test_a_body_that_asks_for_numbers_while_it_is_made_is_counted_without_memory() -> None:
+    c = settings("discriminator.name=timm:deit_tiny_distilled_patch16_224", "clip.size=32")
+    counted, built = sized_discriminator(c, K), build_discriminator(c, K)
+    assert {p.device.type for p in counted.parameters()} == {"meta"}
+    assert [p.shape for p in counted.parameters()] == [p.shape for p in built.parameters()]

@@ -32,6 +32,7 @@ from bgan_video.prediction.predict import (
     Stored,
     WithDropout,
     figures,
+    kept,
     predict,
 )
 from bgan_video.prediction.together import combine
@@ -206,6 +207,23 @@ def test_chunks_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         close(getattr(batched, field), getattr(expected, field))
 
 
+@pytest.mark.parametrize(("room", "largest"), [(2**20, 64), (2500, 6), (1, 1)])
+def test_large_clips_are_seen_few_at_a_time(
+    room: int, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    class Counts(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(len(x))
+            return x.flatten(1)[:, : K + 1]
+
+    monkeypatch.setattr("bgan_video.prediction.predict._BATCH_BYTES", room)
+    of([Counts()], chunk(videos=30, per_video=3))  # a clip has 384 bytes
+    assert max(seen) == largest
+    assert sum(seen) == 90
+
+
 def test_looking_at_training_networks_changes_nothing_in_them() -> None:
     nets = networks(2)
     nets[0].train()
@@ -234,6 +252,25 @@ def test_stored_samples_predict_as_they_were_stored(tmp_path: Path) -> None:
     one, other = predict(stored, [chunk()], BACKEND), of(nets, chunk())
     assert torch.equal(one.clip_probabilities, other.clip_probabilities)
     assert torch.equal(one.expected_entropy, other.expected_entropy)
+
+
+@pytest.mark.parametrize(("room", "loads"), [(2**20, 3), (100, 6)])
+def test_networks_that_fit_are_loaded_once(
+    room: int, loads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = SampleBank(tmp_path, max_samples=5)
+    for step, n in enumerate(networks(3)):
+        bank.add("discriminator", step, 0, n.state_dict())
+    monkeypatch.setattr("bgan_video.prediction.predict._MOST_KEPT", room)
+    loaded: list[object] = []
+    load = bank.load
+    monkeypatch.setattr(bank, "load", lambda record: loaded.append(record) or load(record))
+    asked = kept(Stored(bank, "discriminator", network(8)))
+    assert len(asked) == 3
+    for seed in range(2):
+        one, other = predict(asked, [chunk(seed=seed)], BACKEND), of(networks(3), chunk(seed=seed))
+        assert torch.equal(one.network_probabilities, other.network_probabilities)
+    assert len(loaded) == loads
 
 
 def test_networks_are_asked_in_evaluation_mode_and_without_a_graph() -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bgan_video.video import containers, index, open_video, proof
+from bgan_video.video import containers, decoders, index, open_video, proof
 from bgan_video.video.decoders import Decoder, DecordPass, PyAVPass
-from bgan_video.video.reader import BrokenVideo, OpenFiles
+from bgan_video.video.reader import BrokenVideo, OpenFiles, read_all
 from tests.video.videos import DECODERS, SPECS, numbers, write
 
 CLIP, TEN_THOUSAND = 16, 10_000
@@ -286,3 +286,19 @@ def test_frames_leave_nothing_for_the_garbage_collector(
         assert gc.collect() < 60
     finally:
         gc.enable()
+
+
+@pytest.mark.skipif("decord" not in DECODERS, reason="decord is not installed")
+def test_what_decord_might_hold_in_memory_as_a_whole_is_read_by_pyav(
+    videos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = videos[SOME]
+    monkeypatch.setattr(decoders, "_MOST_BYTES", path.stat().st_size)
+    assert index.of(path, "decord").decoder == "decord"
+    monkeypatch.setattr(decoders, "_MOST_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr(DecordPass, "next_frame", lambda self: pytest.fail("decord reads"))
+    assert numbers(read_all(path, "decord")) == list(range(LENGTH))
+    monkeypatch.setenv("BGAN_VIDEO_CACHE", str(tmp_path / "anew"))
+    index._kept.clear()
+    assert index.of(path, "decord").decoder == "pyav"
+    assert numbers(read_all(path, "decord")) == list(range(LENGTH))

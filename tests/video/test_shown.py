@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,10 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from bgan_video.video import index, open_video
+from bgan_video.video import cropping, index, open_video
 from bgan_video.video.containers import BrokenVideo
 from bgan_video.video.decoders import Decoder
 from bgan_video.video.reader import read_all
@@ -149,6 +153,105 @@ def test_an_aspect_that_cannot_be_is_no_aspect(tmp_path: Path) -> None:
     path = tmp_path / "thin.mkv"
     write(path, "ffv1", "yuv420p", (96, 64), sample_aspect_ratio=Fraction(1, 200))
     assert read_all(path).shape == (LENGTH, 64, 96, 3)
+
+
+MATRICES: dict[str, tuple[tuple[int, int, int, int], Callable[[np.ndarray], np.ndarray]]] = {
+    "left and right": ((-1, 0, 0, 1), np.fliplr),
+    "upside down": ((1, 0, 0, -1), np.flipud),
+    "along one diagonal": ((0, 1, 1, 0), lambda stored: stored.transpose(1, 0, 2)),
+    "along the other": ((0, -1, -1, 0), lambda stored: np.rot90(stored, 2).transpose(1, 0, 2)),
+    "turned alone": ((0, 1, -1, 0), lambda stored: np.rot90(stored, -1)),
+}
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("name", MATRICES)
+def test_a_mirrored_film_is_mirrored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, decoder: Decoder
+) -> None:
+    """As the matrix of ISO 14496-12 says: where a point (x, y) goes is (ax + cy, bx + dy)."""
+    monkeypatch.setenv("BGAN_VIDEO_CACHE", str(tmp_path / "cache"))
+    (a, b, c, d), shown = MATRICES[name]
+    path = tmp_path / "mirrored.mp4"
+    with av.open(str(path), "w") as opened:
+        container: Any = opened
+        stream = container.add_stream("libx264", rate=25, options={"qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        one = 1 << 16
+        stream.set_display_matrix([a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30])
+        picture = np.zeros((64, 96, 3), np.uint8)
+        picture[:32, :48], picture[:32, 48:], picture[32:, :48] = 200, 140, 80
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    before = read_all(path, decoder)
+    index.of(path, decoder)
+    for frames in (before, read_all(path, decoder)):
+        assert np.abs(frames[0].astype(int) - shown(picture)).max() <= 4
+
+
+def with_aperture(path: Path, width: int, height: int) -> Path:
+    """An MP4 of 96×64 with the box that asks a player to show less of it."""
+    content = bytearray(write(path, "libx264", "yuv420p", (96, 64)).read_bytes())
+    numbers = (width, 1, height, 1, width - 96, 2, height - 64, 2)
+    box = struct.pack(">I4s8i", 40, b"clap", *numbers)
+    entry = content.index(b"avc1", content.index(b"stsd")) - 4
+    end = entry + int.from_bytes(content[entry : entry + 4])
+    content[end:end] = box
+    for name in (b"avc1", b"stsd", b"stbl", b"minf", b"mdia", b"trak", b"moov"):
+        at = content.rindex(name, 0, entry + 8) - 4
+        content[at : at + 4] = (int.from_bytes(content[at : at + 4]) + len(box)).to_bytes(4)
+    path.write_bytes(content)
+    return path
+
+
+def with_pixel_crop(path: Path, bottom: int) -> Path:
+    """A Matroska file of 96×64 with `PixelCropBottom` in the place of its colours."""
+    colours = {"color_range": 1, "colorspace": 5, "color_primaries": 5, "color_trc": 6}
+    content = write(path, "libx264", "yuv420p", (96, 64), **colours).read_bytes()
+    at = content.index(b"\x55\xb0")
+    size = 3 + (content[at + 2] & 0x7F)
+    crop = bytes([0x54, 0xAA, 0x81, bottom, 0xEC, 0x80 | size - 6])
+    path.write_bytes(content[:at] + crop + bytes(size - 6) + content[at + size :])
+    return path
+
+
+def test_cropping_by_the_container_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BGAN_VIDEO_CACHE", str(tmp_path / "cache"))
+    files = {
+        with_aperture(tmp_path / "less.mp4", 80, 48): True,
+        with_aperture(tmp_path / "all.mp4", 96, 64): False,
+        with_pixel_crop(tmp_path / "less.mkv", 16): True,
+        with_pixel_crop(tmp_path / "all.mkv", 0): False,
+        write(tmp_path / "plain.avi", "mpeg4", "yuv420p", (96, 64)): False,
+    }
+    for path, expected in files.items():
+        for _ in range(2):
+            assert index.of(path, "pyav").is_to_be_cut is expected
+            index._kept.clear()  # read from the disk
+        assert read_all(path).shape == (LENGTH, 64, 96, 3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_a_damaged_header_asks_for_nothing_or_something(
+    cut_files: tuple[bytes, ...], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    content = bytearray(data.draw(st.sampled_from(cut_files)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    cropping.is_asked_for(path)
+
+
+@pytest.fixture(scope="module")
+def cut_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, ...]:
+    folder = tmp_path_factory.mktemp("cut")
+    files = with_aperture(folder / "a.mp4", 80, 48), with_pixel_crop(folder / "a.mkv", 16)
+    return tuple(file.read_bytes() for file in files)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
