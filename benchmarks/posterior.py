@@ -8,10 +8,9 @@
 shows the validation NLL of the posterior mean, which is to stay level or fall. `ladder` trains it
 at several temperatures, from the same burn-in, and names the one of least validation NLL, with how
 far the others are behind it in units of chance: what test videos say of it nobody asked. `exact`
-samples a
-linear layer on frozen features at T = 1, with four chains, and holds its diagnostics against what
-they should be; it needs data.root of a folder of videos. Runs that are there already are not run
-again. Nothing is evaluated on test videos.
+samples a linear layer on frozen features at T = 1, with four chains, and holds its diagnostics
+against what they should be; it needs data.root of a folder of videos. Runs that are there already
+are not run again. Nothing is evaluated on test videos.
 """
 
 from __future__ import annotations
