@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,36 +22,44 @@ from bgan_video.training.learners import LabelsOnly, Learned, Network, State
 from bgan_video.training.replay import Terms
 
 
+class OnPath(Network):
+    """A network whose last steps, all of one size, SWAG takes its Gaussian from."""
+
+    def lr_at(self, index: int) -> float:
+        """Step size of a step."""
+        return path_lr(self._config, self._lr, index, self._steps)
+
+
 class Drawn(LabelsOnly):
     """`self_training` that stores networks drawn from a Gaussian around its one network.
 
     Args:
-        model: Its name.
         config: The round's settings.
         num_classes: K.
         backend: Device and precision.
         steps: Of the round.
         draws: How many networks are stored.
         class_weights: `[K]`, as `losses.supervised` has them.
-        network: What it learns with.
     """
+
+    method: ClassVar[Method]
+    network: ClassVar[type[Network]] = Network
+    """What it learns with."""
 
     def __init__(
         self,
-        model: Method,
         config: Config,
         num_classes: int,
         backend: Backend,
         steps: int,
         draws: int,
         class_weights: Tensor | None = None,
-        network: type[Network] = Network,
     ) -> None:
         given = (config, num_classes, backend, steps)
-        super().__init__(model, *given, class_weights=class_weights, network=network)
+        super().__init__(self.method, *given, class_weights=class_weights, network=self.network)
         self._backend = backend
         self._draws = draws
-        self._seed = (config.run.seed, model, "draws")
+        self._seed = (config.run.seed, self.method, "draws")
 
     def _copy(self) -> Classifier:
         """The network, to be changed."""
@@ -61,20 +69,15 @@ class Drawn(LabelsOnly):
         return rng.generator(*self._seed)
 
 
-class OnPath(Network):
-    """A network whose last steps, all of one size, SWAG takes its Gaussian from."""
-
-    def lr_at(self, index: int) -> float:
-        """Step size of a step."""
-        return path_lr(self._config, self._lr, index, self._steps)
-
-
 class SWAG(Drawn):
     """Networks drawn around the mean of the last quarter's iterates (Maddox et al. 2019).
 
     Normalisation statistics are taken anew for each, from clips as it learned from them.
-    Arguments as of `Drawn`, but for the model and the network.
+    Arguments as of `Drawn`.
     """
+
+    method = "swag"
+    network = OnPath
 
     def __init__(
         self,
@@ -85,7 +88,7 @@ class SWAG(Drawn):
         draws: int,
         class_weights: Tensor | None = None,
     ) -> None:
-        super().__init__("swag", config, num_classes, backend, steps, draws, class_weights, OnPath)
+        super().__init__(config, num_classes, backend, steps, draws, class_weights)
         self._places = {step: place for place, step in enumerate(path_steps(steps))}
         weights = parameters_to_vector(_learning(self.networks[0])).detach()
         self._path = weights.new_zeros(len(self._places), len(weights))
@@ -124,19 +127,10 @@ class LastLayerLaplace(Drawn):
     """Networks whose heads' class rows are drawn from a Laplace approximation.
 
     Its likelihood is that of every item it learned from, each as its test clip in the middle.
-    Arguments as of `Drawn`, but for the model and the network.
+    Arguments as of `Drawn`.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        num_classes: int,
-        backend: Backend,
-        steps: int,
-        draws: int,
-        class_weights: Tensor | None = None,
-    ) -> None:
-        super().__init__("laplace", config, num_classes, backend, steps, draws, class_weights)
+    method = "laplace"
 
     @torch.no_grad()
     def stored(self, learned: Learned) -> Iterator[State]:
