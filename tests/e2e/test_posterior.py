@@ -33,7 +33,7 @@ def test_level_or_falling_is_told_from_rising() -> None:
 
 
 def test_the_settings_of_the_exact_run_are_settings() -> None:
-    settings = config.load("isl", [*posterior.COMMON, *posterior.EXACT])
+    settings = config.load("isl_exact", posterior.COMMON)
     assert settings.features.temperature == 1
     assert settings.posterior.num_discriminators == 4
 
