@@ -74,6 +74,11 @@ class Manifest:
         """The items of one split. `train` is the unlabelled set: labels are a part of it."""
         return tuple(item for item in self.items if item.split == split)
 
+    def judged_on(self, wanted: Literal["test", "validation"]) -> Literal["test", "validation"]:
+        """What a run is judged on that wants this: validation where there is nothing else."""
+        has_other = not self.part(wanted) and self.part("validation")
+        return "validation" if has_other else wanted
+
     @property
     def labelled(self) -> tuple[Item, ...]:
         """The training items whose label is used."""

@@ -108,9 +108,7 @@ class TrainedRun:
     @property
     def final_split(self) -> Literal["test", "validation"]:
         """What the run is judged on: `train.final_split`; validation where there is no test."""
-        wanted = self.config.train.final_split
-        has_other = not self.manifest.part(wanted) and self.manifest.part("validation")
-        return "validation" if has_other else wanted
+        return self.manifest.judged_on(self.config.train.final_split)
 
     @property
     def recall(self) -> dict[str, dict[str, float | None]]:

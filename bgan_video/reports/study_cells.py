@@ -25,6 +25,8 @@ class PredictedItems:
 class FinishedRun:
     """What a study reads of one run folder."""
 
+    split: str
+    """What it was judged on."""
     levels: dict[str, dict[str, float]]
     """The figures of the run's one model by level (clip; video, image or point)."""
     calibration: Row | None
@@ -83,6 +85,7 @@ def _read(folder: Path, _written: int) -> FinishedRun:
     networks = number(section(run.metrics, "networks").get(name))
     trusted = section(section(run.metrics, "calibration"), name)
     return FinishedRun(
+        split=run.split,
         levels=levels,
         calibration=next((section(trusted, level) for level in levels if level in trusted), None),
         auroc=section(section(section(run.metrics, "open_set"), "auroc"), name) or None,

@@ -37,10 +37,13 @@ def beside(study: Study, cell: Cell, suffix: str) -> Path:
 
 
 def is_finished(study: Study, cell: Cell) -> bool:
-    """Whether the cell's figures and predictions are there; they are written at its end."""
+    """Whether the cell's figures are there, which are written last, and what they are made of."""
     run = folder(study, cell)
-    predictions = f"predictions/{cell.config.train.final_split}.safetensors"
-    return all((run / part).is_file() for part in ("metrics.json", predictions))
+    if not (run / "metrics.json").is_file():
+        return False
+    # Validation is what is judged where the data have no test part.
+    of_split = (cell.config.train.final_split, "validation")
+    return any((run / "predictions" / f"{split}.safetensors").is_file() for split in of_split)
 
 
 def is_begun(study: Study, cell: Cell) -> bool:

@@ -78,7 +78,7 @@ class Study:
 
     @property
     def split(self) -> str:
-        """What every cell is judged on."""
+        """What every cell is to be judged on; validation where its data have no test part."""
         return self.cells[0].config.train.final_split
 
     @property

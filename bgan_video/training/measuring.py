@@ -61,7 +61,7 @@ def within(config: Config, seconds: float, kept: Collection[str]) -> Config:
     console.say(f"budget {told}: measuring what a step costs on this machine")
     measure = _Measure(backend, min(_LONGEST, _PART * seconds))
     manifest = measure.data(config)[0]
-    final = manifest.part(config.train.final_split)
+    final = manifest.part(manifest.judged_on(config.train.final_split))
     pool = len(manifest.part("train")) - len(manifest.labelled)
     videos = Videos(pool, len(manifest.part(config.train.evaluate_on)), len(final))
     fitted = budget.fit(config, seconds, measure, videos, kept)

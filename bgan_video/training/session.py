@@ -51,9 +51,9 @@ LabelledStream = Iterator[LabelledBatch | None]
 _PROBE: Method = "self_training_probe"
 
 
-def is_judged_on_validation(config: Config, manifest: Manifest) -> bool:
-    """Whether the final figures are of validation videos, so that nothing else may ask them."""
-    return config.train.final_split == "validation" or not manifest.part("test")
+def _asks_test(config: Config, manifest: Manifest) -> bool:
+    """Whether the final figures are of test videos, so that others may be asked what to choose."""
+    return manifest.judged_on(config.train.final_split) == "test"
 
 
 def check_validation(config: Config, manifest: Manifest) -> None:
@@ -66,7 +66,7 @@ def check_validation(config: Config, manifest: Manifest) -> None:
     asking = [f"baseline.methods: {m}" for m in config.baseline.methods if m in ON_FEATURES]
     if config.weighs_bodies:
         asking.append("discriminator.combine=weighed")
-        if is_judged_on_validation(config, manifest):
+        if not _asks_test(config, manifest):
             raise UserError(
                 "discriminator.combine=weighed is fitted to the validation videos, and this run is "
                 "judged on them; set discriminator.combine=product, or give it test videos and "
@@ -208,7 +208,7 @@ class Session:
         """Whether rounds answer by the validation videos: `rounds.answer=auto`, and there are."""
         config, has_some = self.config, bool(self.manifest.part("validation"))
         asked = config.train.rounds > 0 and config.rounds.answer == "auto"
-        is_free = has_some and not is_judged_on_validation(config, self.manifest)
+        is_free = has_some and _asks_test(config, self.manifest)
         return asked and is_free and pool.is_large_enough
 
     def _chosen(self, model: str) -> list[int]:

@@ -9,11 +9,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from bgan_video import config
 from bgan_video.errors import UserError
 from bgan_video.reports import study_plots, study_summary
 from bgan_video.reports.study_summary import Summary
 from bgan_video.studies import cells, results
 from bgan_video.studies.grid import Study
+from tests.studies import fake
 from tests.studies.conftest import finish
 
 SECTIONS = ("results", "curves", "differences", "reliability", "cost", "missing", "study")
@@ -202,6 +204,22 @@ def test_a_study_on_validation_says_so_and_never_says_test(read_study: Callable[
     assert "all on validation" in study_summary.text(summary)
     ax = study_plots._curves(summary).axes[0]
     assert ax.get_title() == "validation top-1, %"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_study_whose_data_have_no_test_part_reports_on_validation(
+    read_study: Callable[..., Study],
+):
+    study = read_study(**ONE)
+    for cell in study.cells:  # as such runs are: test was wanted, and there was none
+        mapping = config.to_mapping(cell.config)
+        mapping["train"]["final_split"] = "validation"
+        fake.write_cell(cells.folder(study, cell), mapping)
+    summary, rows, page = written(study)
+    assert study.split == "test"
+    assert (summary.split, summary.missing) == ("validation", [])
+    assert {row["split"] for row in rows} == {"validation"}
+    assert "Not test figures" in section(page, "results")
 
 
 @pytest.mark.usefixtures("undrawn")
