@@ -14,7 +14,9 @@ import torchvision
 from einops import rearrange, reduce
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException
 from torch.nn import functional as F
+from torch.utils._python_dispatch import _disable_current_modes
 from torchvision.models import video as torchvision_video
 
 from bgan_video.errors import UserError
@@ -170,9 +172,11 @@ def _timm_network(model: str, size: int) -> Any:
     try:
         try:
             return timm.create_model(model, **arguments)
-        except NotImplementedError:  # it asks a tensor for numbers, which one on `meta` has not
-            with torch.device("cpu"):
-                return timm.create_model(model, **arguments).to(torch.get_default_device())
+        except (NotImplementedError, DataDependentOutputException):
+            # It asks a tensor for numbers, and those of `meta` and of a pretended step have none.
+            with _disable_current_modes(), torch.device("cpu"):
+                network = timm.create_model(model, **arguments)
+            return _as_tensors_are_made(network)
     except (AssertionError, ValueError, RuntimeError, ZeroDivisionError) as error:
         made_for = (
             "×".join(map(str, pretrained_cfg.input_size[1:])) if pretrained_cfg else "another"
@@ -182,6 +186,20 @@ def _timm_network(model: str, size: int) -> Any:
             f"timm:{model} cannot be made for {size}×{size} pixels, it was made for {made_for}: "
             f"{reason or type(error).__name__}"
         ) from None
+
+
+def _as_tensors_are_made(network: nn.Module) -> nn.Module:
+    """The network with new tensors of the same sizes, where and as tensors are made now."""
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, nn.Parameter(_like(parameter)))
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, _like(buffer))
+    return network
+
+
+def _like(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype)
 
 
 def _timm_conversion(state: State, network: nn.Module) -> State:

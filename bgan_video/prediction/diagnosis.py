@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from bgan_video.config import Config
+from bgan_video.files import read_lines
 from bgan_video.method.timetable import num_chains, step_sizes
 from bgan_video.metrics.entropy import entropy
 from bgan_video.prediction.draws import nll_of_draws
@@ -45,8 +45,7 @@ def diagnose(folder: Path, config: Config, probabilities: Tensor, labels: Tensor
         labels: `[V]`, of the probe videos.
     """
     p = config.posterior
-    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    log = [json.loads(line) for line in lines]
+    log = read_lines(folder / "log.jsonl")
     number = max((line.get("round", 0) for line in log), default=0)
     before = number * config.train.steps
     log = [line | {"step": line["step"] - before} for line in log if line.get("round", 0) == number]

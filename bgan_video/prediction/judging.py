@@ -199,5 +199,4 @@ def _note(run: TrainedRun, record: dict[str, Any]) -> None:
 
 
 def _training_seconds(log: Path) -> float:
-    lines = log.read_text(encoding="utf-8").splitlines()
-    return sum(json.loads(line)["seconds"] for line in lines)
+    return sum(line["seconds"] for line in read_lines(log))

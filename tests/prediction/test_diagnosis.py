@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from bgan_video.config import Config
 from bgan_video.prediction import diagnosis
 from bgan_video.prediction.verdict import verdict
 from bgan_video.sampling import (
@@ -202,3 +204,11 @@ def test_mixing_in_a_word(hat: float, words: str) -> None:
     assert "25 %" in said[2]
     assert "worth 50 independent" in said[2]
     assert "±0.03" in said[2]
+
+
+def test_a_run_that_has_logged_nothing_yet_is_diagnosed_by_its_networks_alone(tmp_path: Path):
+    probabilities = torch.full((4, 3, 2), 0.5)
+    found = diagnosis.diagnose(tmp_path, Config(), probabilities, torch.tensor([0, 1, 0]))
+    assert (found["noise"], found["kinetic"], found["configurational"]) == (None, None, None)
+    assert found["draws"]["alone"]
+    assert found["verdict"]

@@ -12,6 +12,7 @@ from bgan_video import config
 from bgan_video.backend import Backend
 from bgan_video.config import Method
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.models import sized_discriminator
 from bgan_video.training.lineup import build
 from bgan_video.training.memory import _LiveBytes, peak_mib
 from bgan_video.training.trainer import DataSize
@@ -64,3 +65,14 @@ def test_with_memory_spared_one_chains_graph_lives_at_a_time() -> None:
         return peak_mib(many, SIZE, backend) - peak_mib(few, SIZE, backend)
 
     assert growth(spared) < growth(BACKEND) / 3
+
+
+def test_a_body_that_asks_for_numbers_while_it_is_made_is_simulated_too() -> None:
+    c = settings(
+        "discriminator.name=timm:deit_tiny_distilled_patch16_224",
+        "objective.pretext_weight=0",
+        "baseline.methods=[supervised]",
+        "clip.size=32",
+    )
+    weights = sum(p.numel() for p in sized_discriminator(c, 3).parameters()) * 4 / 2**20
+    assert peak_mib(c, SIZE, BACKEND) > 4 * weights, "weights, gradients, two states of Adam"
