@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,7 +105,8 @@ def ladder(
     """A row of figures for each temperature; `behind` is of each video's NLL, less the best's."""
     rows: list[dict[str, Any]] = []
     losses: list[NDArray[np.float64]] = []
-    steps = config.load(recipe, overrides).train.steps
+    settings = config.load(recipe, overrides)
+    steps = settings.train.steps
     for temperature in temperatures:
         own = [
             *COMMON,
@@ -113,7 +115,7 @@ def ladder(
         ]
         name = f"{recipe.replace('/', '_')}_T_{temperature:g}"
         folder = run(out, name, recipe, [*own, *overrides])
-        rows.append(row_of(folder))
+        rows.append({"steps": steps - settings.posterior.burn_in, **row_of(folder)})
         losses.append(item_losses(folder))
     best = losses[min(range(len(rows)), key=lambda i: rows[i]["nll"])]
     for row, of_items in zip(rows, losses, strict=True):
@@ -136,16 +138,8 @@ def item_losses(folder: Path) -> NDArray[np.float64]:
 
 def ladder_table(rows: list[dict[str, Any]]) -> str:
     """A Markdown table, and the temperature of least NLL."""
-    lines = [
-        "| T | d·T/2N | draws | NLL of mean | behind the best | of first draw | of last draw |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in rows:
-        lines.append(
-            f"| {row['temperature']:.2g} | {row['nats']:.3g} | {row['draws']} | {row['nll']:.3f} "
-            f"| {row['behind']:.3f} ± {row['chance']:.3f} | {row['first']:.3f} "
-            f"| {row['last']:.3f} |"
-        )
+    behind = [f"{row['behind']:.3f} ± {row['chance']:.3f}" for row in rows]
+    lines = [table(rows, {"behind the best": behind})]
     best = min(rows, key=lambda row: row["nll"])
     said = f"least on {best['items']} validation items: posterior.temperature="
     said += f"{best['temperature']:.3g}"
@@ -161,18 +155,20 @@ def never_hurts(rows: list[dict[str, Any]], tolerance: float = 0.01) -> bool:
     return all(later <= min(nlls[:i]) + tolerance for i, later in enumerate(nlls) if i)
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table."""
-    lines = [
-        "| sampling steps | T | d·T/2N | draws | NLL of mean | of first draw | of last draw |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in rows:
-        lines.append(
-            f"| {row['steps']} | {row['temperature']:.2g} | {row['nats']:.3g} | {row['draws']} "
-            f"| {row['nll']:.3f} | {row['first']:.3f} | {row['last']:.3f} |"
-        )
-    return "\n".join(lines)
+def table(rows: list[dict[str, Any]], more: Mapping[str, Sequence[object]] | None = None) -> str:
+    """A Markdown table of rows, with further columns at its end."""
+    columns: dict[str, Sequence[object]] = {
+        "sampling steps": [row["steps"] for row in rows],
+        "T": [f"{row['temperature']:.2g}" for row in rows],
+        "d·T/2N": [f"{row['nats']:.3g}" for row in rows],
+        "draws": [row["draws"] for row in rows],
+        "NLL of mean": [f"{row['nll']:.3f}" for row in rows],
+        "of first draw": [f"{row['first']:.3f}" for row in rows],
+        "of last draw": [f"{row['last']:.3f}" for row in rows],
+        **(more or {}),
+    }
+    lines = [columns, ["---"] * len(columns), *zip(*columns.values(), strict=True)]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def exact(out: Path, recipe: str, overrides: list[str]) -> list[Criterion]:

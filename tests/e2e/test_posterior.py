@@ -47,7 +47,14 @@ def test_sampling_longer_does_not_make_the_posterior_mean_worse(tmp_path: Path) 
 
 
 def rung(temperature: float, nll: float) -> dict[str, Any]:
-    row = {"temperature": temperature, "nll": nll, "nats": 0.1, "draws": 4, "first": 1.0}
+    row = {
+        "steps": 4,
+        "temperature": temperature,
+        "nll": nll,
+        "nats": 0.1,
+        "draws": 4,
+        "first": 1.0,
+    }
     return row | {"last": 1.0, "behind": nll - 0.5, "chance": 0.01, "items": 64}
 
 
