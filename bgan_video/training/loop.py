@@ -107,14 +107,12 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     bodies: Sequence[Body] = ()
     if "bayesian_gan" in config.baseline.methods:
         given = (config, manifest, frames, frozen, folder)
-        with ranks.first_goes_first():
-            bodies = open_bodies(*given, console.say, console.progress)
+        bodies = open_bodies(*given, console.say, console.progress)
     models = models or build(config, size, backend, bodies=bodies)
     features = None
     if {*config.baseline.methods} & {*ON_FEATURES}:
         seen = (config, manifest, frozen, folder, console.say, console.progress)
-        with ranks.first_goes_first():
-            features = open_features(*seen)
+        features = open_features(*seen)
     session = Session(config, backend, folder, manifest, frames, bank, bodies, features)
     console.say(_describe(config, manifest, models))
     if (line := shared_memory.note(config)) is not None:
@@ -136,25 +134,26 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
             _learn(session, models, believed, done, tools)
             done = max(done, (number + 1) * t.steps)
         tools.bar.close()
-        if ranks.is_first():
-            _finish(session, models)
-        if stop.signal is not None:
-            raise _stopped(total, session, stop.signal)
+        _finish(session, models)
+        if asked := ranks.highest(stop.signal or 0, backend.device):
+            raise _stopped(total, session, asked)
     return folder
 
 
 def _finish(session: Session, models: Models) -> None:
     """What is stored and fitted behind the last step; the file that says so comes last."""
     began = time.perf_counter()
-    store_final(models, session.bank)
+    if ranks.is_first():
+        store_final(models, session.bank)
     session.finish()
     finished = {
         "step": session.config.total_steps,
         "seconds": time.perf_counter() - began,
         "peak_memory_mib": session.backend.peak_memory_mib,
     }
-    if not (session.folder / FINISHED).is_file():
+    if ranks.is_first() and not (session.folder / FINISHED).is_file():
         write_atomically(session.folder / FINISHED, json.dumps(finished) + "\n")
+    ranks.meet(session.bank.folder)  # where that lies
 
 
 def data_size(config: Config, manifest: Manifest, believed: Sequence[Item] = ()) -> DataSize:
@@ -166,10 +165,20 @@ def data_size(config: Config, manifest: Manifest, believed: Sequence[Item] = ())
 
 
 class _Due(NamedTuple):
-    """What is to be written after a step: samples of chains, a line of the log, a checkpoint."""
+    """What is to be done after a step.
+
+    Attributes:
+        samples: Chains that are stored.
+        logs: Whether the log gets a line.
+        ends: Whether it is a round's last.
+        judges: Whether the models are evaluated.
+        saves: Whether there is a checkpoint.
+    """
 
     samples: Sequence[Sampled]
     logs: bool
+    ends: bool
+    judges: bool
     saves: bool
 
 
@@ -194,18 +203,27 @@ def _learn(
         tools.clock.count(learned + (0 if config.is_unsupervised else t.labelled_batch_size))
 
         asked = ranks.highest(stop.signal or 0, session.backend.device)
+        ends = step == last
         due = _Due(
             [s for s in samplers if s.is_due(step - 1 - models.first_step)],
-            step % t.log_every == 0 or step == last,
-            step % t.checkpoint_every == 0 or step == last or asked > 0,
+            step % t.log_every == 0 or ends,
+            ends,
+            step % t.evaluate_every == 0 or (ends and t.rounds > 0),
+            step % t.checkpoint_every == 0 or ends or asked > 0,
         )
-        if any(due):
+        if due.samples or due.logs or due.saves:
             whole, terms = due.saves or bool(due.samples), ranks.mean(terms)
             faults.check_finite(step, terms, models, faults.way_on(session.folder), whole)
         if due.saves:
             ranks.check_equal([*models.discriminators, *models.critics, *models.generators])
+        if due.ends:
+            store_restarting(step, models, session.bank, partial(session.learned, models.round))
         if ranks.is_first():
             _write(step, due, terms, session, models, tools)
+        if due.judges:
+            _evaluate(step, session, models, tools)
+        if due.saves and ranks.is_first():
+            _save(step, session, models)
         tools.bar.advance()
         if asked:
             raise _stopped(step, session, asked)
@@ -214,15 +232,13 @@ def _learn(
 def _write(
     step: int, due: _Due, terms: Terms, session: Session, models: Models, tools: _Tools
 ) -> None:
-    """What a step leaves in the folder; the checkpoint last, since it vouches for the rest."""
+    """What a step leaves in the folder, before the checkpoint that vouches for it."""
     config, folder, bank = session.config, session.folder, session.bank
     t, per_epoch = config.train, session.batches_per_epoch
     epoch, epochs = (step - 1) // per_epoch, math.ceil(config.total_steps / per_epoch)
-    ends_round = step == models.first_step + t.steps
     for sampler in due.samples:
         sampler.store(step, step - 1 - models.first_step, bank)
-    if ends_round:
-        store_restarting(step, models, bank, partial(session.learned, models.round))
+    if due.ends:
         session.end_round(models.round)
     if due.logs:
         record = make_record(step, epoch, terms, models) | tools.clock.lap()
@@ -231,18 +247,17 @@ def _write(
         console.say(console.console_line(record, epochs, per_epoch))
     if step % t.sample_every == 0 or step == config.total_steps:
         samples.write_fake(folder / "samples", config, session.backend, models.generators, epoch)
-    if step % t.evaluate_every == 0 or (ends_round and t.rounds > 0):
-        _evaluate(step, session, models, tools)
-    if due.saves:
-        _save(step, session, models)
 
 
 def _evaluate(step: int, session: Session, models: Models, tools: _Tools) -> None:
     """How the models stand, where any can be judged."""
     config = session.config
+    ranks.meet(session.bank.folder)
     if not session.manifest.part(config.train.evaluate_on) or not session.can_judge(models):
         return
     evaluation = session.evaluate(step, models)
+    if not ranks.is_first():
+        return
     append_line(session.folder / "evaluations.jsonl", evaluation)
     tools.scalars.evaluated(evaluation, config.item_level)
     console.say(console.evaluation_line(evaluation, config.item_level))

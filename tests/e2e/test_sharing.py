@@ -1,0 +1,99 @@
+"""What is read, judged or looked at item by item is shared by processes, to the same end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from bgan_video import api, cli
+from tests.data.store import stores
+from tests.e2e import ranked, runs
+from tests.e2e.test_ranks import LAUNCH
+from tests.faults import ends
+from tests.faults.runs import settings
+from tests.features import tiny
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+def run_command(processes: int, notes: Path, words: list[str], **environment: str) -> None:
+    """A command by one process or several, each of which leaves a note of what it did."""
+    notes.mkdir()
+    command = ["-m", "tests.e2e.ranked", str(notes), *words]
+    start = [sys.executable] if processes == 1 else [*LAUNCH, f"--nproc-per-node={processes}"]
+    done = subprocess.run(
+        [*start, *command],
+        cwd=runs.REPOSITORY,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def shares(notes: Path, what: str) -> Counter[str]:
+    """How often each thing was done by any process; none did all of it."""
+    found = [note[what] for note in ranked.read(notes)]
+    together = Counter(name for of_rank in found for name in of_rank)
+    assert all(len(set(of_rank)) < len(together) for of_rank in found), "it was not shared"
+    return together
+
+
+@pytest.fixture(scope="module")
+def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of several models, dropout left on among them, by one process."""
+    run = tmp_path_factory.mktemp("sharing") / "run"
+    methods = "baseline.methods=[bayesian_gan,supervised,mc_dropout]"
+    fewer = ("train.rounds=0", "discriminator.norm=group", "data.labels_per_class=2")
+    assert cli.main(["train", *settings(shapes, run, methods, *fewer)]) == 0
+    return run
+
+
+@pytest.mark.parametrize("processes", [2, 3, pytest.param(4, marks=pytest.mark.slow)])
+def test_an_evaluation_by_several_processes_is_that_of_one(
+    processes: int, trained: Path, tmp_path: Path
+) -> None:
+    """Bit for bit: every network sees the same batches, be they whose they may."""
+    for count in (1, processes):
+        run = Path(shutil.copytree(trained, tmp_path / f"by-{count}"))
+        run_command(count, tmp_path / f"notes-{count}", ["evaluate", str(run)])
+    alone, together = (ends.of_run(tmp_path / f"by-{count}") for count in (1, processes))
+    assert together == alone
+    judged = shares(tmp_path / f"notes-{processes}", "judged")
+    manifest = api.load(trained).manifest
+    assert set(judged) == {i.path for i in (*manifest.part("test"), *manifest.part("validation"))}
+    assert set(judged.values()) == {1}
+
+
+def test_features_by_several_processes_are_those_of_one(small_videos: Path, tmp_path: Path) -> None:
+    videos = stores.few_videos(small_videos, tmp_path / "videos")
+    body = tiny.save(tmp_path)
+    words = ["features", "data.layout=video_folder", f"data.root={videos}", "clip.size=16", *body]
+    words += ["features.size=32", "features.clips=2", "run.device=cpu"]
+    for count in (1, 2):
+        store = f"features.store={tmp_path / f'store-{count}'}"
+        run_command(count, tmp_path / f"notes-{count}", [*words, store])
+    assert ends.of_store(tmp_path / "store-2") == ends.of_store(tmp_path / "store-1")
+    computed = shares(tmp_path / "notes-2", "features")
+    assert len(computed) == 6
+    assert set(computed.values()) == {1}
+
+
+def test_videos_are_read_for_the_first_time_by_one_process_each(
+    small_videos: Path, tmp_path: Path
+) -> None:
+    few = ("baseline.methods=[supervised]", "train.rounds=0", "train.steps=2")
+    norms = ("discriminator.norm=group", "discriminator.dropout=0", "objective.pretext_weight=0")
+    samples = ("posterior.burn_in=1", "posterior.thinning=1")
+    words = runs.arguments(small_videos, tmp_path, "run", *few, *norms, *samples)
+    cache = {"BGAN_VIDEO_CACHE": str(tmp_path / "cache")}
+    run_command(2, tmp_path / "notes", ["train", *words], **cache)
+    read = shares(tmp_path / "notes", "read")
+    assert len(read) == len(api.load(tmp_path / "run").manifest.items)
+    assert set(read.values()) == {1}
