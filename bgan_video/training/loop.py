@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bgan_video import ranks
-from bgan_video.backend import resolve_backend
+from bgan_video.backend import Backend, resolve_backend
 from bgan_video.config import ON_FEATURES, Config
+from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import Stopped, UserError
 from bgan_video.features import FrozenBodies
-from bgan_video.files import append_line, sync, truncate_after, write_atomically
+from bgan_video.files import append_line, write_atomically
 from bgan_video.method.class_weights import class_weights
 from bgan_video.method.temperature import describe
 from bgan_video.prediction.bodies import Body, open_bodies, open_features
@@ -28,13 +29,13 @@ from bgan_video.prediction.judging import FINISHED
 from bgan_video.sampling import SampleBank
 from bgan_video.training import (
     changes,
-    checkpoints,
     console,
     drawn,
     faults,
     rounds,
     run_folder,
     samples,
+    saving,
     shared_memory,
     trackers,
 )
@@ -48,17 +49,26 @@ from bgan_video.training.stopping import Stop, watching
 from bgan_video.training.storing import Sampled, sampled, store_final, store_restarting
 from bgan_video.training.trainer import DataSize, Terms
 
-_LINES = ("log.jsonl", "evaluations.jsonl")
+
+class _Opened(NamedTuple):
+    """What a run reads once, however often it goes back to a checkpoint."""
+
+    backend: Backend
+    frozen: FrozenBodies
+    manifest: Manifest
+    frames: Frames
+    folder: Path
 
 
 @dataclass(frozen=True)
 class _Tools:
-    """What the steps of a run are told to and measured by."""
+    """What the steps of a run are told to and measured by, and how often it has gone back."""
 
     bar: console.Console
     scalars: Scalars
     clock: Clock
     stop: Stop
+    roll_backs: int
 
 
 def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
@@ -86,23 +96,55 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
         console.say(f"weights: {fit}")
     networks(config, body_settings(config, frozen), num_classes=2)
     manifest, broken, frames = run_folder.prepare_data(config)
-    t, total = config.train, config.total_steps
     for key in ("batch_size", "labelled_batch_size"):
-        ranks.mine(getattr(t, key), f"train.{key}")
+        ranks.mine(getattr(config.train, key), f"train.{key}")
     check_validation(config, manifest)
-    size = data_size(config, manifest)
     # Those of several bodies are built once these are open, for which a folder has to be there.
-    models = None if config.discriminator.bodies else build(config, size, backend)
+    bodied = bool(config.discriminator.bodies)
+    models = None if bodied else build(config, data_size(config, manifest), backend)
     folder = resume or config.run_dir
     with ranks.first_goes_first():
         if resume is None and ranks.is_first():
             run_folder.create(config, backend, manifest, broken, held)
         else:
             run_folder.check_unchanged(folder, manifest, backend)
+    opened = _Opened(backend, frozen, manifest, frames, folder)
+    begun, back = resume is not None, None
+    while True:
+        try:
+            _go_on(config, opened, models, begun, back)
+            break
+        except faults.NotFiniteError as fault:
+            if ranks.first_says(lambda: changes.roll_backs(folder)) >= config.train.roll_back:
+                raise
+            config, back = changes.smaller(config), fault.back
+        opened = opened._replace(backend=backend.with_own_scaler())
+        models, begun = None, True
+    return folder
+
+
+def _go_on(
+    config: Config,
+    opened: _Opened,
+    models: Models | None,
+    begun: bool,
+    back: changes.RollBack | None,
+) -> None:
+    """Train to the end.
+
+    Args:
+        config: The settings.
+        opened: The data.
+        models: Of the first round, where they were built already.
+        begun: Whether the run goes on from its newest sound checkpoint.
+        back: Why it goes back there by itself, if it does.
+    """
+    backend, frozen, manifest, frames, folder = opened
+    t, total, size = config.train, config.total_steps, data_size(config, manifest)
     restart_every = t.steps if t.rounds else None
     bank = SampleBank(folder / "posterior", config.posterior.max_samples, restart_every)
     with ranks.first_goes_first():
-        state = _restore(folder, config, bank) if resume else None
+        state = saving.restore(folder, config, bank, back) if begun else None
     done = state.pop("step") if state else 0
     bodies: Sequence[Body] = ()
     if "bayesian_gan" in config.baseline.methods:
@@ -118,9 +160,12 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     if (line := shared_memory.note(config)) is not None:
         console.say(line)
 
+    bar, clock = console.Console(done, total), Clock(backend)
     scalars = Scalars(trackers.open_writers(config, folder))
-    with watching() as stop, closing(scalars):
-        tools = _Tools(console.Console(done, total), scalars, Clock(backend), stop)
+    with watching() as stop, closing(scalars), closing(bar):
+        tools = _Tools(
+            bar, scalars, clock, stop, ranks.first_says(lambda: changes.roll_backs(folder))
+        )
         for number in range(min(done // t.steps, t.rounds), 1 + t.rounds):
             believed = session.believe(number)
             if believed:
@@ -129,15 +174,14 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
                 own = {m: data_size(config, manifest, items) for m, items in believed.items()}
                 models = build(config, size, backend, number, models.learners, bodies, own)
             if state:
-                _load(models, state, folder)
+                saving.load(models, state, folder)
                 state = None
             _learn(session, models, believed, done, tools)
             done = max(done, (number + 1) * t.steps)
-        tools.bar.close()
+        bar.close()
         _finish(session, models)
         if asked := ranks.highest(stop.signal or 0, backend.device):
             raise _stopped(total, session, asked)
-    return folder
 
 
 def _finish(session: Session, models: Models) -> None:
@@ -223,7 +267,7 @@ def _learn(
         if due.judges:
             _evaluate(step, session, models, tools)
         if due.saves and ranks.is_first():
-            _save(step, session, models)
+            saving.save(step, session, models)
         tools.bar.advance()
         if asked:
             raise _stopped(step, session, asked)
@@ -242,6 +286,7 @@ def _write(
         session.end_round(models.round)
     if due.logs:
         record = make_record(step, epoch, terms, models) | tools.clock.lap()
+        record |= {"roll_backs": tools.roll_backs} if tools.roll_backs else {}
         append_line(folder / "log.jsonl", record)
         tools.scalars.logged(record)
         console.say(console.console_line(record, epochs, per_epoch))
@@ -270,17 +315,6 @@ def _stopped(step: int, session: Session, signal: int) -> Stopped:
     return Stopped(f"saved and ended after step {step} of {total}; {way} goes on", signal)
 
 
-def _save(step: int, session: Session, models: Models) -> None:
-    """Everything after `step`: first the lines up to it, then the checkpoint that needs them."""
-    folder = session.folder
-    for name in _LINES:
-        if (folder / name).is_file():
-            sync(folder / name)
-    run = run_folder.identity(folder)
-    checkpoints.save(folder / "checkpoints", run, step, models.state_dict())
-    session.bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
-
-
 @contextmanager
 def _saved_before(done: int, began: int, session: Session, models: Models) -> Iterator[None]:
     """Where the next batch cannot be had, nothing of the steps before is lost.
@@ -295,21 +329,10 @@ def _saved_before(done: int, began: int, session: Session, models: Models) -> It
         yield
     except UserError as error:
         if done > began and ranks.count() == 1:  # other ranks may be within a step
-            _save(done, session, models)
+            saving.save(done, session, models)
         way = faults.way_on(session.folder)
         saved = f"{done} steps are saved: put it right, and {way} goes on"
         raise UserError(f"{error}; {saved}") from None
-
-
-def _load(models: Models, state: dict[str, Any], folder: Path) -> None:
-    try:
-        models.load_state_dict(state)
-    except (KeyError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(
-            f"the checkpoint in {folder} is of other networks ({reason}); go on with the version "
-            f"of bgan_video that wrote it (environment.json), or start a new run"
-        ) from None
 
 
 def _warn_near_chance(evaluation: dict[str, Any], session: Session) -> None:
@@ -318,22 +341,6 @@ def _warn_near_chance(evaluation: dict[str, Any], session: Session) -> None:
     note = console.chance_note(evaluation, level, num_classes, session.folder)
     if note and evaluation["split"] == "validation":
         console.say(note)
-
-
-def _restore(folder: Path, config: Config, bank: SampleBank) -> dict[str, Any] | None:
-    """Go back to the last checkpoint; what was written after it will be written again."""
-    state = checkpoints.load_latest(folder / "checkpoints", run_folder.identity(folder))
-    step = state["step"] if state else 0
-    if ranks.is_first():
-        checkpoints.prune(folder / "checkpoints")
-        bank.truncate_after(step)
-        bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
-        rounds.forget_after(folder, step // config.train.steps)
-        for name in _LINES:
-            truncate_after(folder / name, step)
-        changes.keep(folder, config, step)
-    console.say(f"resuming {folder} after step {step} of {config.total_steps}")
-    return state
 
 
 def _describe(config: Config, manifest: Manifest, models: Models) -> str:
