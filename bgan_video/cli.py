@@ -58,7 +58,8 @@ def _check_shares(options: argparse.Namespace) -> None:
     workers = "; its workers are data.num_workers" if command == "prepare" else ""
     raise UserError(
         f"{command}{' --verify' if verifies else ''} runs in one process{workers}; start it "
-        f"without torchrun, which is for {', '.join(_SHARED)}"
+        f"without torchrun (WORLD_SIZE={os.environ['WORLD_SIZE']}), which is for "
+        f"{', '.join(_SHARED)}"
     )
 
 

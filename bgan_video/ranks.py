@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bgan_video.errors import UserError
+
+_LOST = re.compile(r"gloo|nccl|connection (closed|reset)|by peer|broken pipe", re.I)
 
 T = TypeVar("T")
 Thing = TypeVar("Thing")
@@ -62,6 +65,9 @@ def joined(on_cuda: bool) -> Iterator[None]:
 
     Args:
         on_cuda: Whether each takes a GPU of its machine, in order; else they share its CPUs.
+
+    Raises:
+        UserError: One of the others ended.
     """
     if launched() == 1 or dist.is_initialized():
         yield
@@ -71,8 +77,20 @@ def joined(on_cuda: bool) -> Iterator[None]:
     dist.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
     try:
         yield
+    except RuntimeError as error:
+        if not is_loss(error):
+            raise
+        raise UserError(
+            "another process of this command ended; its own line or the launcher's says why; what "
+            "was written stays: start it again"
+        ) from None
     finally:
         dist.destroy_process_group()
+
+
+def is_loss(error: Exception) -> bool:
+    """Whether an error tells that another of several processes ended."""
+    return launched() > 1 and bool(_LOST.search(str(error)))
 
 
 def mine(size: int, what: str) -> range:

@@ -79,4 +79,5 @@ def test_what_one_process_does_is_refused_to_several(
     line = capsys.readouterr().err
     assert line.startswith(f"error: {words[0]} runs in one process")
     assert ("data.num_workers" in line) == (words[0] == "prepare")
-    assert line.endswith("start it without torchrun, which is for train, evaluate, features\n")
+    wanted = "start it without torchrun (WORLD_SIZE=2), which is for train, evaluate, features\n"
+    assert line.endswith(wanted)

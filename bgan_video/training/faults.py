@@ -30,7 +30,6 @@ _OF_THE_DISK = {
     errno.ENOENT: "put back what was removed",
 }
 _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", re.I)
-_LOST_RANK = re.compile(r"gloo|nccl|connection (closed|reset)|by peer|broken pipe", re.I)
 _LOWER = (
     "train.batch_size, train.labelled_batch_size, train.fake_batch_size, clip.num_frames or "
     "clip.size"
@@ -74,7 +73,7 @@ def explained(folder: Path) -> Iterator[None]:
                 f"{reason} What was saved stays: see to its memory (data.num_workers, "
                 f"data.cache_mib), and go on with {way_on(folder)}"
             ) from None
-        if ranks.launched() > 1 and _LOST_RANK.search(str(error)):
+        if ranks.is_loss(error):
             raise UserError(
                 f"another process of this run ended; its own line or the launcher's says why; what "
                 f"was saved stays: the same command with --resume {folder} goes on"

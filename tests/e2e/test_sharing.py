@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,18 +23,23 @@ from tests.features import tiny
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
-def run_command(processes: int, notes: Path, words: list[str], **environment: str) -> None:
+def command(
+    processes: int, notes: Path, words: list[str], **environment: str
+) -> subprocess.CompletedProcess[str]:
     """A command by one process or several, each of which leaves a note of what it did."""
     notes.mkdir()
-    command = ["-m", "tests.e2e.ranked", str(notes), *words]
     start = [sys.executable] if processes == 1 else [*LAUNCH, f"--nproc-per-node={processes}"]
-    done = subprocess.run(
-        [*start, *command],
+    return subprocess.run(
+        [*start, "-m", "tests.e2e.ranked", str(notes), *words],
         cwd=runs.REPOSITORY,
         capture_output=True,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
     )
+
+
+def run_command(processes: int, notes: Path, words: list[str], **environment: str) -> None:
+    done = command(processes, notes, words, **environment)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -69,6 +75,31 @@ def test_an_evaluation_by_several_processes_is_that_of_one(
     manifest = api.load(trained).manifest
     assert set(judged) == {i.path for i in (*manifest.part("test"), *manifest.part("validation"))}
     assert set(judged.values()) == {1}
+
+
+def test_what_is_wrong_in_one_share_is_said_once(trained: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    manifest = api.load(run).manifest
+    root = shutil.copytree(manifest.root, tmp_path / "moved")
+    gone = manifest.part("test")[0]
+    (root / gone.path).unlink()
+    done = command(2, tmp_path / "notes", ["evaluate", str(run), f"data.root={root}"])
+    assert done.returncode != 0
+    errors = re.findall(r"^error: .*", done.stderr, re.MULTILINE)
+    assert sum(str(root / gone.path) in error for error in errors) == 1, done.stderr[-3000:]
+    assert all("another process" in error for error in errors if gone.path not in error)
+
+
+def test_the_pool_is_judged_once_between_rounds(shapes: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    norms = ("generator.norm=group", "discriminator.norm=group", "discriminator.dropout=0")
+    shared = (*norms, "train.fake_batch_size=2")
+    run_command(2, tmp_path / "notes", ["train", *settings(shapes, run, *shared)])
+    judged = shares(tmp_path / "notes", "judged")
+    manifest = api.load(run).manifest
+    pool = {item.path for item in manifest.part("train") if not item.labelled}
+    assert {path: judged[path] for path in pool} == dict.fromkeys(pool, 1)
+    assert {judged[item.path] for item in manifest.part("test")} == {1}, "at the end"
 
 
 def test_features_by_several_processes_are_those_of_one(small_videos: Path, tmp_path: Path) -> None:
