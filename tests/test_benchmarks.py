@@ -184,7 +184,8 @@ def test_a_step_of_the_demo_is_measured_with_what_it_hands_over() -> None:
     before = ranks.mean_gradients
     turn = scaling.measure(of, steps=2, warm_up=1)
     assert ranks.mean_gradients is before
-    assert len(turn.steps) == len(turn.handing) == 2
+    assert len(turn.steps) == len(turn.cpu) == len(turn.handing) == 2
+    assert min(turn.cpu) > 0
     assert all(0 < handing < step for step, handing in zip(turn.steps, turn.handing, strict=True))
     assert turn.nbytes > 0
     assert turn.nbytes % 4 == 0, "float32"
@@ -197,8 +198,9 @@ def test_numbers_of_processes_take_turns_and_efficiency_is_of_one(
 
     def launch(count: int, words: object, steps: int) -> scaling.Turn:
         order.append(count)
-        return scaling.Turn([3.0 / count + 0.25 * (count - 1)] * steps, [0.5] * steps, 8_000_000)
+        seconds = 3.0 / count + 0.25 * (count - 1)
+        return scaling.Turn([seconds] * steps, [1.0] * steps, [0.5] * steps, 8_000_000)
 
     assert scaling.main([1, 2], ["demo"], 4, launch) == {1: 3.0, 2: 1.75}
     assert order == [1, 2, 1, 2]
-    assert "| 2 | 1750 | 500 | 8.0 | 86 % |" in capsys.readouterr().out
+    assert "| 2 | 1750 | 500 | 86 % | 1000 | 50 % | 8.0 |" in capsys.readouterr().out
