@@ -127,9 +127,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     from bgan_video.backend import on_cuda
     from bgan_video.reports import write_report
 
-    run = api.load(options.run, options.overrides)
-    split = "validation" if options.validation else run.final_split
-    with ranks.joined(on_cuda(run.config.run)):
+    settings = config_module.load_run(options.run, options.overrides)
+    with ranks.joined(on_cuda(settings.run)):
+        run = api.load(options.run, options.overrides)
+        split = "validation" if options.validation else run.final_split
         models = run.evaluate(split, options.renormalise)
     if not ranks.is_first():
         return

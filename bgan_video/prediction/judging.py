@@ -121,7 +121,7 @@ def _how_judged(run: TrainedRun, renormalise: bool) -> dict[str, Any]:
 def _labelled_clips(run: TrainedRun) -> list[Tensor]:
     """The first batches of labelled clips that training saw."""
     items = run.manifest.labelled
-    stream = labelled_batches(items, run.frames(items), run.config, first=0)
+    stream = labelled_batches(items, run.frames(items), run.config, first=0, whole=True)
     return [batch.x for batch in islice(stream, RENORMALISING_BATCHES) if batch is not None]
 
 

@@ -252,7 +252,7 @@ class Session:
         given = (items, self.frames, self.config, first, believed)
 
         def clips() -> Iterator[Tensor]:
-            batches = islice(labelled_batches(*given), RENORMALISING_BATCHES)
+            batches = islice(labelled_batches(*given, whole=True), RENORMALISING_BATCHES)
             return (batch.x for batch in batches if batch is not None)
 
         def middle() -> Iterator[LabelledBatch]:

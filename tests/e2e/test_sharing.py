@@ -56,19 +56,27 @@ def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of several models, dropout left on among them, by one process."""
     run = tmp_path_factory.mktemp("sharing") / "run"
     methods = "baseline.methods=[bayesian_gan,supervised,mc_dropout]"
-    fewer = ("train.rounds=0", "discriminator.norm=group", "data.labels_per_class=2")
+    fewer = ("train.rounds=0", "data.labels_per_class=2", "train.labelled_batch_size=3")
     assert cli.main(["train", *settings(shapes, run, methods, *fewer)]) == 0
     return run
 
 
-@pytest.mark.parametrize("processes", [2, 3, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("processes", "more"),
+    [
+        (2, ["--renormalise"]),
+        (3, []),
+        pytest.param(4, [], marks=pytest.mark.slow),
+    ],
+)
 def test_an_evaluation_by_several_processes_is_that_of_one(
-    processes: int, trained: Path, tmp_path: Path
+    processes: int, more: list[str], trained: Path, tmp_path: Path
 ) -> None:
     """Bit for bit: every network sees the same batches, be they whose they may."""
     for count in (1, processes):
         run = Path(shutil.copytree(trained, tmp_path / f"by-{count}"))
-        run_command(count, tmp_path / f"notes-{count}", ["evaluate", str(run)])
+        words = ["evaluate", str(run), *more]
+        run_command(count, tmp_path / f"notes-{count}", words)
     alone, together = (ends.of_run(tmp_path / f"by-{count}") for count in (1, processes))
     assert together == alone
     judged = shares(tmp_path / f"notes-{processes}", "judged")
