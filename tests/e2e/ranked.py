@@ -19,6 +19,9 @@ from bgan_video.features import extraction
 from bgan_video.prediction import bodies, chunks
 from bgan_video.video import index
 
+BATCH = 2
+"""Clips that a network sees at once."""
+
 Notes = dict[str, list[str]]
 
 
@@ -40,7 +43,7 @@ def main(notes: Path, words: Sequence[str]) -> int:
         return decode(item, *given)
 
     bodies.test_chunks, index._make, extraction._decode = judging, reading, decoding
-    chunks._BATCH, frames._BLOCK, extraction._BLOCK = 2, 1, 1
+    chunks._BATCH, frames._BLOCK, extraction._BLOCK = BATCH, 1, 1
     code = cli.main(words)
     (notes / f"{os.environ.get('RANK', '0')}.json").write_text(json.dumps(found))
     return code

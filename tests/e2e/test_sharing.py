@@ -6,13 +6,14 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
 from bgan_video import api, cli
+from bgan_video.prediction import chunks
 from tests.data.store import stores
 from tests.e2e import ranked, runs
 from tests.e2e.test_ranks import LAUNCH
@@ -26,21 +27,29 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 def command(
     processes: int, notes: Path, words: list[str], **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """A command by one process or several, each of which leaves a note of what it did."""
+    """A command by several processes, each of which leaves a note of what it did."""
     notes.mkdir()
-    start = [sys.executable] if processes == 1 else [*LAUNCH, f"--nproc-per-node={processes}"]
+    worker = ["-m", "tests.e2e.ranked", str(notes), *words]
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # as in this process
     return subprocess.run(
-        [*start, "-m", "tests.e2e.ranked", str(notes), *words],
+        [*LAUNCH, f"--nproc-per-node={processes}", *worker],
         cwd=runs.REPOSITORY,
         capture_output=True,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        env=os.environ | threads | environment,
     )
 
 
 def run_command(processes: int, notes: Path, words: list[str], **environment: str) -> None:
     done = command(processes, notes, words, **environment)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def run_alone(words: list[str]) -> None:
+    """The same by this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "_BATCH", ranked.BATCH)
+        assert cli.main(words) == 0
 
 
 def shares(notes: Path, what: str) -> Counter[str]:
@@ -73,13 +82,11 @@ def test_an_evaluation_by_several_processes_is_that_of_one(
     processes: int, more: list[str], trained: Path, tmp_path: Path
 ) -> None:
     """Bit for bit: every network sees the same batches, be they whose they may."""
-    for count in (1, processes):
-        run = Path(shutil.copytree(trained, tmp_path / f"by-{count}"))
-        words = ["evaluate", str(run), *more]
-        run_command(count, tmp_path / f"notes-{count}", words)
-    alone, together = (ends.of_run(tmp_path / f"by-{count}") for count in (1, processes))
-    assert together == alone
-    judged = shares(tmp_path / f"notes-{processes}", "judged")
+    alone, together = (Path(shutil.copytree(trained, tmp_path / name)) for name in ("one", "all"))
+    run_alone(["evaluate", str(alone), *more])
+    run_command(processes, tmp_path / "notes", ["evaluate", str(together), *more])
+    assert ends.of_run(together) == ends.of_run(alone)
+    judged = shares(tmp_path / "notes", "judged")
     manifest = api.load(trained).manifest
     assert set(judged) == {i.path for i in (*manifest.part("test"), *manifest.part("validation"))}
     assert set(judged.values()) == {1}
@@ -115,11 +122,11 @@ def test_features_by_several_processes_are_those_of_one(small_videos: Path, tmp_
     body = tiny.save(tmp_path)
     words = ["features", "data.layout=video_folder", f"data.root={videos}", "clip.size=16", *body]
     words += ["features.size=32", "features.clips=2", "run.device=cpu"]
-    for count in (1, 2):
-        store = f"features.store={tmp_path / f'store-{count}'}"
-        run_command(count, tmp_path / f"notes-{count}", [*words, store])
-    assert ends.of_store(tmp_path / "store-2") == ends.of_store(tmp_path / "store-1")
-    computed = shares(tmp_path / "notes-2", "features")
+    alone, together = tmp_path / "one", tmp_path / "all"
+    run_alone([*words, f"features.store={alone}"])
+    run_command(2, tmp_path / "notes", [*words, f"features.store={together}"])
+    assert ends.of_store(together) == ends.of_store(alone)
+    computed = shares(tmp_path / "notes", "features")
     assert len(computed) == 6
     assert set(computed.values()) == {1}
 
