@@ -275,8 +275,9 @@ def features(config: Config) -> Extracted:
     """
     from bgan_video.features import extract
 
-    body = _frozen_body(config)
-    return extract(layouts.read(config.data), config, body, console.say, console.progress)
+    with ranks.joined(on_cuda(config.run)):
+        body = _frozen_body(config)
+        return extract(layouts.read(config.data), config, body, console.say, console.progress)
 
 
 def verify_features(config: Config) -> int:
@@ -536,11 +537,11 @@ def check_data(config: Config, read: bool = True) -> DataCheck:
 
 
 def _finish(folder: Path, overrides: Sequence[str] = ()) -> Result:
-    if not ranks.is_first():
-        return Result(folder, None, "", folder / REPORT_NAME)
     run = load(folder, overrides)
     split = run.final_split
     has_items = run.manifest.part(split)
     models = run.evaluate() if has_items and not run.config.is_unsupervised else None
+    if not ranks.is_first():
+        return Result(folder, models, split, folder / REPORT_NAME)
     more = (run.recall, run.body_figures) if models else ()
     return Result(folder, models, split, write_report(folder), *more)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,12 +24,16 @@ from bgan_video.config import recipes
 from bgan_video.errors import Stopped, UserError
 
 _AUTO = "auto"
+# Commands that several processes do together (see `ranks`).
+_SHARED = ("train", "evaluate", "features")
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = arguments.parse(words)
     try:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            _check_shares(options)
         _COMMANDS[options.command](options)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -45,6 +50,19 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _check_shares(options: argparse.Namespace) -> None:
+    """Raises UserError where `torchrun` started what one process does."""
+    command, verifies = options.command, getattr(options, "verify", False)
+    if command in _SHARED and not verifies:
+        return
+    workers = "; its workers are data.num_workers" if command == "prepare" else ""
+    raise UserError(
+        f"{command}{' --verify' if verifies else ''} runs in one process{workers}; start it "
+        f"without torchrun (WORLD_SIZE={os.environ['WORLD_SIZE']}), which is for "
+        f"{', '.join(_SHARED)}"
+    )
+
+
 def _train(options: argparse.Namespace) -> None:
     is_auto = options.resume == _AUTO
     if options.resume and (options.dry_run or (options.config and not is_auto)):
@@ -57,7 +75,7 @@ def _train(options: argparse.Namespace) -> None:
     if options.resume and not is_auto:
         from bgan_video import api
 
-        _say_result(api.resume(options.resume, options.overrides))
+        _say_of_first(str(api.resume(options.resume, options.overrides)))
         return
     file = recipes.find(options.config or recipes.DEFAULT)
     config = config_module.load(file, options.overrides)
@@ -70,7 +88,7 @@ def _train(options: argparse.Namespace) -> None:
         _say(api.plan(config))
         return
     train = api.train_or_resume if is_auto else api.train
-    _say_result(train(config, file.stem))
+    _say_of_first(str(train(config, file.stem)))
 
 
 def _check_data(options: argparse.Namespace) -> None:
@@ -101,16 +119,21 @@ def _features(options: argparse.Namespace) -> None:
         _say(f"the features of all {api.verify_features(config)} videos are whole")
         return
     found = api.features(config)
-    _say(json.dumps(dataclasses.asdict(found)) if options.json else str(found))
+    _say_of_first(json.dumps(dataclasses.asdict(found)) if options.json else str(found))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from bgan_video import api
+    from bgan_video import api, ranks
+    from bgan_video.backend import on_cuda
     from bgan_video.reports import write_report
 
-    run = api.load(options.run, options.overrides)
-    split = "validation" if options.validation else run.final_split
-    models = run.evaluate(split, options.renormalise)
+    settings = config_module.load_run(options.run, options.overrides)
+    with ranks.joined(on_cuda(settings.run)):
+        run = api.load(options.run, options.overrides)
+        split = "validation" if options.validation else run.final_split
+        models = run.evaluate(split, options.renormalise)
+    if not ranks.is_first():
+        return
     write_report(run.folder)
     if options.json:
         _say(json.dumps(models))
@@ -327,11 +350,11 @@ def _recipes(options: argparse.Namespace) -> None:
         _say(f"{recipe.name:{wide}}  {recipe.summary}")
 
 
-def _say_result(result: Any) -> None:
+def _say_of_first(text: str) -> None:
     from bgan_video import ranks
 
     if ranks.is_first():
-        _say(str(result))
+        _say(text)
 
 
 def _say(text: str) -> None:

@@ -2,16 +2,20 @@
 
 Every process ("rank") holds all networks and takes its slice of the sample numbers. Gradients meet
 in `mean_gradients`; the sampler's noise comes of the same generator everywhere; so all ranks hold
-the same weights, bit for bit, and the first one alone writes.
+the same weights, bit for bit, and the first one alone writes. What is read, judged or looked at
+item by item is shared (`share`, `together`), and all ranks get all of it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -21,10 +25,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bgan_video.errors import UserError
 
-T = TypeVar("T")
+_LOST = re.compile(r"gloo|nccl|connection (closed|reset)|by peer|broken pipe", re.I)
 
-# The first rank evaluates while the others wait. One that dies is noticed at once all the same.
+T = TypeVar("T")
+Thing = TypeVar("Thing")
+
+# The first rank writes, fits and draws while the others wait. One that dies is noticed at once all
+# the same.
 _PATIENCE = timedelta(days=1)
+# Seconds in which a disk that several machines share shows all of them a new name; NFS has 60.
+_DISK_PATIENCE = 180.0
 
 
 def launched() -> int:
@@ -55,6 +65,9 @@ def joined(on_cuda: bool) -> Iterator[None]:
 
     Args:
         on_cuda: Whether each takes a GPU of its machine, in order; else they share its CPUs.
+
+    Raises:
+        UserError: One of the others ended.
     """
     if launched() == 1 or dist.is_initialized():
         yield
@@ -64,8 +77,20 @@ def joined(on_cuda: bool) -> Iterator[None]:
     dist.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
     try:
         yield
+    except RuntimeError as error:
+        if not is_loss(error):
+            raise
+        raise UserError(
+            "another process of this command ended; its own line or the launcher's says why; what "
+            "was written stays: start it again"
+        ) from None
     finally:
         dist.destroy_process_group()
+
+
+def is_loss(error: Exception) -> bool:
+    """Whether an error tells that another of several processes ended."""
+    return launched() > 1 and bool(_LOST.search(str(error)))
 
 
 def mine(size: int, what: str) -> range:
@@ -79,6 +104,58 @@ def mine(size: int, what: str) -> range:
             f"{what}={size} cannot be shared by {ranks} processes; allowed: multiples of {ranks}"
         )
     return range(number(), size, count())
+
+
+def on_machine() -> int:
+    """How many of the processes share this machine's processors."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if count() > 1 else 1
+
+
+def part(size: int, unit: int, rank: int, ranks: int) -> slice:
+    """A rank's part of `size` things in a row; the parts of all are all things, each once.
+
+    Args:
+        size: How many things, >= 0.
+        unit: Things that stay together, >= 1: a part begins at a multiple of it.
+        rank: From 0.
+        ranks: How many there are. Their parts differ by one unit at most.
+    """
+    units = -(-size // unit)
+    first, behind = (units * r // ranks * unit for r in (rank, rank + 1))
+    return slice(min(first, size), min(behind, size))
+
+
+def share(size: int, unit: int = 1) -> slice:
+    """This rank's part of things that all ranks have in the same order (see `part`)."""
+    return part(size, unit, number(), count())
+
+
+def gathered(own: T) -> list[T]:
+    """What each rank has, by rank, for all."""
+    if count() == 1:
+        return [own]
+    found: list[Any] = [None] * count()
+    dist.all_gather_object(found, own)
+    return found
+
+
+def together(
+    job: Callable[[Sequence[Thing]], Iterable[T]], things: Sequence[Thing], block: int
+) -> Iterator[T]:
+    """The results of a job on things, in order, on every rank; each does its share of them.
+
+    Args:
+        job: From some things to a result of each, in order.
+        things: The same on all ranks.
+        block: Things that a rank does before it hands over what it has.
+    """
+    if count() == 1:
+        yield from job(things)
+        return
+    for start in range(0, len(things), block * count()):
+        of_all = things[start : start + block * count()]
+        for found in gathered(list(job(of_all[share(len(of_all))]))):
+            yield from found
 
 
 def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
@@ -131,6 +208,30 @@ def first_goes_first() -> Iterator[None]:
         dist.barrier()
 
 
+def meet(folder: Path) -> None:
+    """Go on once all ranks are here, and see the names in a folder that the first one sees.
+
+    Raises:
+        UserError: This rank still sees other ones after minutes.
+    """
+    if count() == 1:
+        return
+
+    def names() -> list[str]:
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+    seen_by_first = first_says(names)
+    until = time.monotonic() + _DISK_PATIENCE
+    while names() != seen_by_first:
+        if time.monotonic() > until:
+            raise UserError(
+                f"{folder}: process {number()} does not see the files there that process 0 sees; "
+                f"it has to lie on a disk that all machines share"
+            )
+        time.sleep(0.05)
+    dist.barrier()  # what anyone adds now, nobody looks for any more
+
+
 def check_equal(networks: Iterable[nn.Module]) -> None:
     """Raises UserError where ranks hold other weights than the first: they would drift apart."""
     if count() == 1:
@@ -139,8 +240,7 @@ def check_equal(networks: Iterable[nn.Module]) -> None:
     for network in networks:
         for tensor in network.state_dict().values():
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    found: list[Any] = [None] * count()
-    dist.all_gather_object(found, digest.hexdigest())
+    found = gathered(digest.hexdigest())
     if len(set(found)) > 1:
         others = [rank for rank, of in enumerate(found) if of != found[0]]
         raise UserError(

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import gpu, gpu_steps, notebook_loop, starting
+from benchmarks import gpu, gpu_steps, notebook_loop, scaling, starting
 from benchmarks.notebook_loop import NotebookLoop
+from bgan_video import config, ranks
 from bgan_video.data.streams import LabelledBatch
 from bgan_video.files import fingerprint
 from bgan_video.video.reader import read_all
@@ -172,3 +173,34 @@ def test_the_many_files_that_starts_are_timed_on_differ_and_decode(tmp_path: Pat
     assert len({fingerprint(path) for path in paths}) == 9
     assert len({path.parent for path in paths}) == 1
     assert all(len(read_all(path, decoder, 8)) >= 32 for path in paths[:2] for decoder in DECODERS)
+
+
+# --- scaling ------------------------------------------------------------------------------------
+
+
+def test_a_step_of_the_demo_is_measured_with_what_it_hands_over() -> None:
+    words = ["clip.num_frames=4", "clip.size=16", "generator.width=4", "discriminator.width=4"]
+    of = config.load("demo", [*scaling.NORMS, *words, "run.device=cpu"])
+    before = ranks.mean_gradients
+    turn = scaling.measure(of, steps=2, warm_up=1)
+    assert ranks.mean_gradients is before
+    assert len(turn.steps) == len(turn.cpu) == len(turn.handing) == 2
+    assert min(turn.cpu) > 0
+    assert all(0 < handing < step for step, handing in zip(turn.steps, turn.handing, strict=True))
+    assert turn.nbytes > 0
+    assert turn.nbytes % 4 == 0, "float32"
+
+
+def test_numbers_of_processes_take_turns_and_efficiency_is_of_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    order: list[int] = []
+
+    def launch(count: int, words: object, steps: int) -> scaling.Turn:
+        order.append(count)
+        seconds = 3.0 / count + 0.25 * (count - 1)
+        return scaling.Turn([seconds] * steps, [1.0] * steps, [0.5] * steps, 8_000_000)
+
+    assert scaling.main([1, 2], ["demo"], 4, launch) == {1: 3.0, 2: 1.75}
+    assert order == [1, 2, 1, 2]
+    assert "| 2 | 1750 | 500 | 86 % | 1000 | 50 % | 8.0 |" in capsys.readouterr().out

@@ -19,7 +19,8 @@ from bgan_video.errors import UserError
 from bgan_video.files import read_lines
 
 CHANGES = "changes.jsonl"
-"""In a run's folder: what was changed when it was resumed, a line `{step, key, from, to}` each."""
+"""In a run's folder: what was changed when it was resumed, a line `{step, key, from, to}` each, and
+what a roll-back changed, in one line `{step, after, what, settings}`."""
 
 
 def load(file: Path | str | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -50,7 +51,11 @@ def load_run(folder: Path, overrides: Sequence[str] = ()) -> Config:
     """
     if not (folder / "config.yaml").is_file():
         raise UserError(f"{folder} is not a run folder: it holds no config.yaml")
-    changed = [f"{c['key']}={json.dumps(c['to'])}" for c in read_lines(folder / CHANGES)]
+    changed = [
+        f"{key}={json.dumps(value)}"
+        for change in read_lines(folder / CHANGES)
+        for key, value in (change.get("settings") or {change["key"]: change["to"]}).items()
+    ]
     return load(folder / "config.yaml", [*changed, *overrides])
 
 

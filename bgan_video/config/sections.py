@@ -400,6 +400,9 @@ class Train:
     """`test` draws the original's accuracy curves; nothing is ever chosen by them."""
     checkpoint_every: Count = 200
     sample_every: Count = 200
+    roll_back: CountOrZero = 0
+    """How often a run whose numbers are not finite goes back to its newest sound checkpoint by
+    itself, and on from there with all step sizes halved; after that, or at 0, it ends."""
     final_split: Literal["test", "validation"] = "test"
     """What a finished run is judged on; `validation` leaves test unseen while one develops."""
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from bgan_video import ranks
 from bgan_video.config import Config
 from bgan_video.data import cutting, images, parallel
 from bgan_video.data.manifest import Item, Manifest
@@ -23,6 +24,8 @@ from bgan_video.video.times import Times, frame_times
 
 # Broken items a run may leave out where the settings do not say: one in so many.
 _BROKEN_ONE_IN = 100
+# Files that a rank reads for the first time before it tells the others what it found.
+_BLOCK = 256
 
 
 class Broken(NamedTuple):
@@ -54,7 +57,8 @@ class Frames:
         else:
             source = images.open_source(config.data.layout, root, config.data.download)
             self._reader = Images(source)
-        self._workers = config.data.num_workers or parallel.num_cpus()
+        cpus = max(1, parallel.num_cpus() // ranks.on_machine())
+        self._workers = config.data.num_workers or cpus
         self._room = config.data.cache_mib * 2**20
         self._sizes: dict[str, int] = {}
         self._kept: dict[str, Array] = {}
@@ -75,17 +79,27 @@ class Frames:
             raise found
         return found
 
-    def survey_all(self, items: Sequence[Item]) -> Iterator[Item | BrokenVideo]:
+    def survey_all(
+        self, items: Sequence[Item], shared: bool = False
+    ) -> Iterator[Item | BrokenVideo]:
         """Count the frames of items and hash them, in order; of a broken one, say why.
 
         A file that several items are parts of is read once.
+
+        Args:
+            items: Not read yet.
+            shared: Whether all ranks are asked for the same items: each reads its share.
 
         Raises:
             UserError: The clip store has not an item, or has it of another file.
         """
         files = dict.fromkeys(file_of(item.path) for item in items)
         new = [file for file in files if file not in self._seen]
-        coming = zip(new, self._reader.survey(new, self._workers), strict=True)
+
+        def read(some: Sequence[str]) -> Iterator[Seen | BrokenVideo]:
+            return self._reader.survey(some, self._workers)
+
+        coming = zip(new, ranks.together(read, new, _BLOCK) if shared else read(new), strict=True)
         for item in items:
             file = file_of(item.path)
             while file not in self._seen:
@@ -197,7 +211,7 @@ class Frames:
 def survey(
     manifest: Manifest, frames: Frames, config: Config, progress: Progress = silent
 ) -> tuple[Manifest, list[Broken]]:
-    """Read every video once; leave the broken ones out, by name and reason.
+    """Read every video once, by one of the ranks; leave the broken ones out, by name and reason.
 
     Args:
         manifest: Items that were not read yet.
@@ -214,10 +228,9 @@ def survey(
     good: list[Item] = []
     broken: list[Broken] = []
     allowed = max_broken(config, len(manifest.items))
-    found = progress(
-        frames.survey_all(manifest.items), f"reading {config.items}", len(manifest.items)
-    )
-    for item, read in zip(manifest.items, found, strict=True):
+    items = manifest.items
+    found = progress(frames.survey_all(items, shared=True), f"reading {config.items}", len(items))
+    for item, read in zip(items, found, strict=True):
         if isinstance(read, BrokenVideo):
             broken.append(Broken(item.path, read.reason))
             if len(broken) > allowed:

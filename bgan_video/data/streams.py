@@ -178,6 +178,7 @@ def labelled_batches(
     config: Config,
     first: int,
     believed: Sequence[Item] = (),
+    whole: bool = False,
 ) -> Iterator[LabelledBatch | None]:
     """Batches of labelled clips, from batch number `first` on, without end; None without labels.
 
@@ -189,6 +190,7 @@ def labelled_batches(
         believed: Items that bear a pseudo-label. Each counts as much as a labelled one, or less
             where they would be more than `rounds.share` of a batch, or more than half of an odd
             one.
+        whole: Whether every rank gets all of each batch, in place of its share.
     """
     if not items:
         return repeat(None)
@@ -205,7 +207,8 @@ def labelled_batches(
         others = ClipStream("believed", believed, frames, config)
         dataset = LabelledClips(stream, _seeing(view, config), others, share)
         streams.append(others)
-    batches = _batches(dataset, streams, size, first, config)
+    own = range(size) if whole else ranks.mine(size, "a batch")
+    batches = _batches(dataset, streams, (size, own), first, config)
     return (LabelledBatch(_finished(x, view), y) for x, y in batches)
 
 
@@ -220,7 +223,9 @@ def unlabelled_batches(
     weak, strong = weak_view(config), strong_view(config)
     see_strong = _seeing(strong, config) if config.needs_strong_views else None
     dataset = UnlabelledClips(stream, _seeing(weak, config), see_strong)
-    loaded = _batches(dataset, [stream], config.train.batch_size, first, config)
+    size = config.train.batch_size
+    part = (size, ranks.mine(size, "a batch"))
+    loaded = _batches(dataset, [stream], part, first, config)
     batches = (UnlabelledBatch(_finished(w, weak), _finished(s, strong)) for w, s in loaded)
     return batches if config.needs_unlabelled else repeat(next(batches))
 
@@ -238,10 +243,22 @@ def _finished(batch: Tensor | Window, view: View) -> Tensor:
 
 
 def _batches(
-    dataset: Dataset[Batch], streams: Sequence[ClipStream], size: int, first: int, config: Config
+    dataset: Dataset[Batch],
+    streams: Sequence[ClipStream],
+    part: tuple[int, range],
+    first: int,
+    config: Config,
 ) -> Iterator[Batch]:
-    """The loader's batches; what fails in a worker is said in one line."""
-    batches = _load(dataset, size, first, config)
+    """The loader's batches; what fails in a worker is said in one line.
+
+    Args:
+        dataset: Of samples.
+        streams: Which they come from.
+        part: The size of a batch, and which samples of each are read here.
+        first: Number of the first batch.
+        config: How they are loaded.
+    """
+    batches = _load(dataset, part, first, config)
     while True:
         try:
             batch = next(batches)
@@ -262,8 +279,10 @@ def _batches(
         yield batch
 
 
-def _load(dataset: Dataset[Batch], size: int, first: int, config: Config) -> Iterator[Batch]:
-    workers, own = config.data.num_workers, ranks.mine(size, "a batch")
+def _load(
+    dataset: Dataset[Batch], part: tuple[int, range], first: int, config: Config
+) -> Iterator[Batch]:
+    workers, (size, own) = config.data.num_workers, part
     loader = DataLoader(
         dataset,
         batch_sampler=([b * size + i for i in own] for b in count(first)),

@@ -8,8 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from bgan_video import ranks
 from bgan_video.config import Config
 from bgan_video.data import feature_store
 from bgan_video.data.cutting import Length, rows_of, too_short, uniform_clips
@@ -38,6 +40,8 @@ Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 # A shard is written at the first of the two, so that a kill costs a minute and files stay few.
 _SHARD_VIDEOS = 256
 _SHARD_SECONDS = 60.0
+# Videos that a rank computes before it hands their features over to the one that writes.
+_BLOCK = 32
 
 
 class Readable(Protocol):
@@ -127,7 +131,8 @@ def fill(
 ) -> FeatureStore:
     """Compute the features that the store has not; what it has costs nothing.
 
-    A second process waits for the first one. What was done before a kill stays.
+    A second process waits for the first one. What was done before a kill stays. Of several ranks
+    each computes its share, and the first one writes.
 
     Args:
         items: Of a manifest, surveyed or not.
@@ -146,19 +151,37 @@ def fill(
     """
     folder, root = store_folder(config, body), Path(root)
     wanted = list({item.path: item for item in items}.values())
-    store = open_store(config, body)
-    if not [item for item in wanted if _is_due(store, item, root)]:
-        return store
-    with _held(folder, say):
-        settings = json.dumps(body.settings(config), indent=2) + "\n"
-        if not (folder / feature_store.SETTINGS).is_file():
-            write_atomically(folder / feature_store.SETTINGS, settings)
-        feature_store.drop_unfinished(folder)
+
+    def left() -> list[Item]:
         store = open_store(config, body)
-        due = [item for item in wanted if _is_due(store, item, root)]
-        done = progress(_computed(due, root, config, body), f"features of {body.name}", len(due))
-        _write(folder, (pair for pair in done if pair[0] != store.record(*pair[0].key)))
+        return [item for item in wanted if _is_due(store, item, root)]
+
+    def begin() -> list[Item]:
+        _begin(folder, config, body)
+        return left()  # a process that was waited for may have added some
+
+    if not ranks.first_says(lambda: bool(left())):
+        return open_store(config, body)
+    with _held(folder, say) if ranks.is_first() else nullcontext():
+        due = ranks.first_says(begin)
+        made = ranks.together(partial(_computed, root=root, config=config, body=body), due, _BLOCK)
+        done = progress(made, f"features of {body.name}", len(due))
+        store = open_store(config, body)
+        new = (pair for pair in done if pair[0] != store.record(*pair[0].key))
+        if ranks.is_first():
+            _write(folder, new)
+        else:
+            deque(new, maxlen=0)
+        ranks.meet(folder)
     return open_store(config, body)
+
+
+def _begin(folder: Path, config: Config, body: FrozenBody) -> None:
+    """Say in a store how its features are made, and take off what a kill left behind."""
+    settings = json.dumps(body.settings(config), indent=2) + "\n"
+    if not (folder / feature_store.SETTINGS).is_file():
+        write_atomically(folder / feature_store.SETTINGS, settings)
+    feature_store.drop_unfinished(folder)
 
 
 @contextmanager

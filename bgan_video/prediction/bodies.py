@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bgan_video import rng
+from bgan_video import ranks, rng
 from bgan_video.backend import Backend
 from bgan_video.config import FEATURES, Config, Critic, Features
 from bgan_video.data.cutting import ItemFrames
@@ -22,9 +22,9 @@ from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import UserError
 from bgan_video.features import FrozenBodies, Scale, fill
 from bgan_video.models import build_discriminator
-from bgan_video.prediction.chunks import ClipChunk, test_chunks
+from bgan_video.prediction.chunks import ClipChunk, test_chunks, videos_at_once
 from bgan_video.prediction.feature_vectors import FileVectors, StoredVectors
-from bgan_video.prediction.predict import Networks, Prediction, predict_all
+from bgan_video.prediction.predict import Networks, Prediction, predict_shared
 from bgan_video.prediction.together import combine
 
 # A linear layer is there after a few hundred steps of Adam or fewer; the rest of a round samples.
@@ -70,6 +70,13 @@ class Body:
     def chunks(self, items: Sequence[Item]) -> Iterator[ClipChunk]:
         """What its networks see of some items."""
         return test_chunks(self.items(items), self.frames, self.config)
+
+    def ask(
+        self, models: Mapping[str, Networks], items: Sequence[Item], backend: Backend
+    ) -> dict[str, Prediction]:
+        """What models of this body say of some items, every rank of its share of them."""
+        at_once = videos_at_once(self.config)
+        return predict_shared(models, self.chunks, items, at_once, backend)
 
     def network(self) -> nn.Module:
         """An empty network to load stored weights into; draws no random number anyone else uses."""
@@ -173,7 +180,8 @@ def _features_body(
     root = config.data.root or manifest.root  # the data may have moved since
     wanted = manifest.items if items is None else items
     store = fill(wanted, root, config, body, say, progress)
-    scale = _scale(folder, kind, store, manifest)
+    with ranks.first_goes_first():
+        scale = _scale(folder, kind, store, manifest)
     own = of_features(config, store.length)
     source = StoredVectors(store, scale, config.data.cache_mib * 2**20)
     vectors = FileVectors(body, config, scale)
@@ -243,7 +251,7 @@ def predict_models(
     bodies: Sequence[Body],
     backend: Backend,
 ) -> tuple[dict[str, Prediction], dict[str, dict[str, Prediction]]]:
-    """What models say of items; every chunk is read once for all that see the same.
+    """What models say of items; every chunk is read once, by one rank, for all that see the same.
 
     Args:
         items: Surveyed.
@@ -263,11 +271,15 @@ def predict_models(
     for body in bodies:
         of_body = {f"{body.kind}/{model}": of(body) for model, of in posteriors.items()}
         if body.sees_features:
-            said |= predict_all(of_body, body.chunks(items), backend)
+            said |= body.ask(of_body, items, backend)
         else:
             of_clips |= of_body
     if of_clips:
-        said |= predict_all(of_clips, test_chunks(items, frames, config), backend)
+
+        def chunks(some: Sequence[Item]) -> Iterator[ClipChunk]:
+            return test_chunks(some, frames, config)
+
+        said |= predict_shared(of_clips, chunks, items, videos_at_once(config), backend)
     for model in posteriors:
         for body in bodies:
             parts[model][body.name] = said.pop(f"{body.kind}/{model}")

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bgan_video.backend import on_cuda
 from bgan_video.config import Config
 from bgan_video.data import cutting
 from bgan_video.data.cutting import ItemFrames
@@ -21,6 +22,10 @@ from bgan_video.video.reader import BrokenVideo
 
 # Clips held in memory at once while every network looks at them.
 _CHUNK_BYTES = 128 * 2**20
+_BATCH = 64
+_BATCH_BYTES = 16 * 2**20
+"""Clips that a network sees at once on a CPU, in bytes; what its first layers make of them takes
+several times as much, and no more clips at once are no faster there."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,47 @@ def stacked(views: Iterator[Tensor], count: int) -> Tensor:
 
 
 def videos_a_chunk(config: Config) -> int:
-    """How many videos' test clips memory is meant for at once, at least one."""
+    """How many videos' test clips memory is meant for at once: whole batches, at least one."""
+    at_once = videos_at_once(config)
+    return _videos_in_memory(config) // at_once * at_once
+
+
+def videos_at_once(config: Config) -> int:
+    """How many videos a network sees in a batch, at least one.
+
+    What is said of a video may depend on its batch in the last bit. Whoever takes a part of the
+    videos from a multiple of this on has the batches of all of them.
+    """
+    clips = _clips_at_once(_clip_bytes(config), on_cuda(config.run))
+    whole = max(1, clips // (config.clip.test_clips * config.clip.test_crops))
+    return min(whole, _videos_in_memory(config))
+
+
+def batches(clips: Tensor, per_video: int) -> Iterator[Tensor]:
+    """Clips as a network sees them at once: those of whole videos, or some of one video's.
+
+    Args:
+        clips: `[V·n, C, T, H, W]`.
+        per_video: n.
+    """
+    most = _clips_at_once(clips[0].nbytes, clips.is_cuda)
+    whole = max(1, most // per_video) * per_video
+    return (batch for of_videos in clips.split(whole) for batch in of_videos.split(most))
+
+
+def _videos_in_memory(config: Config) -> int:
     c = config.clip
-    pixels = config.channels * c.num_frames * (c.size**2 if config.spatial_dims else 1)
-    return max(1, _CHUNK_BYTES // (c.test_clips * c.test_crops * pixels * 4))
+    return max(1, _CHUNK_BYTES // (c.test_clips * c.test_crops * _clip_bytes(config)))
+
+
+def _clip_bytes(config: Config) -> int:
+    c = config.clip
+    return 4 * config.channels * c.num_frames * (c.size**2 if config.spatial_dims else 1)
+
+
+def _clips_at_once(nbytes: int, on_gpu: bool) -> int:
+    """How many clips of so many bytes each a network sees at once."""
+    return _BATCH if on_gpu else max(1, min(_BATCH, _BATCH_BYTES // nbytes))
 
 
 def video_views(item: Item, frames: ItemFrames, config: Config) -> list[Tensor]:

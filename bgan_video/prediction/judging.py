@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from bgan_video import ranks
 from bgan_video.data.manifest import Item, Split
 from bgan_video.data.streams import labelled_batches
 from bgan_video.errors import UserError
@@ -38,7 +39,10 @@ FINISHED = Path("posterior") / "finished.json"
 def evaluate(
     run: TrainedRun, split: Literal["test", "validation"] | None, renormalise: bool
 ) -> dict[str, Any]:
-    """Evaluate every model of a run on a split, as `TrainedRun.evaluate` has it."""
+    """Evaluate every model of a run on a split, as `TrainedRun.evaluate` has it.
+
+    Every rank judges its share of the items; the first one writes.
+    """
     kind, is_final = run.config.items, split in (None, run.final_split)
     split = split or run.final_split
     answering = run.answering  # a run without networks says so before any video is read
@@ -53,6 +57,8 @@ def evaluate(
     }
     level = run.config.item_level
     models = {m: figures(p, labels[split], level) for m, p in predictions[split].items()}
+    if not ranks.is_first():
+        return models
     judged = _how_judged(run, renormalise)
     more: dict[str, Any] = {"recall": _recall(run, predictions[split], labels[split])}
     if len(of_bodies) > 1:
@@ -115,7 +121,7 @@ def _how_judged(run: TrainedRun, renormalise: bool) -> dict[str, Any]:
 def _labelled_clips(run: TrainedRun) -> list[Tensor]:
     """The first batches of labelled clips that training saw."""
     items = run.manifest.labelled
-    stream = labelled_batches(items, run.frames(items), run.config, first=0)
+    stream = labelled_batches(items, run.frames(items), run.config, first=0, whole=True)
     return [batch.x for batch in islice(stream, RENORMALISING_BATCHES) if batch is not None]
 
 

@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
 from einops import reduce
 from torch import Tensor, nn
 
-from bgan_video import rng
+from bgan_video import ranks, rng
 from bgan_video.backend import Backend
+from bgan_video.data.manifest import Item
 from bgan_video.method import losses
 from bgan_video.metrics.entropy import entropy
 from bgan_video.metrics.scores import Scores, scores
-from bgan_video.prediction.chunks import ClipChunk
+from bgan_video.prediction.chunks import ClipChunk, batches
 from bgan_video.sampling import SampleBank
 
-_BATCH = 64
-_BATCH_BYTES = 16 * 2**20
-"""Clips that a network sees at once on a CPU, in bytes; what its first layers make of them takes
-several times as much, and no more clips at once are no faster there."""
 _MOST_KEPT = 128 * 2**20
 """Bytes of stored networks that are kept in memory while many files are predicted."""
 
@@ -123,7 +121,7 @@ class WithDropout:
         networks: In evaluation mode.
         passes: How often each one answers.
         backend: Its device's generators are put back afterwards.
-        seed: Of the masks; a chunk of clips meets the same sequence of them whenever it comes.
+        seed: Of the masks; each batch of clips meets the same ones in a pass, whenever it comes.
     """
 
     def __init__(self, networks: Networks, passes: int, backend: Backend, *seed: object) -> None:
@@ -136,14 +134,21 @@ class WithDropout:
 
     def __iter__(self) -> Iterator[nn.Module]:
         with torch.random.fork_rng(self._devices):
-            torch.manual_seed(self._seed)
-            for network in self._networks:
+            for index, network in enumerate(self._networks):
                 for module in network.modules():
                     if isinstance(module, nn.modules.dropout._DropoutNd):
                         module.train()
-                for _ in range(self._passes):
+                for number in range(self._passes):
+                    seed = rng.derive_seed(self._seed, index, number)
+                    torch.manual_seed(seed)
+                    seeded = network.register_forward_pre_hook(partial(_seed, seed))
                     yield network
+                    seeded.remove()
                 network.eval()
+
+
+def _seed(seed: int, *_: object) -> None:
+    torch.manual_seed(seed)
 
 
 @dataclass(frozen=True)
@@ -209,6 +214,30 @@ def predict(
     return predict_all({"": networks}, chunks, backend)[""]
 
 
+def predict_shared(
+    models: Mapping[str, Networks],
+    chunks: Callable[[Sequence[Item]], Iterable[ClipChunk]],
+    items: Sequence[Item],
+    at_once: int,
+    backend: Backend,
+) -> dict[str, Prediction]:
+    """What models say of items: every rank asks its own of its share, and all get all of it.
+
+    Bit for bit what one process would be told: shares are made of whole batches.
+
+    Args:
+        models: The same on all ranks.
+        chunks: What networks see of some items.
+        items: The same on all ranks, at least one.
+        at_once: Items in a batch.
+        backend: Device and precision.
+    """
+    own = items[ranks.share(len(items), at_once)]
+    said = predict_all(models, chunks(own), backend) if own else {}
+    of_ranks = [found for found in ranks.gathered(said) if found]
+    return {name: _concatenate([of[name] for of in of_ranks]) for name in models}
+
+
 @torch.no_grad()
 def predict_all(
     models: Mapping[str, Networks], chunks: Iterable[ClipChunk], backend: Backend
@@ -234,18 +263,14 @@ def _predict_chunk(
     of_networks: list[Tensor] = []
     for network in networks:
         with backend.autocast():
-            logits = torch.cat([network(x) for x in chunk.clips.split(_batch(chunk.clips))])
+            seen = batches(chunk.clips, chunk.clips_per_video)
+            logits = torch.cat([network(x) for x in seen])
         p = losses.class_probabilities(logits).double().cpu()  # [V·n, K]
         fake = losses.log_fake(logits).double().exp().cpu()
         clip_sum = clip_sum + p
         fake_sum = fake_sum + reduce(fake, "(v n) -> v", "mean", n=chunk.clips_per_video)
         of_networks.append(reduce(p, "(v n) k -> v k", "mean", n=chunk.clips_per_video))
     return Prediction(clip_sum / len(networks), torch.stack(of_networks), fake_sum / len(networks))
-
-
-def _batch(clips: Tensor) -> int:
-    """How many clips a network sees at once."""
-    return _BATCH if clips.is_cuda else max(1, min(_BATCH, _BATCH_BYTES // clips[0].nbytes))
 
 
 def _concatenate(parts: Sequence[Prediction]) -> Prediction:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from bgan_video import config as config_module
+from bgan_video import ranks
 from bgan_video.acquisition import suggestions
 from bgan_video.acquisition.suggestions import Suggestion
 from bgan_video.backend import resolve_backend
@@ -44,7 +45,6 @@ from bgan_video.prediction.predict import (
     Stored,
     WithDropout,
     kept,
-    predict_all,
 )
 from bgan_video.prediction.together import read_weights
 from bgan_video.prediction.video_files import (
@@ -180,7 +180,7 @@ class TrainedRun:
     def predict_items(
         self, items: Sequence[Item], frames: Frames, batches: Sequence[Tensor] = ()
     ) -> tuple[dict[str, Prediction], dict[str, Prediction]]:
-        """What models say of surveyed items.
+        """What models say of surveyed items, of which every rank asks about its share.
 
         Args:
             items: Surveyed.
@@ -202,7 +202,7 @@ class TrainedRun:
         if of_features := seen.keys() - rivals.keys():
             body = self._features_body(items)
             asked = {m: seen[m] for m in self.models if m in of_features}
-            predictions |= predict_all(asked, body.chunks(items), self.backend)
+            predictions |= body.ask(asked, items, self.backend)
         return predictions, parts.get(BAYESIAN, {})
 
     def bodies(self, frames: ItemFrames, items: Sequence[Item] = ()) -> Sequence[Body]:
@@ -363,9 +363,9 @@ class TrainedRun:
             raise UserError(f"{self.folder} used no labels: its discriminators know no classes")
 
     def frames(self, items: Sequence[Item]) -> Frames:
-        """The frames of items whose files are still those of the run."""
+        """The frames of items whose files are still those of the run: each rank checks a share."""
         frames = Frames(self.config.data.root or self.manifest.root, self.config)
-        for item in items:
+        for item in items[ranks.share(len(items))]:
             frames.check(item)
         return frames
 

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from yaml import YAMLError
 
 from bgan_video import parsing
-from bgan_video.config import Data, Method, model_of
+from bgan_video.config import CHANGES, Data, Method, model_of
 from bgan_video.data.recordings import recording
 from bgan_video.errors import UserError
 from bgan_video.metrics.arrays import Floats
@@ -100,6 +100,8 @@ class RunFolder:
     """Samples of each generator, by epoch."""
     pseudo_labels: dict[int, list[Row]] = field(default_factory=dict)
     """What each round of self-training believes."""
+    changes: list[Row] = field(default_factory=list)
+    """What was changed since the run began."""
     split: str = "test"
     """What the run is judged on: test, or validation while one develops."""
 
@@ -161,6 +163,7 @@ def read_run(run_dir: Path) -> RunFolder:
         real=real,
         fakes=fakes,
         pseudo_labels=_read_rounds(run_dir / "pseudo_labels"),
+        changes=_read_lines(run_dir / CHANGES),
         split=split,
     )
 

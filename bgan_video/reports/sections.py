@@ -67,6 +67,7 @@ def facts(folder: RunFolder) -> list[tuple[str, str]]:
         "pretrained weights": pretrained_weights(folder.config),
         "judged by": _judged(folder.metrics),
         "steps": folder.metrics.get("step"),
+        "rolled back": _rolled_back(folder.changes),
         "time": None if seconds is None else show_seconds(seconds),
         "speed": f"{np.median(known_speed):.0f} items/s" if known_speed else None,
         "hardware": environment.get("hardware") or environment.get("device"),
@@ -104,6 +105,17 @@ def _judged(metrics: Row) -> str | None:
         told.append(f"{clips:g} clips × {crops:g} crops" if crops > 1 else f"{clips:g} clips")
     if metrics.get("renormalised"):
         told.append("normalisation statistics taken anew")
+    return "; ".join(told) or None
+
+
+def _rolled_back(changes: Sequence[Row]) -> str | None:
+    """What was not finite, and from where the run went on with halved step sizes each time."""
+    told = [
+        f"{row.get('what')} not finite after step {row.get('after')}: from step {row.get('step')} "
+        f"on with all step sizes halved"
+        for row in changes
+        if "settings" in row
+    ]
     return "; ".join(told) or None
 
 

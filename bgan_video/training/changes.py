@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bgan_video import config as config_module
 from bgan_video.config import Config
 from bgan_video.errors import UserError
-from bgan_video.files import append_line
+from bgan_video.files import append_line, read_lines
 
 PLACES = ("data.root", "data.table", "data.store")
 """Data may have moved. Not kept: the next command says again where they are."""
@@ -30,7 +30,26 @@ STEP_SIZES = (
 )
 """What a run is told to lower where its numbers are not finite. They may not be raised."""
 
-ALLOWED = (*PLACES, *LOADING, *STEP_SIZES)
+FAULTS = ("train.roll_back",)
+"""What a run does about a fault; while there is none nothing depends on it."""
+
+ALLOWED = (*PLACES, *LOADING, *FAULTS, *STEP_SIZES)
+
+_SMALLER = 0.5
+"""Of step sizes at a roll-back. The next one may halve them again, and each costs the steps since a
+checkpoint alone; a person, who comes once a day, is told to take a tenth."""
+
+
+class RollBack(NamedTuple):
+    """Why a run goes back.
+
+    Attributes:
+        after: The step after which something was not finite.
+        what: Term, and weight and chain.
+    """
+
+    after: int
+    what: str
 
 
 def check_allowed(overrides: Sequence[str]) -> None:
@@ -39,7 +58,7 @@ def check_allowed(overrides: Sequence[str]) -> None:
         if key not in ALLOWED:
             raise UserError(
                 f"--resume continues a run with its own settings; {key} cannot be changed, only "
-                f"{', '.join(PLACES + LOADING)}, and lowered: {', '.join(STEP_SIZES)}"
+                f"{', '.join(PLACES + LOADING + FAULTS)}, and lowered: {', '.join(STEP_SIZES)}"
             )
 
 
@@ -67,17 +86,54 @@ def keep(folder: Path, config: Config, step: int) -> None:
         step: Steps done.
     """
     before, now = (config_module.flat(c) for c in (config_module.load_run(folder), config))
-    for key in (*LOADING, *STEP_SIZES):
+    for key in (*LOADING, *FAULTS, *STEP_SIZES):
         if before[key] != now[key]:
             line = {"step": step, "key": key, "from": before[key], "to": now[key]}
             append_line(folder / config_module.CHANGES, line)
 
 
+def smaller(config: Config) -> Config:
+    """All step sizes halved.
+
+    Which player of a game went wrong first does not show, and rivals keep to the step sizes of what
+    they are compared with.
+    """
+    mapping = config_module.to_mapping(config)
+    for part, _, key in (name.partition(".") for name in STEP_SIZES if name.endswith("lr")):
+        if mapping[part][key] is not None:
+            mapping[part][key] *= _SMALLER
+    return config_module.from_mapping(mapping)
+
+
+def keep_smaller(folder: Path, config: Config, step: int, back: RollBack) -> None:
+    """Write down a roll-back: in one line, so that a kill leaves all of it or nothing.
+
+    Args:
+        folder: The run's.
+        config: The settings it goes on with.
+        step: Steps done, of the checkpoint.
+        back: Why.
+    """
+    values = config_module.flat(config)
+    settings = {key: values[key] for key in STEP_SIZES if key.endswith("lr") and values[key]}
+    line = {"step": step, **back._asdict(), "settings": settings}
+    append_line(folder / config_module.CHANGES, line)
+
+
+def roll_backs(folder: Path) -> int:
+    """How often a run went back by itself."""
+    return sum("settings" in line for line in read_lines(folder / config_module.CHANGES))
+
+
 def differing(folder: Path, config: Config) -> list[str]:
-    """The overrides that make a run's settings those of `config`, but for its name and place."""
-    before, now = (config_module.flat(c) for c in (config_module.load_run(folder), config))
-    changed = (key for key in now if key not in ("run.name", "run.dir") and now[key] != before[key])
-    return [f"{key}={_text(now[key])}" for key in changed]
+    """The overrides that make a run's settings those of `config`, but for its name and place.
+
+    A step size that it began with is none: the run may have been told to lower it since.
+    """
+    runs = (config_module.load_run(folder), config_module.load(folder / "config.yaml"), config)
+    before, first, now = (config_module.flat(c) for c in runs)
+    kept = {key for key in STEP_SIZES if now[key] == first[key]} | {"run.name", "run.dir"}
+    return [f"{k}={_text(now[k])}" for k in now if k not in kept and now[k] != before[k]]
 
 
 def _values(config: Config) -> dict[str, Any]:

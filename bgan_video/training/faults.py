@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bgan_video import ranks
 from bgan_video.errors import UserError
+from bgan_video.training.changes import RollBack
 from bgan_video.training.lineup import BodyChains, Models
 
 # What a disk, or who owns it, may say of a file that is to be written. Anything else is a fault of
@@ -29,11 +30,22 @@ _OF_THE_DISK = {
     errno.ENOENT: "put back what was removed",
 }
 _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", re.I)
-_LOST_RANK = re.compile(r"gloo|nccl|connection (closed|reset)|by peer|broken pipe", re.I)
 _LOWER = (
     "train.batch_size, train.labelled_batch_size, train.fake_batch_size, clip.num_frames or "
     "clip.size"
 )
+
+
+class NotFiniteError(UserError):
+    """What a run computes has no numbers any more; nothing of it is stored.
+
+    Attributes:
+        back: What is to be written down where the run goes back by itself.
+    """
+
+    def __init__(self, message: str, back: RollBack) -> None:
+        super().__init__(message)
+        self.back = back
 
 
 def way_on(folder: Path) -> str:
@@ -61,7 +73,7 @@ def explained(folder: Path) -> Iterator[None]:
                 f"{reason} What was saved stays: see to its memory (data.num_workers, "
                 f"data.cache_mib), and go on with {way_on(folder)}"
             ) from None
-        if ranks.launched() > 1 and _LOST_RANK.search(str(error)):
+        if ranks.is_loss(error):
             raise UserError(
                 f"another process of this run ended; its own line or the launcher's says why; what "
                 f"was saved stays: the same command with --resume {folder} goes on"
@@ -100,7 +112,7 @@ def check_finite(
         whole: Look at the models too where the terms are finite.
 
     Raises:
-        UserError: Names step, term and chain, and the setting to lower.
+        NotFiniteError: Names step, term and chain, and the setting to lower.
     """
     term = next((name for name, value in terms.items() if not value.isfinite().all()), None)
     place = first_not_finite(models.state_dict()) if whole or term else None
@@ -108,9 +120,11 @@ def check_finite(
         return
     what = " and ".join(filter(None, (term, place and _in_words(place))))
     setting, value = _to_lower(models, place or f"chains.{term}")
-    raise UserError(
+    raise NotFiniteError(
         f"{what} not finite after step {step}; none of it is stored; go on from the checkpoint "
-        f"before with a smaller step size, such as {way} {setting}={value / 10:g}"
+        f"before with a smaller step size, such as {way} {setting}={value / 10:g} (a run with "
+        f"train.roll_back=1 or more does so by itself)",
+        RollBack(step, what),
     )
 
 

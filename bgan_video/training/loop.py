@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bgan_video import ranks
-from bgan_video.backend import resolve_backend
+from bgan_video.backend import Backend, resolve_backend
 from bgan_video.config import ON_FEATURES, Config
+from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.errors import Stopped, UserError
 from bgan_video.features import FrozenBodies
-from bgan_video.files import append_line, sync, truncate_after, write_atomically
+from bgan_video.files import append_line, write_atomically
 from bgan_video.method.class_weights import class_weights
 from bgan_video.method.temperature import describe
 from bgan_video.prediction.bodies import Body, open_bodies, open_features
@@ -28,13 +29,13 @@ from bgan_video.prediction.judging import FINISHED
 from bgan_video.sampling import SampleBank
 from bgan_video.training import (
     changes,
-    checkpoints,
     console,
     drawn,
     faults,
     rounds,
     run_folder,
     samples,
+    saving,
     shared_memory,
     trackers,
 )
@@ -48,17 +49,26 @@ from bgan_video.training.stopping import Stop, watching
 from bgan_video.training.storing import Sampled, sampled, store_final, store_restarting
 from bgan_video.training.trainer import DataSize, Terms
 
-_LINES = ("log.jsonl", "evaluations.jsonl")
+
+class _Opened(NamedTuple):
+    """What a run reads once, however often it goes back to a checkpoint."""
+
+    backend: Backend
+    frozen: FrozenBodies
+    manifest: Manifest
+    frames: Frames
+    folder: Path
 
 
 @dataclass(frozen=True)
 class _Tools:
-    """What the steps of a run are told to and measured by."""
+    """What the steps of a run are told to and measured by, and how often it has gone back."""
 
     bar: console.Console
     scalars: Scalars
     clock: Clock
     stop: Stop
+    roll_backs: int
 
 
 def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
@@ -86,43 +96,76 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
         console.say(f"weights: {fit}")
     networks(config, body_settings(config, frozen), num_classes=2)
     manifest, broken, frames = run_folder.prepare_data(config)
-    t, total = config.train, config.total_steps
     for key in ("batch_size", "labelled_batch_size"):
-        ranks.mine(getattr(t, key), f"train.{key}")
+        ranks.mine(getattr(config.train, key), f"train.{key}")
     check_validation(config, manifest)
-    size = data_size(config, manifest)
     # Those of several bodies are built once these are open, for which a folder has to be there.
-    models = None if config.discriminator.bodies else build(config, size, backend)
+    bodied = bool(config.discriminator.bodies)
+    models = None if bodied else build(config, data_size(config, manifest), backend)
     folder = resume or config.run_dir
     with ranks.first_goes_first():
         if resume is None and ranks.is_first():
             run_folder.create(config, backend, manifest, broken, held)
         else:
             run_folder.check_unchanged(folder, manifest, backend)
+    opened = _Opened(backend, frozen, manifest, frames, folder)
+    begun, back = resume is not None, None
+    while True:
+        try:
+            _go_on(config, opened, models, begun, back)
+            break
+        except faults.NotFiniteError as fault:
+            if ranks.first_says(lambda: changes.roll_backs(folder)) >= config.train.roll_back:
+                raise
+            config, back = changes.smaller(config), fault.back
+        opened = opened._replace(backend=backend.with_own_scaler())
+        models, begun = None, True
+    return folder
+
+
+def _go_on(
+    config: Config,
+    opened: _Opened,
+    models: Models | None,
+    begun: bool,
+    back: changes.RollBack | None,
+) -> None:
+    """Train to the end.
+
+    Args:
+        config: The settings.
+        opened: The data.
+        models: Of the first round, where they were built already.
+        begun: Whether the run goes on from its newest sound checkpoint.
+        back: Why it goes back there by itself, if it does.
+    """
+    backend, frozen, manifest, frames, folder = opened
+    t, total, size = config.train, config.total_steps, data_size(config, manifest)
     restart_every = t.steps if t.rounds else None
     bank = SampleBank(folder / "posterior", config.posterior.max_samples, restart_every)
     with ranks.first_goes_first():
-        state = _restore(folder, config, bank) if resume else None
+        state = saving.restore(folder, config, bank, back) if begun else None
     done = state.pop("step") if state else 0
     bodies: Sequence[Body] = ()
     if "bayesian_gan" in config.baseline.methods:
         given = (config, manifest, frames, frozen, folder)
-        with ranks.first_goes_first():
-            bodies = open_bodies(*given, console.say, console.progress)
+        bodies = open_bodies(*given, console.say, console.progress)
     models = models or build(config, size, backend, bodies=bodies)
     features = None
     if {*config.baseline.methods} & {*ON_FEATURES}:
         seen = (config, manifest, frozen, folder, console.say, console.progress)
-        with ranks.first_goes_first():
-            features = open_features(*seen)
+        features = open_features(*seen)
     session = Session(config, backend, folder, manifest, frames, bank, bodies, features)
     console.say(_describe(config, manifest, models))
     if (line := shared_memory.note(config)) is not None:
         console.say(line)
 
+    bar, clock = console.Console(done, total), Clock(backend)
     scalars = Scalars(trackers.open_writers(config, folder))
-    with watching() as stop, closing(scalars):
-        tools = _Tools(console.Console(done, total), scalars, Clock(backend), stop)
+    with watching() as stop, closing(scalars), closing(bar):
+        tools = _Tools(
+            bar, scalars, clock, stop, ranks.first_says(lambda: changes.roll_backs(folder))
+        )
         for number in range(min(done // t.steps, t.rounds), 1 + t.rounds):
             believed = session.believe(number)
             if believed:
@@ -131,30 +174,30 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
                 own = {m: data_size(config, manifest, items) for m, items in believed.items()}
                 models = build(config, size, backend, number, models.learners, bodies, own)
             if state:
-                _load(models, state, folder)
+                saving.load(models, state, folder)
                 state = None
             _learn(session, models, believed, done, tools)
             done = max(done, (number + 1) * t.steps)
-        tools.bar.close()
-        if ranks.is_first():
-            _finish(session, models)
-        if stop.signal is not None:
-            raise _stopped(total, session, stop.signal)
-    return folder
+        bar.close()
+        _finish(session, models)
+        if asked := ranks.highest(stop.signal or 0, backend.device):
+            raise _stopped(total, session, asked)
 
 
 def _finish(session: Session, models: Models) -> None:
     """What is stored and fitted behind the last step; the file that says so comes last."""
     began = time.perf_counter()
-    store_final(models, session.bank)
+    if ranks.is_first():
+        store_final(models, session.bank)
     session.finish()
     finished = {
         "step": session.config.total_steps,
         "seconds": time.perf_counter() - began,
         "peak_memory_mib": session.backend.peak_memory_mib,
     }
-    if not (session.folder / FINISHED).is_file():
+    if ranks.is_first() and not (session.folder / FINISHED).is_file():
         write_atomically(session.folder / FINISHED, json.dumps(finished) + "\n")
+    ranks.meet(session.bank.folder)  # where that lies
 
 
 def data_size(config: Config, manifest: Manifest, believed: Sequence[Item] = ()) -> DataSize:
@@ -166,10 +209,20 @@ def data_size(config: Config, manifest: Manifest, believed: Sequence[Item] = ())
 
 
 class _Due(NamedTuple):
-    """What is to be written after a step: samples of chains, a line of the log, a checkpoint."""
+    """What is to be done after a step.
+
+    Attributes:
+        samples: Chains that are stored.
+        logs: Whether the log gets a line.
+        ends: Whether it is a round's last.
+        judges: Whether the models are evaluated.
+        saves: Whether there is a checkpoint.
+    """
 
     samples: Sequence[Sampled]
     logs: bool
+    ends: bool
+    judges: bool
     saves: bool
 
 
@@ -194,18 +247,27 @@ def _learn(
         tools.clock.count(learned + (0 if config.is_unsupervised else t.labelled_batch_size))
 
         asked = ranks.highest(stop.signal or 0, session.backend.device)
+        ends = step == last
         due = _Due(
             [s for s in samplers if s.is_due(step - 1 - models.first_step)],
-            step % t.log_every == 0 or step == last,
-            step % t.checkpoint_every == 0 or step == last or asked > 0,
+            step % t.log_every == 0 or ends,
+            ends,
+            step % t.evaluate_every == 0 or (ends and t.rounds > 0),
+            step % t.checkpoint_every == 0 or ends or asked > 0,
         )
-        if any(due):
+        if due.samples or due.logs or due.saves:
             whole, terms = due.saves or bool(due.samples), ranks.mean(terms)
             faults.check_finite(step, terms, models, faults.way_on(session.folder), whole)
         if due.saves:
             ranks.check_equal([*models.discriminators, *models.critics, *models.generators])
+        if due.ends:
+            store_restarting(step, models, session.bank, partial(session.learned, models.round))
         if ranks.is_first():
             _write(step, due, terms, session, models, tools)
+        if due.judges:
+            _evaluate(step, session, models, tools)
+        if due.saves and ranks.is_first():
+            saving.save(step, session, models)
         tools.bar.advance()
         if asked:
             raise _stopped(step, session, asked)
@@ -214,35 +276,33 @@ def _learn(
 def _write(
     step: int, due: _Due, terms: Terms, session: Session, models: Models, tools: _Tools
 ) -> None:
-    """What a step leaves in the folder; the checkpoint last, since it vouches for the rest."""
+    """What a step leaves in the folder, before the checkpoint that vouches for it."""
     config, folder, bank = session.config, session.folder, session.bank
     t, per_epoch = config.train, session.batches_per_epoch
     epoch, epochs = (step - 1) // per_epoch, math.ceil(config.total_steps / per_epoch)
-    ends_round = step == models.first_step + t.steps
     for sampler in due.samples:
         sampler.store(step, step - 1 - models.first_step, bank)
-    if ends_round:
-        store_restarting(step, models, bank, partial(session.learned, models.round))
+    if due.ends:
         session.end_round(models.round)
     if due.logs:
         record = make_record(step, epoch, terms, models) | tools.clock.lap()
+        record |= {"roll_backs": tools.roll_backs} if tools.roll_backs else {}
         append_line(folder / "log.jsonl", record)
         tools.scalars.logged(record)
         console.say(console.console_line(record, epochs, per_epoch))
     if step % t.sample_every == 0 or step == config.total_steps:
         samples.write_fake(folder / "samples", config, session.backend, models.generators, epoch)
-    if step % t.evaluate_every == 0 or (ends_round and t.rounds > 0):
-        _evaluate(step, session, models, tools)
-    if due.saves:
-        _save(step, session, models)
 
 
 def _evaluate(step: int, session: Session, models: Models, tools: _Tools) -> None:
     """How the models stand, where any can be judged."""
     config = session.config
+    ranks.meet(session.bank.folder)
     if not session.manifest.part(config.train.evaluate_on) or not session.can_judge(models):
         return
     evaluation = session.evaluate(step, models)
+    if not ranks.is_first():
+        return
     append_line(session.folder / "evaluations.jsonl", evaluation)
     tools.scalars.evaluated(evaluation, config.item_level)
     console.say(console.evaluation_line(evaluation, config.item_level))
@@ -253,17 +313,6 @@ def _evaluate(step: int, session: Session, models: Models, tools: _Tools) -> Non
 def _stopped(step: int, session: Session, signal: int) -> Stopped:
     total, way = session.config.total_steps, faults.way_on(session.folder)
     return Stopped(f"saved and ended after step {step} of {total}; {way} goes on", signal)
-
-
-def _save(step: int, session: Session, models: Models) -> None:
-    """Everything after `step`: first the lines up to it, then the checkpoint that needs them."""
-    folder = session.folder
-    for name in _LINES:
-        if (folder / name).is_file():
-            sync(folder / name)
-    run = run_folder.identity(folder)
-    checkpoints.save(folder / "checkpoints", run, step, models.state_dict())
-    session.bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
 
 
 @contextmanager
@@ -280,21 +329,10 @@ def _saved_before(done: int, began: int, session: Session, models: Models) -> It
         yield
     except UserError as error:
         if done > began and ranks.count() == 1:  # other ranks may be within a step
-            _save(done, session, models)
+            saving.save(done, session, models)
         way = faults.way_on(session.folder)
         saved = f"{done} steps are saved: put it right, and {way} goes on"
         raise UserError(f"{error}; {saved}") from None
-
-
-def _load(models: Models, state: dict[str, Any], folder: Path) -> None:
-    try:
-        models.load_state_dict(state)
-    except (KeyError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(
-            f"the checkpoint in {folder} is of other networks ({reason}); go on with the version "
-            f"of bgan_video that wrote it (environment.json), or start a new run"
-        ) from None
 
 
 def _warn_near_chance(evaluation: dict[str, Any], session: Session) -> None:
@@ -303,22 +341,6 @@ def _warn_near_chance(evaluation: dict[str, Any], session: Session) -> None:
     note = console.chance_note(evaluation, level, num_classes, session.folder)
     if note and evaluation["split"] == "validation":
         console.say(note)
-
-
-def _restore(folder: Path, config: Config, bank: SampleBank) -> dict[str, Any] | None:
-    """Go back to the last checkpoint; what was written after it will be written again."""
-    state = checkpoints.load_latest(folder / "checkpoints", run_folder.identity(folder))
-    step = state["step"] if state else 0
-    if ranks.is_first():
-        checkpoints.prune(folder / "checkpoints")
-        bank.truncate_after(step)
-        bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
-        rounds.forget_after(folder, step // config.train.steps)
-        for name in _LINES:
-            truncate_after(folder / name, step)
-        changes.keep(folder, config, step)
-    console.say(f"resuming {folder} after step {step} of {config.total_steps}")
-    return state
 
 
 def _describe(config: Config, manifest: Manifest, models: Models) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bgan_video import ranks
 from bgan_video.config import BELIEVERS, Config
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.files import write_atomically
@@ -62,6 +63,8 @@ def judge(
 ) -> None:
     """Write what round `number` believes, with the networks of the round before as teachers.
 
+    All ranks ask the teachers; the first one writes, and what it wrote is what all believe.
+
     Args:
         number: From 1.
         teach: What the teacher of each method that believes says of items.
@@ -79,9 +82,11 @@ def judge(
                 label = before.get((method, item.path))
                 line = _line(method, item, belief, said, pool.manifest)
                 lines.append(line | {"changed": None if label is None else label != belief.label})
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    path(folder, number).parent.mkdir(exist_ok=True)
-    write_atomically(path(folder, number), text)
+    if ranks.is_first():
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        path(folder, number).parent.mkdir(exist_ok=True)
+        write_atomically(path(folder, number), text)
+    ranks.meet(folder / FOLDER)
 
 
 def read(folder: Path, number: int) -> list[dict[str, Any]]:

@@ -38,7 +38,6 @@ from bgan_video.prediction.predict import (
     Prediction,
     Stored,
     figures,
-    predict,
 )
 from bgan_video.prediction.together import fit_weights, write_weights
 from bgan_video.prediction.trained import empty_discriminator, kind_of
@@ -159,27 +158,27 @@ class Session:
         if number == 0 or not believers:
             return {}
         pool = rounds.Pool(self.manifest, self.config)
-        with ranks.first_goes_first():
+        if ranks.first_says(lambda: not rounds.path(self.folder, number).is_file()):
             self._judge(number, believers, pool)
         rounds.say(self.folder, number, pool)
         return rounds.believed(self.folder, number, pool)
 
     def _judge(self, number: int, believers: Sequence[str], pool: rounds.Pool) -> None:
-        """Write what a round believes, unless it is there."""
-        if not rounds.path(self.folder, number).is_file():
-            before = {number - 1}
-            teachers = {m: self._stored(m, before) for m in believers if m in SELF_TRAINING}
-            posteriors = {"bayesian_gan": self._of_body(before)} if self.bodies else {}
-            bodies = self._weighed(before) if self.config.weighs_bodies else self.bodies
-            has_probe = _PROBE in believers
+        """Write what a round believes."""
+        ranks.meet(self.bank.folder)
+        before = {number - 1}
+        teachers = {m: self._stored(m, before) for m in believers if m in SELF_TRAINING}
+        posteriors = {"bayesian_gan": self._of_body(before)} if self.bodies else {}
+        bodies = self._weighed(before) if self.config.weighs_bodies else self.bodies
+        has_probe = _PROBE in believers
 
-            def judge(items: Sequence[Item]) -> dict[str, Prediction]:
-                said: dict[str, Prediction] = {}
-                if teachers or posteriors:
-                    said |= self._predict(items, teachers, posteriors, bodies)[0]
-                return said | ({_PROBE: self._ask(_PROBE, items, before)} if has_probe else {})
+        def judge(items: Sequence[Item]) -> dict[str, Prediction]:
+            said: dict[str, Prediction] = {}
+            if teachers or posteriors:
+                said |= self._predict(items, teachers, posteriors, bodies)[0]
+            return said | ({_PROBE: self._ask(_PROBE, items, before)} if has_probe else {})
 
-            rounds.judge(number, judge, pool, self.folder)
+        rounds.judge(number, judge, pool, self.folder)
 
     def end_round(self, number: int) -> None:
         """At the end of a round: the probe that learns in rounds without steps, if there is one."""
@@ -187,22 +186,26 @@ class Session:
             self._fit(_PROBE, number)
 
     def finish(self) -> None:
-        """At the end: what is fitted without steps, where it is not there."""
+        """At the end: what is fitted without steps, where it is not there. One rank writes."""
         last = self.config.train.rounds
         for method in self.config.baseline.methods:
             if method in ON_FEATURES:
                 self._fit(method, last)
+        ranks.meet(self.bank.folder)
         pool = rounds.Pool(self.manifest, self.config)
         if self._validation_chooses(pool):
             models = [model for model in OF_ROUNDS if self.bank.records(kind_of(model))]
             chosen = {model: self._chosen(model) for model in models}
-            write_rounds(self.folder, chosen)
+            if ranks.is_first():
+                write_rounds(self.folder, chosen)
+            ranks.meet(self.bank.folder)  # where that lies
             said = "; ".join(f"{m} {', '.join(map(str, of))}" for m, of in chosen.items())
             console.say(f"rounds that answer, by the validation {self.config.items}: {said}")
         if self.config.weighs_bodies:
             auto = answering_rounds(self.config.rounds, last, pool.is_large_enough)
             bodies = self._weighed(read_rounds(self.folder).get(BAYESIAN, auto))
-            write_weights(self.folder, {body.name: body.weight for body in bodies})
+            if ranks.is_first():
+                write_weights(self.folder, {body.name: body.weight for body in bodies})
 
     def _validation_chooses(self, pool: rounds.Pool) -> bool:
         """Whether rounds answer by the validation videos: `rounds.answer=auto`, and there are."""
@@ -249,7 +252,7 @@ class Session:
         given = (items, self.frames, self.config, first, believed)
 
         def clips() -> Iterator[Tensor]:
-            batches = islice(labelled_batches(*given), RENORMALISING_BATCHES)
+            batches = islice(labelled_batches(*given, whole=True), RENORMALISING_BATCHES)
             return (batch.x for batch in batches if batch is not None)
 
         def middle() -> Iterator[LabelledBatch]:
@@ -263,7 +266,7 @@ class Session:
     def _fit(self, method: Method, number: int) -> None:
         """Fit and store a method's network of a round."""
         assert self.features is not None, "a method on features has some"
-        if self.bank.records(method, {number}):
+        if not ranks.is_first() or self.bank.records(method, {number}):
             return
         believed: rounds.Believed = {}
         if method == _PROBE:
@@ -276,8 +279,7 @@ class Session:
     def _ask(self, method: Method, items: Sequence[Item], among: Collection[int]) -> Prediction:
         assert self.features is not None, "a method on features has some"
         given = (self.bank, method, self.manifest.num_classes, among, self.backend.device)
-        chunks = self.features.chunks(items)
-        return predict(on_features.stored(*given), chunks, self.backend)
+        return self.features.ask({method: on_features.stored(*given)}, items, self.backend)[method]
 
     def can_judge(self, models: Models) -> bool:
         """Whether a model is there to evaluate on the way."""
@@ -286,7 +288,8 @@ class Session:
     def evaluate(self, step: int, models: Models) -> dict[str, Any]:
         """A line of evaluations.jsonl: the posterior so far, and whoever answers alone.
 
-        The probe that learns in rounds answers from the end of each on.
+        The probe that learns in rounds answers from the end of each on. All ranks judge, each its
+        share; the first one says what the log tells of the chains.
         """
         started = time.perf_counter()
         config, split, level = self.config, self.config.train.evaluate_on, self.config.item_level
@@ -325,7 +328,7 @@ class Session:
         if config.train.rounds:
             record["round"] = models.round
             record["of_round"] = {model: scores[name] for model, name in of_round.items()}
-        if "bayesian" in of_round and models.samples_posterior:
+        if "bayesian" in of_round and models.samples_posterior and ranks.is_first():
             first = self.bodies[0]
             said = parts[of_round["bayesian"]][first.name].network_probabilities
             record["diagnostics"] = diagnosis.diagnose(self.folder, first.config, said, labels)

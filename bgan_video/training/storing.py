@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from bgan_video import ranks
 from bgan_video.method.timetable import step_sizes
 from bgan_video.prediction.bodies import FIRST_KIND
 from bgan_video.sampling import SampleBank, StepSize
@@ -65,8 +66,9 @@ def store_restarting(
     if not models.samples_posterior:
         last[FIRST_KIND] = (network.state_dict() for network in models.discriminators)
     for kind, states in last.items():
-        for j, state in enumerate(states):
-            bank.add(kind, step, j, state)
+        for j, state in enumerate(states):  # by all ranks: they draw from what all of them see
+            if ranks.is_first():
+                bank.add(kind, step, j, state)
 
 
 def store_final(models: Models, bank: SampleBank) -> None:

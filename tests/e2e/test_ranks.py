@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from bgan_video import cli
-from tests.e2e.runs import REPOSITORY, log
+from bgan_video import cli, files
+from bgan_video.config import CHANGES
+from tests.e2e.runs import REPOSITORY, lines, log
 from tests.faults import runs
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -86,6 +87,13 @@ def test_losses_are_those_of_one_process(
         assert scores[0][model]["image"]["nll"] == pytest.approx(
             scores[1][model]["image"]["nll"], rel=1e-3
         )
+    believed, expected = (lines(r / "pseudo_labels" / "round_01.jsonl") for r in (run, alone))
+    assert len(believed) == len(expected) > 0
+    for one, other in zip(believed, expected, strict=True):
+        assert [one[key] for key in ("model", "path", "label")] == [
+            other[key] for key in ("model", "path", "label")
+        ]
+        assert one["probability"] == pytest.approx(other["probability"], rel=RELATIVE)
 
 
 def test_a_run_goes_on_with_another_number_of_processes(
@@ -117,10 +125,22 @@ def test_a_killed_process_ends_all_in_one_line(folder: Path, pictures: Path) -> 
     os.kill(int(children[-1]), signal.SIGKILL)
     _, said = process.communicate(timeout=120)
     assert process.returncode != 0
-    lines = re.findall(r"^error: .*", said, re.MULTILINE)
-    assert len(lines) == 1, said[-3000:]
-    assert "another process of this run ended; its own line" in lines[0]
-    assert f"--resume {run} goes on" in lines[0]
+    (error,) = re.findall(r"^error: .*", said, re.MULTILINE)
+    assert "another process of this run ended; its own line" in error
+    assert f"--resume {run} goes on" in error
+
+
+def test_processes_go_back_together(folder: Path, pictures: Path) -> None:
+    run = folder / "back"
+    wild = ("posterior.lr=1e20", "train.checkpoint_every=1", "train.roll_back=1")
+    process = start(2, words(pictures, run, *wild))
+    _, said = process.communicate()
+    assert process.returncode != 0
+    assert said.count("on from there with all step sizes halved (roll-back 1 of at most 1)") == 1
+    assert "such as bgan-video train --resume" in said
+    (line,) = files.read_lines(run / CHANGES)
+    assert line["settings"]["posterior.lr"] == 5e19
+    assert max((run / "checkpoints").iterdir()).name == f"step_{line['step']:08d}.pt"
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(folder: Path, pictures: Path) -> None:

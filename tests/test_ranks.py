@@ -1,0 +1,83 @@
+"""Work is shared by several processes so that everything is done once, and as by one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgan_video import cli, config, ranks
+from bgan_video.config import Config
+from bgan_video.prediction import chunks
+
+sizes = st.integers(0, 300)
+counts = st.integers(1, 9)
+
+
+@given(sizes, st.integers(1, 40), counts)
+def test_shares_are_all_things_once_and_alike_large(size: int, unit: int, processes: int) -> None:
+    parts = [range(size)[ranks.part(size, unit, rank, processes)] for rank in range(processes)]
+    assert [thing for part in parts for thing in part] == list(range(size))
+    assert all(part.start % unit == 0 for part in parts if part)
+    units = [-(-len(part) // unit) for part in parts]
+    assert max(units) - min(units) <= 1
+
+
+@st.composite
+def clips(draw: st.DrawFn) -> Config:
+    words = [
+        "run.device=cpu",
+        f"clip.test_clips={draw(st.integers(1, 7))}",
+        f"clip.test_crops={draw(st.sampled_from([1, 3]))}",
+        f"clip.size={draw(st.integers(16, 40))}",
+        f"clip.num_frames={draw(st.integers(2, 6))}",
+    ]
+    return config.load(None, words)
+
+
+def batch_sizes(videos: int, of: Config) -> Iterator[int]:
+    """Of the batches in which a network sees the clips of some videos."""
+    c, step = of.clip, chunks.videos_a_chunk(of)
+    per_video = c.test_clips * c.test_crops
+    for start in range(0, videos, step):
+        count = min(step, videos - start) * per_video
+        x = torch.empty(count, 3, c.num_frames, c.size, c.size, device="meta")
+        yield from map(len, chunks.batches(x, per_video))
+
+
+@given(clips(), sizes, counts, st.integers(1, 60), st.integers(1, 400))
+def test_several_processes_see_the_batches_of_one(
+    of: Config, videos: int, processes: int, batch: int, chunk: int
+) -> None:
+    """With batches and chunks of about so many clips of 16 pixels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "_BATCH_BYTES", batch * 4 * 3 * 16 * 16 * 4)
+        patch.setattr(chunks, "_CHUNK_BYTES", chunk * 4 * 3 * 16 * 16 * 4)
+        at_once = chunks.videos_at_once(of)
+        parts = [ranks.part(videos, at_once, rank, processes) for rank in range(processes)]
+        found = [n for part in parts for n in batch_sizes(len(range(videos)[part]), of)]
+        assert found == list(batch_sizes(videos, of))
+
+
+def test_a_process_alone_does_everything() -> None:
+    assert list(ranks.together(lambda some: (2 * x for x in some), range(7), 2)) == [
+        *range(0, 14, 2)
+    ]
+    assert ranks.gathered("mine") == ["mine"]
+    assert ranks.share(5) == slice(0, 5)
+
+
+@pytest.mark.parametrize("words", [["prepare"], ["predict", "runs/x", "a.avi"], ["recipes"]])
+def test_what_one_process_does_is_refused_to_several(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli.main(words) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"error: {words[0]} runs in one process")
+    assert ("data.num_workers" in line) == (words[0] == "prepare")
+    wanted = "start it without torchrun (WORLD_SIZE=2), which is for train, evaluate, features\n"
+    assert line.endswith(wanted)
