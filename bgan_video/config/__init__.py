@@ -21,22 +21,17 @@ from bgan_video.config.kinds import (
     model_of,
     spatial_dims_of,
 )
+from bgan_video.config.learning import Baseline, Compat, Objective, Posterior, Rounds, Train
 from bgan_video.config.schema import Config
 from bgan_video.config.sections import (
     Augment,
-    Baseline,
     Clip,
-    Compat,
     Critic,
     Data,
     Discriminator,
     Features,
     Generator,
-    Objective,
-    Posterior,
-    Rounds,
     Run,
-    Train,
 )
 
 __all__ = [

@@ -1,9 +1,17 @@
-"""The kinds of items and of methods there are."""
+"""The kinds of items, of methods and of numbers there are."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from bgan_video.parsing import Range
+
+Count = Annotated[int, Range(1)]
+CountOrZero = Annotated[int, Range(0)]
+Positive = Annotated[float, Range(0, exclusive=True)]
+NonNegative = Annotated[float, Range(0)]
+Fraction = Annotated[float, Range(0, 1)]
+Norm = Literal["batch", "group", "none"]
 Method = Literal[
     "bayesian_gan",
     "supervised",

@@ -21,21 +21,16 @@ from bgan_video.config.kinds import (
     SpatialDims,
     spatial_dims_of,
 )
+from bgan_video.config.learning import Baseline, Compat, Objective, Posterior, Rounds, Train
 from bgan_video.config.sections import (
     Augment,
-    Baseline,
     Clip,
-    Compat,
     Critic,
     Data,
     Discriminator,
     Features,
     Generator,
-    Objective,
-    Posterior,
-    Rounds,
     Run,
-    Train,
 )
 
 
