@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,7 +28,10 @@ _LAST_PART = 2
 
 
 class Modulated(nn.Module):
-    """`leaky((1 + scale(w)) ⊙ pixel_norm(x) + shift(w))`, then a convolution.
+    """`leaky((1 + scale(w)) ⊙ pixel_norm(x) + shift(w))`, made larger, then a convolution.
+
+    All but the convolution look at one place alone, so they come to the same before nearest
+    upsampling as behind it, for a fraction of the places.
 
     Args:
         channels_in: Of x.
@@ -41,16 +45,17 @@ class Modulated(nn.Module):
         self.modulation = nn.Linear(latent_dim, 2 * channels_in)
         self.convolution = nd.same_size(channels_in, channels_out, kernel)
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, factors: Sizes = ()) -> Tensor:
         scale, shift = rearrange(
             self.modulation(w), f"b (two c) -> two b c {' '.join('1' * (x.ndim - 2))}", two=2
         )
         x = x * (x.square().mean(dim=1, keepdim=True) + _EPSILON).rsqrt()
-        return self.convolution(F.leaky_relu((1 + scale) * x + shift, 0.2))
+        x = F.leaky_relu(torch.addcmul(shift, 1 + scale, x), 0.2)
+        return self.convolution(_upsample(x, factors))
 
 
 class Block(nn.Module):
-    """Two modulated convolutions beside a skip, at the size of what comes in."""
+    """Two modulated convolutions beside a skip, behind upsampling by `factors`."""
 
     def __init__(self, channels_in: int, channels_out: int, dims: int, latent_dim: int) -> None:
         super().__init__()
@@ -61,8 +66,9 @@ class Block(nn.Module):
         if channels_in != channels_out:
             self.skip = nd.same_size(channels_in, channels_out, (1,) * dims, bias=False)
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        return (self.skip(x) + self.second(self.first(x, w), w)) / math.sqrt(2)
+    def forward(self, x: Tensor, w: Tensor, factors: Sizes) -> Tensor:
+        added = self.second(self.first(x, w, factors), w)
+        return (_upsample(self.skip(x), factors) + added) / math.sqrt(2)
 
 
 class Stream(nn.Module):
@@ -97,9 +103,9 @@ class Stream(nn.Module):
         x = nd.as_map(self.begin(w), self.base)
         *inner, last = self.strides
         for block, (*time, height, width) in zip(self.blocks, inner, strict=True):
-            x = block(_upsample(x, (*time, 1, 1)), w)
+            x = block(x, w, (*time, 1, 1))
             x = _upsample(x, (*(1 for _ in time), height, width))
-        return self.paint(self.smooth(_upsample(x, last), w), w)
+        return self.paint(self.smooth(x, w, last), w)
 
 
 class ResidualGenerator(nn.Module):
@@ -142,6 +148,6 @@ class ResidualGenerator(nn.Module):
 
 
 def _upsample(x: Tensor, factors: Sizes) -> Tensor:
-    if set(factors) == {1}:
+    if {*factors} <= {1}:
         return x
     return F.interpolate(x, scale_factor=[float(f) for f in factors], mode="nearest")
