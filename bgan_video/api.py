@@ -20,11 +20,12 @@ from bgan_video.data.manifest import Manifest
 from bgan_video.errors import UserError
 from bgan_video.media import pictures
 from bgan_video.prediction import outputs
-from bgan_video.prediction.generated import generate, measure
+from bgan_video.prediction.generated import generate, measure, side_by_side
 from bgan_video.prediction.trained import TrainedRun, load
 from bgan_video.prediction.video_files import Unreadable, VideoPrediction
 from bgan_video.reports import timeline, write_report
 from bgan_video.reports.page import REPORT_NAME
+from bgan_video.reports.reading import BESIDE_NAME
 from bgan_video.reports.text import comparison, recall_table
 from bgan_video.training import (
     budget,
@@ -64,6 +65,7 @@ __all__ = [
     "recall_table",
     "resume",
     "sample",
+    "show_beside",
     "study",
     "study_report",
     "study_states",
@@ -193,6 +195,24 @@ def sample(run: TrainedRun, count: int, out: Path, select: bool = False) -> list
     for name, items in generate(run, count, select):
         files += pictures.write(out / f"samples_{name}", items, run.config.spatial_dims)
     return files
+
+
+def show_beside(run: TrainedRun, select: bool = False) -> Path | None:
+    """Write `samples/real_and_generated.webp`, which plays test clips beside generated ones.
+
+    Args:
+        run: Whose generators and test clips; one of images or vectors has no clips to play.
+        select: As in `sample`.
+
+    Returns:
+        The file, where there are clips.
+
+    Raises:
+        UserError: The run has no generator or, to select by, no judge.
+    """
+    if run.config.spatial_dims != 3:
+        return None
+    return pictures.write_beside(run.folder / "samples" / BESIDE_NAME, *side_by_side(run, select))
 
 
 def predict(

@@ -302,6 +302,7 @@ def _sample(options: argparse.Namespace) -> None:
         where = [override for override in options.overrides if override.startswith("run.")]
         judge = api.load(options.extractor, where) if options.extractor else None
         api.measure(run, judge, options.select)
+        api.show_beside(run, options.select)
         write_report(run.folder)
         _say((run.folder / "quality.json").read_text(encoding="utf-8").rstrip())
         return

@@ -37,6 +37,18 @@ def write(path: Path, items: Tensor, spatial_dims: SpatialDims) -> list[Path]:
     return [png, mp4]
 
 
+def write_beside(path: Path, real: Tensor, made: Tensor) -> Path:
+    """Write a WebP that plays real clips to the left and generated ones to the right.
+
+    Args:
+        path: The file to write.
+        real: `[N, C, T, H, W]` in [-1, 1], of 1 or 3 colours.
+        made: As many of the same size.
+    """
+    sheets.write_webp(path, _to_uint8(real), _to_uint8(made), FRAMES_PER_SECOND)
+    return path
+
+
 def _to_uint8(items: Tensor) -> np.ndarray:
     """From `[N, C, (T,) H, W]` in [-1, 1] to uint8 `[N, (T,) H, W, 3]`."""
     pixels = ((items.float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()

@@ -1,4 +1,4 @@
-"""Pictures and films of clips: contact sheets, image grids, PNG and MP4 files.
+"""Pictures and films of clips: contact sheets, image grids, PNG, MP4 and WebP files.
 
 Plain numpy, so that whatever has `uint8` frames can write them.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 from matplotlib import image as mpl_image
+from PIL import Image
 
 from bgan_video.video.decoders import Pixels
 
@@ -23,6 +24,8 @@ READABLE_SIDE = 128
 """Tiles with a longer side below this are enlarged, at most `MAX_SCALE` times."""
 MAX_SCALE = 4
 MIN_SECONDS = 2.0
+_BETWEEN = 16  # white pixels between what stands left and what stands right
+_QUALITY = 80
 
 
 def contact_sheet(clips: Pixels) -> Pixels:
@@ -74,13 +77,41 @@ def write_mp4(path: Path | str, clips: Pixels, fps: float, columns: int | None =
         columns: Clips in a row; by default the smallest square that holds them.
     """
     _check(clips, 5)
-    scale = min(MAX_SCALE, math.ceil(READABLE_SIDE / max(clips.shape[2:4])))
-    film = _tile(clips.repeat(scale, axis=2).repeat(scale, axis=3), columns)
+    film = _tile(_enlarged(clips), columns)
     # yuv420p halves the colour planes, so both sides have to be even.
     film = np.pad(
         film, ((0, 0), (0, film.shape[1] % 2), (0, film.shape[2] % 2), (0, 0)), mode="edge"
     )
     _encode(path, film, fps, loops=math.ceil(MIN_SECONDS * fps / len(film)))
+
+
+def write_webp(path: Path | str, left: Pixels, right: Pixels, fps: float) -> None:
+    """Write clips as one picture that plays them over and over, in two squares beside each other.
+
+    A page shows it as it shows a picture, where a film would want a player. Lossy.
+
+    Args:
+        path: The file to write.
+        left: `uint8 [N, T, H, W, 3]`.
+        right: As many of the same size.
+        fps: Frames a second.
+    """
+    _check(left, 5)
+    if left.shape != right.shape:
+        raise ValueError(f"clips {left.shape} and {right.shape} do not stand beside each other")
+    films = [_tile(_enlarged(clips), columns=None) for clips in (left, right)]
+    between = np.full((*films[0].shape[:2], _BETWEEN, 3), 255, dtype=np.uint8)
+    film = np.concatenate([films[0], between, films[1]], axis=2)
+    first, *others = (Image.fromarray(frame) for frame in film)
+    lasts = round(1000 / fps)  # milliseconds
+    shown: dict[str, Any] = {"save_all": True, "append_images": others, "loop": 0}
+    first.save(path, "WEBP", duration=lasts, quality=_QUALITY, **shown)
+
+
+def _enlarged(clips: Pixels) -> Pixels:
+    """Small clips larger, without smoothing."""
+    scale = min(MAX_SCALE, math.ceil(READABLE_SIDE / max(clips.shape[2:4])))
+    return clips.repeat(scale, axis=2).repeat(scale, axis=3)
 
 
 def _tile(clips: Pixels, columns: int | None) -> Pixels:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bgan_video import rng
 from bgan_video.backend import Backend
+from bgan_video.config import Config
 from bgan_video.data.manifest import Split
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
@@ -35,6 +36,8 @@ from bgan_video.prediction.trained import TrainedRun
 BATCH = 64
 MAX_COUNT = 2000
 """Clips or images of a set: the Fréchet distance takes a matrix root of each."""
+SHOWN = 12
+"""Real items that stand beside generated ones, at most."""
 
 
 @torch.no_grad()
@@ -94,7 +97,7 @@ def measure(
         raise UserError(f"{judge.folder} trained no supervised network to compare features of")
     _check_same_shape(run, judge)
     network = next(iter(judge.networks("supervised")))
-    real = torch.cat(list(_real(run, "test")))
+    real = torch.cat(list(_real(run, run.config, "test")))
     each = math.ceil(len(real) / len(run.bank.records("generator")))
     made = dict(generate(run, each, select))
     items, of_same_size = torch.cat(list(made.values())), real
@@ -104,7 +107,7 @@ def measure(
     of_real, _ = judged(network, real.split(BATCH), judge.backend)
     of_made = {name: judged(network, x.split(BATCH), judge.backend) for name, x in made.items()}
     fake = torch.cat([features for features, _ in of_made.values()])
-    training, _ = judged(network, _real(run, "train"), judge.backend)
+    training, _ = judged(network, _real(run, run.config, "train"), judge.backend)
     random = rng.generator(run.config.run.seed, "quality")
     distances = quality(of_real, training, fake, _name(judge), random)
     together = torch.cat([p for _, p in of_made.values()])
@@ -127,12 +130,33 @@ def measure(
     return distances, looks
 
 
-def _real(run: TrainedRun, part: Split) -> Iterator[Tensor]:
-    """The clips, or the image, of items of a part, `MAX_COUNT` in all or a few more."""
-    config = dataclasses.replace(
-        run.config, clip=dataclasses.replace(run.config.clip, test_crops=1)
+def side_by_side(run: TrainedRun, select: bool = False) -> tuple[Tensor, Tensor]:
+    """Real and generated items to be looked at together: as many of each, of all generators.
+
+    Args:
+        run: Whose generators and test items.
+        select: As in `generate`.
+
+    Returns:
+        One clip of each of some test videos and generated clips, `[N, C, (T,) H, W]` both.
+
+    Raises:
+        UserError: As in `generate`.
+    """
+    one_each = dataclasses.replace(
+        run.config, clip=dataclasses.replace(run.config.clip, test_clips=1)
     )
-    count = math.ceil(MAX_COUNT / config.clip.test_clips)
+    real = torch.cat(list(_real(run, one_each, "test", SHOWN)))
+    each = math.ceil(len(real) / len(run.bank.records("generator") or [None]))
+    made = torch.cat([items for _, items in generate(run, each, select)])
+    made = made[torch.linspace(0, len(made) - 1, len(real)).long()]  # of each generator some
+    return nd.resized(real, made.shape[-1]), made
+
+
+def _real(run: TrainedRun, config: Config, part: Split, most: int = MAX_COUNT) -> Iterator[Tensor]:
+    """The clips, or the image, of items of a part, `most` in all or a few more."""
+    config = dataclasses.replace(config, clip=dataclasses.replace(config.clip, test_crops=1))
+    count = math.ceil(most / config.clip.test_clips)
     items = rng.shuffled(run.manifest.part(part), config.run.seed, "quality")[:count]
     for chunk in test_chunks(items, run.frames(items), config):
         yield from chunk.clips.split(BATCH)

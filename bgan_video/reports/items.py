@@ -13,7 +13,7 @@ from bgan_video.reports.reading import ModelPredictions, Predictions, RunFolder,
 
 SHOWN_ITEMS = 10
 SHOWN_EPOCHS = 6
-MEDIA = {"png": "image/png", "mp4": "video/mp4"}
+MEDIA = {"png": "image/png", "mp4": "video/mp4", "webp": "image/webp"}
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,15 @@ class Film:
 
 @dataclass(frozen=True)
 class Samples:
-    """Real clips, each generator's last ones, and how the first generator's changed."""
+    """Real clips, each generator's last ones, and how the first generator's changed.
+
+    `beside` is a picture that plays real clips beside generated ones, empty where there is none.
+    """
 
     real: Film | None
     last: list[Film]
     progress: list[Film]
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def samples(folder: RunFolder) -> Samples:
         real=_film(folder.real, "real") if folder.real else None,
         last=[_film(sample, f"{sample.name}, epoch {sample.epoch}") for sample in last],
         progress=[_sheet(sample, f"epoch {sample.epoch}") for sample in _spread(first)],
+        beside=data_uri(folder.beside),
     )
 
 

@@ -32,6 +32,8 @@ WHOLE_LEVELS = ("video", "image", "point")
 """Names of the level at which one test item is one prediction."""
 UNCERTAINTIES = ("p_fake", "total_entropy", "expected_entropy", "mutual_information")
 ROUND_NAME = re.compile(r"round_(\d+)\.jsonl")
+BESIDE_NAME = "real_and_generated.webp"
+"""A picture that plays real clips beside generated ones, where quality was measured."""
 FAKE_NAME = re.compile(r"fake_samples_epoch_(\d+)_G_z(\d+)_m(\d+)\.(png|mp4)")
 
 
@@ -98,6 +100,8 @@ class RunFolder:
     real: Sample | None
     fakes: dict[str, list[Sample]]
     """Samples of each generator, by epoch."""
+    beside: Path | None = None
+    """A picture that plays real clips beside generated ones."""
     pseudo_labels: dict[int, list[Row]] = field(default_factory=dict)
     """What each round of self-training believes."""
     changes: list[Row] = field(default_factory=list)
@@ -162,6 +166,7 @@ def read_run(run_dir: Path) -> RunFolder:
         broken=_read_lines(run_dir / "broken.jsonl"),
         real=real,
         fakes=fakes,
+        beside=_existing(run_dir / "samples" / BESIDE_NAME),
         pseudo_labels=_read_rounds(run_dir / "pseudo_labels"),
         changes=_read_lines(run_dir / CHANGES),
         split=split,

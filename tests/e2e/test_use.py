@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bgan_video import api, cli
 from bgan_video.prediction.judging import most_entropy
@@ -232,6 +233,18 @@ def test_a_run_without_a_gan_answers_all_questions(
     assert cli.main(["report", str(run)]) == 0
     assert cli.main(["sample", str(run)]) == 2
     assert "trained no generator" in capsys.readouterr().err
+
+
+def test_generated_clips_are_measured_and_shown_beside_real_ones(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run = tmp_path / "measured"
+    shutil.copytree(finished, run)
+    assert cli.main(["sample", str(run), "--quality"]) == 0
+    assert json.loads(capsys.readouterr().out)["selected"] is False
+    with Image.open(run / "samples" / "real_and_generated.webp") as shown:
+        assert shown.n_frames == api.load(run).config.clip.num_frames
+    assert "data:image/webp;base64," in (run / "report.html").read_text()
 
 
 def test_a_run_whose_networks_were_removed_says_so(

@@ -2,6 +2,7 @@ import av
 import numpy as np
 import pytest
 from matplotlib import image as mpl_image
+from PIL import Image
 
 from bgan_video.media import sheets
 
@@ -78,3 +79,28 @@ def test_mp4_falls_back_where_h264_cannot_be_encoded(tmp_path, monkeypatch):
 def test_what_is_not_clips_is_refused(clips, tmp_path):
     with pytest.raises(ValueError, match="expected non-empty uint8"):
         sheets.write_mp4(tmp_path / "a.mp4", clips, fps=8)
+
+
+def test_webp_plays_the_frames_of_both_sets_of_clips_beside_each_other(tmp_path):
+    left = _clips(4, 5, 32, 32)
+    right = 200 - left
+    sheets.write_webp(tmp_path / "a.webp", left, right, fps=8)
+    side = 2 * 4 * 32 + sheets.GAP  # two clips of 32 pixels, four times as large
+    with Image.open(tmp_path / "a.webp") as shown:
+        assert shown.n_frames == 5
+        assert shown.info["loop"] == 0
+        for t in range(5):
+            shown.seek(t)
+            frame = np.asarray(shown.convert("RGB")).astype(int)
+            assert shown.info["duration"] == 125
+            for n in range(4):
+                top, column = n // 2 * (128 + sheets.GAP) + 64, n % 2 * (128 + sheets.GAP) + 64
+                expected = [10 * n, 10 * t, 0]
+                assert frame[top, column] == pytest.approx(expected, abs=4)
+                beside = frame[top, frame.shape[1] - side + column]
+                assert beside == pytest.approx([200 - x for x in expected], abs=4)
+
+
+def test_webp_of_unlike_sets_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="do not stand beside each other"):
+        sheets.write_webp(tmp_path / "a.webp", _clips(2, 5, 8, 8), _clips(2, 4, 8, 8), fps=8)

@@ -160,6 +160,14 @@ def test_last_samples_and_progress(shared_run):
     assert [film.title for film in shown.progress] == ["epoch 1", "epoch 5", "epoch 10"]
 
 
+def test_a_picture_of_real_beside_generated_clips_plays_in_the_page(run, undrawn):
+    assert "to the right" not in _section(_page(run), "samples")
+    (run / "samples" / "real_and_generated.webp").write_bytes(b"moving")
+    shown = _section(_page(run), "samples")
+    assert f"data:image/webp;base64,{base64.b64encode(b'moving').decode()}" in shown
+    assert "generated ones to the right" in shown
+
+
 def test_burn_in_ends_at_its_last_step(shared_run):
     assert sections.burn_in_ends(read_run(shared_run).log) == [300]
     assert sections.burn_in_ends([{"step": 10, "phase": "burn_in"}]) == []
