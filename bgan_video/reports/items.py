@@ -69,7 +69,7 @@ def smaller_samples(samples: Samples) -> Iterator[Samples]:
     yield replace(samples, progress=[])
     yield replace(samples, progress=[], last=still)
     real = replace(samples.real, video="") if samples.real else None
-    yield Samples(real, still[:1], [])
+    yield Samples(real, still[:1], [], samples.beside)
     yield Samples(None, [], [])
 
 

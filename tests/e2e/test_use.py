@@ -12,6 +12,7 @@ from PIL import Image
 
 from bgan_video import api, cli
 from bgan_video.prediction.judging import most_entropy
+from bgan_video.reports import page as report_page
 from tests.e2e import runs
 
 pytestmark = pytest.mark.e2e
@@ -236,8 +237,12 @@ def test_a_run_without_a_gan_answers_all_questions(
 
 
 def test_generated_clips_are_measured_and_shown_beside_real_ones(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setattr(report_page, "LARGEST", 10**7)  # the figures of so many methods fill a page
     run = tmp_path / "measured"
     shutil.copytree(finished, run)
     assert cli.main(["sample", str(run), "--quality"]) == 0
