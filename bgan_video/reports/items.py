@@ -64,7 +64,11 @@ def samples(folder: RunFolder) -> Samples:
 
 
 def smaller_samples(samples: Samples) -> Iterator[Samples]:
-    """The same with less to show each time: no progress, no films, nothing generated, nothing."""
+    """The same with less to show each time, and then nothing.
+
+    First without progress, then without films of what was generated, then real clips, one sheet,
+    and what plays beside real ones.
+    """
     still = [replace(film, video="") for film in samples.last]
     yield replace(samples, progress=[])
     yield replace(samples, progress=[], last=still)
