@@ -13,6 +13,8 @@ from bgan_video.sampling import StepSize
 # part of the first one (0.01 of 0.05).
 _PATH = 20
 _PATH_LR = 0.2
+# More are hardly meant: every network of an ensemble is trained at once and kept in memory.
+_LARGEST_ENSEMBLE = 64
 
 
 def step_sizes(config: Config) -> StepSize:
@@ -118,6 +120,15 @@ def draws_in_round(config: Config, number: int) -> int:
 
 
 def ensemble_in_round(config: Config, number: int) -> range:
-    """The members of a deep ensemble that are trained in a round: each takes one round's steps."""
+    """The members of a deep ensemble that are trained in a round: each takes one round's steps.
+
+    Raises:
+        UserError: There are very many, and nobody asked for a number.
+    """
+    if config.baseline.num_networks is None and rival_size(config) > _LARGEST_ENSEMBLE:
+        raise UserError(
+            f"an ensemble would train {rival_size(config)} networks, as many as the posterior is "
+            f"made of; say how many with baseline.num_networks (such as 10)"
+        )
     size, rounds = rival_size(config), 1 + config.train.rounds
     return range(number * size // rounds, (number + 1) * size // rounds)

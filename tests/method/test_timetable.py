@@ -9,7 +9,7 @@ from bgan_video import config
 from bgan_video.backend import Backend
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.errors import UserError
-from bgan_video.method.timetable import adam_lr, posterior_size, rival_size
+from bgan_video.method.timetable import adam_lr, ensemble_in_round, posterior_size, rival_size
 from bgan_video.training.learners import LabelsOnly
 from bgan_video.training.lineup import build
 from bgan_video.training.trainer import DataSize
@@ -74,6 +74,13 @@ def test_the_posterior_has_as_many_networks_as_chains_times_samples(
     assert posterior_size(settings(*overrides)) == networks
     assert rival_size(settings(*overrides)) == networks
     assert rival_size(settings(*overrides, "baseline.num_networks=7")) == 7
+
+
+def test_an_ensemble_of_hundreds_has_to_be_asked_for() -> None:
+    many = ["train.steps=600", "posterior.burn_in=200", "posterior.thinning=1", "posterior.max_samples=400"]
+    with pytest.raises(UserError, match=r"train 800 networks.*baseline\.num_networks"):
+        ensemble_in_round(settings(*many), 0)
+    assert len(ensemble_in_round(settings(*many, "baseline.num_networks=800"), 0)) == 800
 
 
 def test_an_ensemble_is_two_where_the_posterior_is_one_network() -> None:
