@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bgan_video import arguments
+from bgan_video import arguments, launcher
 from bgan_video import config as config_module
 from bgan_video.config import recipes
 from bgan_video.errors import Stopped, UserError
@@ -32,7 +31,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = arguments.parse(words)
     try:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if launcher.launched() > 1:
             _check_shares(options)
         _COMMANDS[options.command](options)
     except UserError as error:
@@ -58,7 +57,7 @@ def _check_shares(options: argparse.Namespace) -> None:
     workers = "; its workers are data.num_workers" if command == "prepare" else ""
     raise UserError(
         f"{command}{' --verify' if verifies else ''} runs in one process{workers}; start it "
-        f"without torchrun (WORLD_SIZE={os.environ['WORLD_SIZE']}), which is for "
+        f"without torchrun (WORLD_SIZE={launcher.launched()}), which is for "
         f"{', '.join(_SHARED)}"
     )
 
@@ -85,7 +84,8 @@ def _train(options: argparse.Namespace) -> None:
         kept = {word.partition("=")[0] for word in options.overrides}
         config = api.within(config, options.budget, kept)
     if options.dry_run:
-        _say(api.plan(config))
+        if launcher.is_first():  # the plan of one is that of all
+            _say(api.plan(config))
         return
     train = api.train_or_resume if is_auto else api.train
     _say_of_first(str(train(config, file.stem)))
@@ -132,7 +132,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         run = api.load(options.run, options.overrides)
         split = "validation" if options.validation else run.final_split
         models = run.evaluate(split, options.renormalise)
-    if not ranks.is_first():
+    if not launcher.is_first():
         return
     write_report(run.folder)
     if options.json:
@@ -352,9 +352,7 @@ def _recipes(options: argparse.Namespace) -> None:
 
 
 def _say_of_first(text: str) -> None:
-    from bgan_video import ranks
-
-    if ranks.is_first():
+    if launcher.is_first():
         _say(text)
 
 

@@ -9,7 +9,6 @@ item by item is shared (`share`, `together`), and all ranks get all of it.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bgan_video import launcher
 from bgan_video.errors import UserError
+
+# Said again here, where the ranks are spoken of; who does without torch asks the launcher.
+from bgan_video.launcher import is_first as is_first
+from bgan_video.launcher import launched as launched
 
 _LOST = re.compile(r"gloo|nccl|connection (closed|reset)|by peer|broken pipe", re.I)
 
@@ -35,16 +39,6 @@ Thing = TypeVar("Thing")
 _PATIENCE = timedelta(days=1)
 # Seconds in which a disk that several machines share shows all of them a new name; NFS has 60.
 _DISK_PATIENCE = 180.0
-
-
-def launched() -> int:
-    """How many processes were started as one run."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def is_first() -> bool:
-    """Whether this process writes, and speaks."""
-    return launched() == 1 or os.environ.get("RANK", "0") == "0"
 
 
 def count() -> int:
@@ -73,7 +67,7 @@ def joined(on_cuda: bool) -> Iterator[None]:
         yield
         return
     if on_cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(launcher.number_here())
     dist.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
     try:
         yield
@@ -108,7 +102,7 @@ def mine(size: int, what: str) -> range:
 
 def on_machine() -> int:
     """How many of the processes share this machine's processors."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if count() > 1 else 1
+    return launcher.launched_here() if count() > 1 else 1
 
 
 def part(size: int, unit: int, rank: int, ranks: int) -> slice:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgan_video import cli, config, ranks
+from bgan_video import api, cli, config, ranks
 from bgan_video.config import Config
 from bgan_video.prediction import chunks
 
@@ -81,3 +81,14 @@ def test_what_one_process_does_is_refused_to_several(
     assert ("data.num_workers" in line) == (words[0] == "prepare")
     wanted = "start it without torchrun (WORLD_SIZE=2), which is for train, evaluate, features\n"
     assert line.endswith(wanted)
+
+
+@pytest.mark.parametrize(("rank", "said"), [("0", "the plan\n"), ("1", "")])
+def test_of_several_processes_the_first_one_tells_the_plan(
+    rank: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr(api, "plan", lambda config: "the plan")
+    assert cli.main(["train", "--dry-run"]) == 0
+    assert capsys.readouterr().out == said
