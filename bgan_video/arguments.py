@@ -44,8 +44,23 @@ def _parser() -> argparse.ArgumentParser:
         description="Semi-supervised video classification with Bayesian GANs.",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
-    for add_group in (_training, _data, _runs, _labels):
-        add_group(commands)
+    for add_command in (
+        _recipes,
+        _train,
+        _study,
+        _check_data,
+        _prepare,
+        _features,
+        _evaluate,
+        _predict,
+        _sample,
+        _report,
+        _export,
+        _suggest,
+        _answers,
+        _label,
+    ):
+        add_command(commands)
     return parser
 
 
@@ -57,8 +72,7 @@ def _add(to: _Commands, name: str, text: str, examples: str) -> argparse.Argumen
     return sub
 
 
-def _training(to: _Commands) -> None:
-    """What trains: recipes, runs, studies."""
+def _recipes(to: _Commands) -> None:
     sub = _add(
         to,
         "recipes",
@@ -67,6 +81,8 @@ def _training(to: _Commands) -> None:
     )
     sub.add_argument("--json", action="store_true", help="print names, paths and summaries as JSON")
 
+
+def _train(to: _Commands) -> None:
     sub = _add(
         to,
         "train",
@@ -92,6 +108,8 @@ def _training(to: _Commands) -> None:
     sub.add_argument("--dry-run", action="store_true", help="print settings and plan, and stop")
     _add_overrides(sub)
 
+
+def _study(to: _Commands) -> None:
     sub = _add(
         to,
         "study",
@@ -114,8 +132,7 @@ def _training(to: _Commands) -> None:
     _add_overrides(sub)
 
 
-def _data(to: _Commands) -> None:
-    """What reads videos before any training."""
+def _check_data(to: _Commands) -> None:
     data = to.add_parser("data", help="Look at a data set before training on it.")
     sub = _add(
         data.add_subparsers(required=True, metavar="action"),
@@ -129,6 +146,8 @@ def _data(to: _Commands) -> None:
     sub.add_argument("--json", action="store_true", help="print everything as JSON")
     _add_overrides(sub)
 
+
+def _prepare(to: _Commands) -> None:
     sub = _add(
         to,
         "prepare",
@@ -143,6 +162,8 @@ def _data(to: _Commands) -> None:
     sub.add_argument("--json", action="store_true", help="print the outcome as JSON")
     _add_overrides(sub)
 
+
+def _features(to: _Commands) -> None:
     sub = _add(
         to,
         "features",
@@ -157,8 +178,7 @@ def _data(to: _Commands) -> None:
     _add_overrides(sub)
 
 
-def _runs(to: _Commands) -> None:
-    """What looks at a finished run, and uses it."""
+def _evaluate(to: _Commands) -> None:
     sub = _add(
         to,
         "evaluate",
@@ -175,6 +195,8 @@ def _runs(to: _Commands) -> None:
     sub.add_argument("--json", action="store_true", help="print the figures as JSON")
     _add_overrides(sub)
 
+
+def _predict(to: _Commands) -> None:
     sub = _add(
         to,
         "predict",
@@ -195,6 +217,8 @@ def _runs(to: _Commands) -> None:
         "--set", metavar="key=value", action="append", default=[], help="such as run.device=cpu"
     )
 
+
+def _sample(to: _Commands) -> None:
     sub = _add(
         to,
         "sample",
@@ -223,6 +247,8 @@ def _runs(to: _Commands) -> None:
     )
     _add_overrides(sub)
 
+
+def _report(to: _Commands) -> None:
     sub = _add(
         to,
         "report",
@@ -231,6 +257,8 @@ def _runs(to: _Commands) -> None:
     )
     sub.add_argument("run", type=Path, help="the run's folder")
 
+
+def _export(to: _Commands) -> None:
     sub = _add(
         to,
         "export",
@@ -244,8 +272,7 @@ def _runs(to: _Commands) -> None:
     _add_overrides(sub)
 
 
-def _labels(to: _Commands) -> None:
-    """What asks a person."""
+def _suggest(to: _Commands) -> None:
     sub = _add(
         to,
         "suggest",
@@ -262,6 +289,8 @@ def _labels(to: _Commands) -> None:
         help="label-studio or fiftyone: write their files beside the CSV (default: csv)",
     )
 
+
+def _answers(to: _Commands) -> None:
     sub = _add(
         to,
         "answers",
@@ -273,6 +302,8 @@ def _labels(to: _Commands) -> None:
         "file", type=Path, help="Label Studio's JSON export, or FiftyOne's folder or samples.json"
     )
 
+
+def _label(to: _Commands) -> None:
     sub = _add(
         to,
         "label",
