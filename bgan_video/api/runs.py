@@ -59,14 +59,12 @@ def predict(
 
 
 def _timeline(run: TrainedRun, found: VideoPrediction, folder: Path) -> None:
-    """The timeline of a video under its name, numbered where another one has that name."""
+    """The timeline of a video under its name."""
     path = Path(found.path)
     middles = [(window.start + window.end) // 2 for window in found.windows]
     with open_video(path, run.config.data.decoder, _THUMBNAIL) as reader:
         frames = reader.read(middles)
-    names = (path.stem, *(f"{path.stem}-{number}" for number in range(2, 10_000)))
-    name = next(name for name in names if not (folder / f"{name}.html").exists())
-    timeline.write(folder, name, outputs.record(found, run.classes), frames)
+    timeline.write(folder, path.stem, outputs.record(found, run.classes), frames)
 
 
 def sample(run: TrainedRun, count: int, out: Path, select: bool = False) -> list[Path]:

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,13 @@ def write(
 
     Args:
         folder: An existing one.
-        name: Of the files.
+        name: Of the files, numbered where another timeline has it.
         found: The prediction of one video, as `predict --json` has it.
         frames: `[W, H, W', 3]`, one of each window.
     """
-    table, page = folder / f"{name}.csv", folder / f"{name}.html"
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    free = next(own for own in names if not (folder / f"{own}.html").exists())
+    table, page = folder / f"{free}.csv", folder / f"{free}.html"
     classes, windows = list(found["classes"]), list(found["windows"])
     write_atomically(table, _table(windows, classes).encode("utf-8-sig"))
     rows = [_row(w, classes, frame) for w, frame in zip(windows, frames, strict=True)]

@@ -46,3 +46,7 @@ def test_a_page_and_a_table_of_every_window(tmp_path: Path) -> None:
     assert "y &amp; z" in html
     assert "http" not in html.replace("http-equiv", "")
     assert "0:01.6–0:02.4" in html
+
+    again = timeline.write(tmp_path, "a", found, np.ones((3, 8, 10, 3), np.uint8))
+    assert again == [tmp_path / "a-2.csv", tmp_path / "a-2.html"]
+    assert page.read_text() == html
