@@ -301,40 +301,15 @@ def build(
         bodies: Of the Bayesian GAN; none where it has one, the settings' own.
         believing: The same with the pseudo-labels of a method that believes some in this round.
     """
-    methods, k, steps = config.baseline.methods, size.num_classes, config.train.steps
-    weights = size.weights_on(backend.device)
-    of_round = settings_of_round(config, number)
+    methods = config.baseline.methods
     kept = {learner.model: learner for learner in lasting if not learner.restarts}
-    learners: list[Learner] = []
-    for method in (*LABELS_ONLY, *SELF_TRAINING, *_SEMI_SUPERVISED, "ml_gan"):
-        if method not in methods:
-            continue
-        own = config.for_networks_of(method)
-        if method in kept:
-            learners.append(kept[method])
-        elif method == "deep_ensemble":
-            members = ensemble_in_round(config, number)
-            learners.append(LabelsOnly(method, own, k, backend, steps, members, weights))
-        elif method in SELF_TRAINING:
-            of_believed = believing.get(method, size).weights_on(backend.device)
-            if method in _DRAWN:
-                draws = draws_in_round(config, number)
-                drawn = _DRAWN[method](of_round, k, backend, steps, draws, of_believed)
-                learners.append(drawn)
-                continue
-            members = [0]
-            if method == "self_training_ensemble":
-                members = range(len(ensemble_in_round(config, number)))
-            learners.append(LabelsOnly(method, of_round, k, backend, steps, members, of_believed))
-        elif method in LABELS_ONLY:
-            lasts = config.total_steps
-            learners.append(LabelsOnly(method, own, k, backend, lasts, class_weights=weights))
-        elif method == "ml_gan":
-            learners.append(MaximumLikelihoodGAN(config, size, backend))
-        else:
-            lasts = config.total_steps
-            learners.append(SemiSupervised(method, own, k, backend, lasts, weights))
-    of_chains = believing.get("bayesian_gan", size)
+    fresh = _Fresh(config, size, backend, number, believing)
+    learners = [
+        kept[method] if method in kept else fresh.learner(method)
+        for method in (*LABELS_ONLY, *SELF_TRAINING, *_SEMI_SUPERVISED, "ml_gan")
+        if method in methods
+    ]
+    of_round, of_chains = settings_of_round(config, number), believing.get("bayesian_gan", size)
     for body in bodies[1:]:
         own = settings_of_round(body.config, number)
         learners.append(BodyChains(body, own, size_for(body, of_chains), backend))
@@ -345,6 +320,45 @@ def build(
     if chains is not None and "cold_gan" in methods:
         learners.append(ColdGAN(of_round, of_chains, backend, chains))
     return Models(config, backend, number, chains, learners)
+
+
+@dataclass(frozen=True)
+class _Fresh:
+    """Learners that begin in a round; attributes as the arguments of `build`."""
+
+    config: Config
+    size: DataSize
+    backend: Backend
+    number: int
+    believing: Mapping[str, DataSize]
+
+    def learner(self, method: Method) -> Learner:
+        """That of a method which is no chain of the Bayesian GAN."""
+        config, size, backend = self.config, self.size, self.backend
+        if method == "ml_gan":
+            return MaximumLikelihoodGAN(config, size, backend)
+        if method in SELF_TRAINING:
+            return self._self_training(method)
+        own, k, lasts = config.for_networks_of(method), size.num_classes, config.total_steps
+        weights = size.weights_on(backend.device)
+        if method == "deep_ensemble":
+            members = ensemble_in_round(config, self.number)
+            return LabelsOnly(method, own, k, backend, config.train.steps, members, weights)
+        if method in LABELS_ONLY:
+            return LabelsOnly(method, own, k, backend, lasts, class_weights=weights)
+        return SemiSupervised(method, own, k, backend, lasts, weights)
+
+    def _self_training(self, method: Method) -> Learner:
+        """One that learns in this round alone, from labelled and believed items."""
+        config, backend, number = self.config, self.backend, self.number
+        weights = self.believing.get(method, self.size).weights_on(backend.device)
+        own, k = settings_of_round(config, number), self.size.num_classes
+        given = (own, k, backend, config.train.steps)
+        if method in _DRAWN:
+            return _DRAWN[method](*given, draws_in_round(config, number), weights)
+        is_ensemble = method == "self_training_ensemble"
+        members = range(len(ensemble_in_round(config, number)) if is_ensemble else 1)
+        return LabelsOnly(method, *given, members, weights)
 
 
 def size_for(body: Body, size: DataSize) -> DataSize:
