@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,6 +36,32 @@ FINISHED = Path("posterior") / "finished.json"
 """Written last: before it, the bank may hold some chains of a step and not the others."""
 
 
+class _Said(NamedTuple):
+    """What a run says of a split and of those that go with it.
+
+    Attributes:
+        split: That is judged.
+        predictions: By part and model.
+        bodies: By body of the posterior, and part.
+        labels: The true ones, by part, `[V]`.
+    """
+
+    split: Split
+    predictions: dict[Split, dict[str, Prediction]]
+    bodies: dict[str, dict[Split, Prediction]]
+    labels: dict[Split, Tensor]
+
+    @property
+    def of_models(self) -> dict[str, Prediction]:
+        """Of the split, by model."""
+        return self.predictions[self.split]
+
+    @property
+    def true(self) -> Tensor:
+        """The split's labels, `[V]`."""
+        return self.labels[self.split]
+
+
 def evaluate(
     run: TrainedRun, split: Literal["test", "validation"] | None, renormalise: bool
 ) -> dict[str, Any]:
@@ -51,29 +77,16 @@ def evaluate(
     wanted: list[Split] = ["test", "validation", "open"] if split == "test" else [split]
     items: dict[Split, tuple[Item, ...]] = {part: run.manifest.part(part) for part in wanted}
     batches = _labelled_clips(run) if renormalise else ()
-    predictions, of_bodies = _predict_parts(run, items, batches)
-    labels: dict[Split, Tensor] = {
-        part: torch.tensor([i.label for i in of_part]) for part, of_part in items.items()
-    }
+    said = _asked(run, split, items, batches)
     level = run.config.item_level
-    models = {m: figures(p, labels[split], level) for m, p in predictions[split].items()}
+    models = {m: figures(p, said.true, level) for m, p in said.of_models.items()}
     if not ranks.is_first():
         return models
     judged = _how_judged(run, renormalise)
-    more: dict[str, Any] = {"recall": _recall(run, predictions[split], labels[split])}
-    if len(of_bodies) > 1:
-        more["bodies"] = {
-            name: figures(p[split], labels[split], level) for name, p in of_bodies.items()
-        }
-        within, between = information([p[split] for p in of_bodies.values()])
-        more["information"] = {"within": within.mean().item(), "between": between.mean().item()}
-    if split == "test":
-        more |= uncertainty.figures(
-            predictions, labels, run.manifest, level, answering, run.know_fakes
-        )
+    more = _more(run, said, answering)
     if is_final or split == "test":
         path = run.folder / "predictions" / f"{split}.safetensors"
-        write_predictions(path, predictions[split], labels[split], level, run.know_fakes)
+        write_predictions(path, said.of_models, said.true, level, run.know_fakes)
     if is_final:
         # Last: whoever finds figures finds what they were made of.
         _write_metrics(run, models, {"split": split} | judged | more)
@@ -86,11 +99,8 @@ def evaluate(
     }
     if "unfamiliar" in more:
         record["unfamiliar"] = more["unfamiliar"]
-    if run.config.samples_posterior and BAYESIAN in predictions[split]:
-        of_last = len(run.bank.records(FIRST_KIND, {run.config.train.rounds}))
-        first = next(iter(of_bodies.values()))[split].network_probabilities[-of_last:]
-        settings = run.bodies(run.frames(()))[0].config
-        record["diagnostics"] = diagnosis.diagnose(run.folder, settings, first, labels[split])
+    if run.config.samples_posterior and BAYESIAN in said.of_models:
+        record["diagnostics"] = _diagnostics(run, said)
     _note(run, record)
     return models
 
@@ -125,22 +135,50 @@ def _labelled_clips(run: TrainedRun) -> list[Tensor]:
     return [batch.x for batch in islice(stream, RENORMALISING_BATCHES) if batch is not None]
 
 
-def _predict_parts(
-    run: TrainedRun, parts: dict[Split, tuple[Item, ...]], batches: Sequence[Tensor]
-) -> tuple[dict[Split, dict[str, Prediction]], dict[str, dict[Split, Prediction]]]:
+def _asked(
+    run: TrainedRun,
+    split: Split,
+    parts: dict[Split, tuple[Item, ...]],
+    batches: Sequence[Tensor],
+) -> _Said:
     """What every model, and each body, says of some items, each video decoded once."""
     items = [item for part in parts.values() for item in part]
     predictions, bodies = run.predict_items(items, run.frames(items), batches)
-    of_models: dict[Split, dict[str, Prediction]] = {}
-    of_bodies: dict[str, dict[Split, Prediction]] = {name: {} for name in bodies}
+    labels: dict[Split, Tensor] = {
+        part: torch.tensor([i.label for i in of_part]) for part, of_part in parts.items()
+    }
+    said = _Said(split, {}, {name: {} for name in bodies}, labels)
     start = 0
-    for split, part in parts.items():
-        stop = start + len(part)
-        of_models[split] = {m: p.part(start, stop) for m, p in predictions.items()}
+    for part, of_part in parts.items():
+        stop = start + len(of_part)
+        said.predictions[part] = {m: p.part(start, stop) for m, p in predictions.items()}
         for name, p in bodies.items():
-            of_bodies[name][split] = p.part(start, stop)
+            said.bodies[name][part] = p.part(start, stop)
         start = stop
-    return of_models, of_bodies
+    return said
+
+
+def _more(run: TrainedRun, said: _Said, answering: str) -> dict[str, Any]:
+    """What `metrics.json` has behind the models' figures."""
+    level = run.config.item_level
+    more: dict[str, Any] = {"recall": _recall(run, said.of_models, said.true)}
+    bodies = {name: of_parts[said.split] for name, of_parts in said.bodies.items()}
+    if len(bodies) > 1:
+        more["bodies"] = {name: figures(p, said.true, level) for name, p in bodies.items()}
+        within, between = information([*bodies.values()])
+        more["information"] = {"within": within.mean().item(), "between": between.mean().item()}
+    if said.split == "test":
+        given = (said.predictions, said.labels, run.manifest, level)
+        more |= uncertainty.figures(*given, answering, run.know_fakes)
+    return more
+
+
+def _diagnostics(run: TrainedRun, said: _Said) -> dict[str, Any]:
+    """Of the first body's chains in the last round."""
+    of_last = len(run.bank.records(FIRST_KIND, {run.config.train.rounds}))
+    first = next(iter(said.bodies.values()))[said.split].network_probabilities[-of_last:]
+    settings = run.bodies(run.frames(()))[0].config
+    return diagnosis.diagnose(run.folder, settings, first, said.true)
 
 
 def _recall(
