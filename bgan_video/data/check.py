@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bgan_video.config import Config
+from bgan_video.config import Config, Data
 from bgan_video.data import layouts, parallel, splits
 from bgan_video.data.cutting import Length, shortness
 from bgan_video.data.labels import choice
@@ -160,29 +160,10 @@ def inspect(
         )
     listed = layouts.read(config.data)
     together, wrong = _label(listed, config)
-    kind: Kind = "list" if config.data.label_list else "label"
     chosen = {item.path: item.label for item in together.labelled}
     manifest = choice.use(together, chosen, config.data)
-    reader = VideoFiles(Path(listed.root), config.data.decoder, config.load_size)
-    files = list(dict.fromkeys(file_of(item.path) for item in manifest.items))
-    workers = config.data.num_workers or parallel.num_cpus()
-    look = _read(files, reader, workers) if read else (_glance(file, reader) for file in files)
-    found = progress(look, f"reading {config.items}", len(files))
-    of_files = dict(zip(files, found, strict=True))
-    readings = {i.path: _of_part(i.path, of_files[file_of(i.path)]) for i in manifest.items}
-    traps = [
-        *find_traps(manifest, readings, config),
-        *(Trap("label", manifest.name, line) for line in choice.remarks(manifest, config.data)),
-        *(Trap(kind, str(config.data.label_list or listed.name), line) for line in wrong),
-        *(
-            Trap("unlisted", path, "no list and no class folder has it")
-            for path in layouts.unlisted(listed, config.data)
-        ),
-        *(
-            Trap("suffix", suffix or "no suffix", f"{len(paths)} files: {some(paths, 3)}")
-            for suffix, paths in layouts.passed_over_by_suffix(listed, config.data).items()
-        ),
-    ]
+    readings = _readings(manifest, config, read, progress)
+    of_lists = _traps_of_lists(listed, manifest, wrong, config.data)
     return DataCheck(
         name=manifest.name,
         root=manifest.root,
@@ -196,8 +177,43 @@ def inspect(
         classes=tuple(_class_counts(manifest)),
         groups=_groups(manifest),
         rates=rates(readings.values()),
-        traps=tuple(traps),
+        traps=(*find_traps(manifest, readings, config), *of_lists),
     )
+
+
+def _readings(
+    manifest: Manifest, config: Config, read: bool, progress: Progress
+) -> dict[str, Reading]:
+    """What each item's file, or its part of one, gave, by the item's path."""
+    reader = VideoFiles(Path(manifest.root), config.data.decoder, config.load_size)
+    files = list(dict.fromkeys(file_of(item.path) for item in manifest.items))
+    workers = config.data.num_workers or parallel.num_cpus()
+    look = _read(files, reader, workers) if read else (_glance(file, reader) for file in files)
+    found = progress(look, f"reading {config.items}", len(files))
+    of_files = dict(zip(files, found, strict=True))
+    return {i.path: _of_part(i.path, of_files[file_of(i.path)]) for i in manifest.items}
+
+
+def _traps_of_lists(
+    listed: Manifest, manifest: Manifest, wrong: Sequence[str], data: Data
+) -> Iterator[Trap]:
+    """What is wrong with labels and lists, and which files no list has.
+
+    Args:
+        listed: As the layout has it.
+        manifest: Split and labelled.
+        wrong: Lines of a label list, or why no labels can be chosen.
+        data: The settings.
+    """
+    for line in choice.remarks(manifest, data):
+        yield Trap("label", manifest.name, line)
+    kind: Kind = "list" if data.label_list else "label"
+    for line in wrong:
+        yield Trap(kind, str(data.label_list or listed.name), line)
+    for path in layouts.unlisted(listed, data):
+        yield Trap("unlisted", path, "no list and no class folder has it")
+    for suffix, paths in layouts.passed_over_by_suffix(listed, data).items():
+        yield Trap("suffix", suffix or "no suffix", f"{len(paths)} files: {some(paths, 3)}")
 
 
 def find_traps(
