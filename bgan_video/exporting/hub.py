@@ -20,10 +20,11 @@ from bgan_video.config import FEATURES, Config
 from bgan_video.errors import UserError
 from bgan_video.files import append_line, write_atomically
 from bgan_video.models.weights import PACKAGED
+from bgan_video.prediction.adjusting import BODY_WEIGHTS
 from bgan_video.prediction.bodies import kinds
 from bgan_video.prediction.judging import BAYESIAN, FINISHED, most_entropy
 from bgan_video.prediction.together import WEIGHTS
-from bgan_video.prediction.trained import BODY_WEIGHTS, TrainedRun, kind_of
+from bgan_video.prediction.trained import TrainedRun, kind_of
 from bgan_video.reports.comparison import with_bodies
 from bgan_video.reports.sections import pretrained_weights
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from bgan_video import config as config_module
 from bgan_video import ranks
 from bgan_video.acquisition import suggestions
 from bgan_video.acquisition.suggestions import Suggestion
@@ -25,6 +23,7 @@ from bgan_video.features import FrozenBodies
 from bgan_video.method.rounds import answering_rounds, has_pool
 from bgan_video.method.timetable import rival_size
 from bgan_video.prediction import asking, judging, on_features
+from bgan_video.prediction.adjusting import adjusted
 from bgan_video.prediction.answering import OF_ROUNDS, read_rounds
 from bgan_video.prediction.bodies import (
     FIRST_KIND,
@@ -56,27 +55,13 @@ from bgan_video.prediction.video_files import (
 )
 from bgan_video.sampling import SampleBank
 
-# What may differ from the run's own settings when it is only looked at.
-ADJUSTABLE = (
-    "clip.test_clips",
-    "clip.test_crops",
-    "data.root",
-    "data.store",
-    "data.decoder",
-    "run.device",
-    "run.precision",
-)
-
-BODY_WEIGHTS = "features/weights.safetensors"
-"""As `features.weights`: the file of that name in the run's own folder, which was taken away."""
-
 
 class TrainedRun:
     """A finished run.
 
     Args:
         folder: The run's folder.
-        overrides: `key=value` for the settings in `ADJUSTABLE`.
+        overrides: `key=value` for what `adjusting.ADJUSTABLE` names.
 
     Raises:
         UserError: Not a run, not finished, or a setting that belongs to the training.
@@ -84,7 +69,7 @@ class TrainedRun:
 
     def __init__(self, folder: Path, overrides: Sequence[str] = ()) -> None:
         self.folder = folder
-        self.config = _adjusted(folder, overrides)
+        self.config = adjusted(folder, overrides)
         self.backend = resolve_backend(self.config.run, self.config.spatial_dims)
         self._frozen = FrozenBodies(self.backend)
         manifest = (folder / "manifest.json").read_text(encoding="utf-8")
@@ -383,17 +368,3 @@ def kind_of(model: str) -> str:
 def empty_discriminator(config: Config, manifest: Manifest) -> nn.Module:
     """A discriminator to load stored weights into; draws no random number anyone else uses."""
     return empty_network(config, config.num_classes(manifest.num_classes))
-
-
-def _adjusted(folder: Path, overrides: Sequence[str]) -> Config:
-    for override in overrides:
-        key = override.partition("=")[0]
-        if key not in ADJUSTABLE:
-            raise UserError(
-                f"{key} cannot be set for a trained run; allowed: {', '.join(ADJUSTABLE)}"
-            )
-    config = config_module.load_run(folder, overrides)
-    if config.features.weights != BODY_WEIGHTS:
-        return config
-    features = dataclasses.replace(config.features, weights=str(folder / BODY_WEIGHTS))
-    return dataclasses.replace(config, features=features)
