@@ -77,7 +77,12 @@ def test_the_posterior_has_as_many_networks_as_chains_times_samples(
 
 
 def test_an_ensemble_of_hundreds_has_to_be_asked_for() -> None:
-    many = ["train.steps=600", "posterior.burn_in=200", "posterior.thinning=1", "posterior.max_samples=400"]
+    many = [
+        "train.steps=600",
+        "posterior.burn_in=200",
+        "posterior.thinning=1",
+        "posterior.max_samples=400",
+    ]
     with pytest.raises(UserError, match=r"train 800 networks.*baseline\.num_networks"):
         ensemble_in_round(settings(*many), 0)
     assert len(ensemble_in_round(settings(*many, "baseline.num_networks=800"), 0)) == 800
