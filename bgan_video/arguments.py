@@ -236,9 +236,9 @@ def _sample(to: _Commands) -> None:
     )
     sub.add_argument(
         "--extractor",
-        type=Path,
         metavar="RUN",
-        help="the run whose supervised network makes the features (default: the run itself)",
+        help="the run whose supervised network makes the features (default: the run itself), or "
+        "videomae:FILE, the weights of CD-FVD's VideoMAE-v2 in a file",
     )
     sub.add_argument(
         "--select",

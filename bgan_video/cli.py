@@ -291,6 +291,7 @@ def _export(options: argparse.Namespace) -> None:
 
 def _sample(options: argparse.Namespace) -> None:
     from bgan_video import api
+    from bgan_video.prediction import extractors
     from bgan_video.reports import write_report
 
     if options.count < 1:
@@ -300,8 +301,10 @@ def _sample(options: argparse.Namespace) -> None:
     run = api.load(options.run, options.overrides)
     if options.quality:
         where = [override for override in options.overrides if override.startswith("run.")]
-        judge = api.load(options.extractor, where) if options.extractor else None
-        api.measure(run, judge, options.select)
+        judge = extractors.named(run, options.extractor, where) if options.extractor else None
+        _, looks = api.measure(run, judge, options.select)
+        if looks.num_classes is None:
+            sys.stderr.write("these features tell no classes: their figures are null\n")
         api.show_beside(run, options.select)
         write_report(run.folder)
         _say((run.folder / "quality.json").read_text(encoding="utf-8").rstrip())

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -126,6 +126,18 @@ def test_view(
     at = {"left": 0.0, "centre": 0.5, "right": 1.0}[crop]
     along_x, along_y = (at, 0.5) if width >= height else (0.5, at)
     return _to_network(_crop(frames, side, along_y, along_x, size).float() / 255, spatial_dims)
+
+
+def to_pixels(items: Tensor) -> NDArray[np.uint8]:
+    """The pictures of views: uint8 `[N, (T,) H, W, 3]` of items `[N, C, (T,) H, W]` in [-1, 1].
+
+    Grey ones get three equal colours.
+    """
+    pixels = ((items.float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
+    pixels = rearrange(pixels, "n c ... -> n ... c")
+    if pixels.shape[-1] == 1:
+        pixels = repeat(pixels, "... 1 -> ... c", c=3)
+    return pixels.numpy()
 
 
 def _random_crop(frames: Array, size: int, min_scale: float, random: np.random.Generator) -> Tensor:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from einops import rearrange, repeat
 from torch import Tensor
 
 from bgan_video.config import SpatialDims
+from bgan_video.data.transforms import to_pixels
 from bgan_video.media import sheets
 
 FRAMES_PER_SECOND = 8.0
@@ -28,7 +27,7 @@ def write(path: Path, items: Tensor, spatial_dims: SpatialDims) -> list[Path]:
     if spatial_dims == 0:
         return []
     png, mp4 = path.with_suffix(".png"), path.with_suffix(".mp4")
-    pixels = _to_uint8(items)
+    pixels = to_pixels(items)
     if spatial_dims == 2:
         sheets.write_png(png, sheets.image_grid(pixels))
         return [png]
@@ -45,14 +44,5 @@ def write_beside(path: Path, real: Tensor, made: Tensor) -> Path:
         real: `[N, C, T, H, W]` in [-1, 1], of 1 or 3 colours.
         made: As many of the same size.
     """
-    sheets.write_webp(path, _to_uint8(real), _to_uint8(made), FRAMES_PER_SECOND)
+    sheets.write_webp(path, to_pixels(real), to_pixels(made), FRAMES_PER_SECOND)
     return path
-
-
-def _to_uint8(items: Tensor) -> np.ndarray:
-    """From `[N, C, (T,) H, W]` in [-1, 1] to uint8 `[N, (T,) H, W, 3]`."""
-    pixels = ((items.float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
-    pixels = rearrange(pixels, "n c ... -> n ... c")
-    if pixels.shape[-1] == 1:
-        pixels = repeat(pixels, "... 1 -> ... c", c=3)
-    return pixels.numpy()

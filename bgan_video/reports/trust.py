@@ -115,6 +115,8 @@ def _looks(recorded: Mapping[str, Any]) -> list[tuple[str, str]]:
     covered, classes = number(recorded.get("covered_by_all")), number(recorded.get("num_classes"))
     if covered is not None and classes is not None:
         rows.append(("classes that generators cover", f"{covered:.0f} of {classes:.0f}"))
+    elif rows:
+        rows.append(("classes that generators cover", "these features tell no classes"))
     return rows
 
 

@@ -232,8 +232,9 @@ def test_a_run_without_a_gan_answers_all_questions(
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert all(record["p_fake"] is None for record in said)
     assert cli.main(["report", str(run)]) == 0
-    assert cli.main(["sample", str(run)]) == 2
-    assert "trained no generator" in capsys.readouterr().err
+    for more in ([], ["--quality"]):
+        assert cli.main(["sample", str(run), *more]) == 2
+        assert "trained no generator" in capsys.readouterr().err
 
 
 def test_generated_clips_are_measured_and_shown_beside_real_ones(

@@ -16,7 +16,7 @@ from bgan_video.config import Run
 from bgan_video.errors import UserError
 from bgan_video.metrics.quality import frechet_distance, kernel_distance, quality
 from bgan_video.models import Classifier
-from bgan_video.prediction.generated import judged
+from bgan_video.prediction.extractors import judged
 
 seeds = st.integers(0, 10**6)
 rows = st.integers(2, 12)

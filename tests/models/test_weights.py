@@ -66,6 +66,10 @@ def under_model(state: dict[str, Tensor]) -> object:
     return {"model": state, "optimizer": {"state": {}, "param_groups": []}, "args": None}
 
 
+def of_deepspeed(state: dict[str, Tensor]) -> object:
+    return {"module": state, "global_steps": 3}
+
+
 def under_both(state: dict[str, Tensor]) -> object:
     return {"state_dict": {"model": state}, "epoch": 3}
 
@@ -97,6 +101,7 @@ def of_a_detector(state: dict[str, Tensor]) -> object:
         (under_state_dict, 0),
         (under_model, 0),
         (under_both, 0),
+        (of_deepspeed, 0),
         (beside_an_average, 0),
         (of_data_parallel, 0),
         (of_compile, 0),

@@ -51,6 +51,18 @@ def test_images_are_calibrated_too(run):
     assert table.columns == ["AURC"]
 
 
+def test_distances_in_features_that_tell_no_classes(run):
+    looks = {"change": 0.9, "nearest_training": 1.1, "certainty": None, "covered_by_all": None}
+    distances = {"frechet": 2.0, "frechet_floor": 1.0, "extractor": "VideoMAE-v2", "count": 40}
+    (run / "quality.json").write_text(json.dumps(distances | {"looks": looks}))
+    rows = dict(trust.quality(read_run(run))["looks"])
+    assert rows["classes that generators cover"] == "these features tell no classes"
+    assert not any("certainty" in title for title in rows)
+    page = _page(run)
+    assert "in the features of: VideoMAE-v2" in page
+    assert "these features tell no classes" in page
+
+
 def test_unknown_classes(run):
     auroc = {"bayesian": {"p_fake": 0.61, "mutual_information": 0.83}, "cold_gan": {"p_fake": 0.5}}
     _add(
