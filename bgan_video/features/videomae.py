@@ -27,7 +27,7 @@ _NETWORK = "VideoMAE-v2 ViT-g/14 fine-tuned on Something-Something v2"
 # As `load_videomae_model` of cd-fvd 0.1.1 builds it.
 _SHAPE = {"img_size": 224, "num_classes": 174, "all_frames": 16, "tubelet_size": 2}
 
-# Clips of 16 frames at once. Attention takes about 0.3 GB of each, and the square of the frames.
+# Clips of 16 frames at once. Attention takes about 0.5 GB of each: the square of the frames.
 _AT_ONCE = {"cpu": 1, "cuda": 4}
 _FRAMES = 16
 

@@ -190,5 +190,5 @@ def test_odd_numbers_of_frames_are_refused(num_frames: int) -> None:
 
 def test_images_are_refused() -> None:
     with pytest.raises(UserError, match=r"sees clips, and data\.layout=mnist has im") as error:
-        videomae(Path("w.pth"), config.load(recipes.find("mnist")), CPU)
+        videomae(Path("w.pth"), config.load(recipes.find("image/mnist")), CPU)
     one_line(error)

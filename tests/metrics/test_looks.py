@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from bgan_video.metrics.looks import (
+    Looks,
     covered,
     mean_change,
     named_parts,
     nearest_distance,
     top_frequency,
+    with_classes,
 )
 
 
@@ -45,3 +47,14 @@ def test_classes_are_covered_that_are_named_often_enough() -> None:
     parts = named_parts(probabilities)
     assert parts == [0.75, 0.2, 0.05, 0.0]
     assert covered(parts) == 2  # a quarter of a quarter is 0.0625
+
+
+def test_what_items_are_taken_for_by_generator_and_by_all() -> None:
+    plain = Looks(change=1.0, top_frequency=1.0, nearest_training=1.0)
+    assert plain.certainty is plain.covered_by_all is None
+    sure = torch.tensor([[0.8, 0.2], [0.6, 0.4]], dtype=torch.float64)
+    found = with_classes(plain, {"z00_m00": sure, "z01_m00": sure.flip(1)[:1]})
+    assert found.certainty == pytest.approx((0.8 + 0.6 + 0.8) / 3)
+    assert found.named == {"z00_m00": [1.0, 0.0], "z01_m00": [0.0, 1.0]}
+    assert found.covered == {"z00_m00": 1, "z01_m00": 1}
+    assert (found.covered_by_all, found.num_classes, found.change) == (2, 2, 1.0)
