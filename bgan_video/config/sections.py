@@ -187,7 +187,9 @@ class Features:
     length, so that logits have about this spread under the prior whatever the length."""
     temperature: NonNegative = 1e-3
     """Of the chains: 1 samples the stated posterior, whose N are the items that bear a label. With
-    two labels a class that is broad: its mean needs thousands of samples."""
+    two labels a class that is broad: its mean needs thousands of samples. In rounds no temperature
+    does: of n labels and m pseudo-labels that are half of each batch, a label counts as (n+m)/2n
+    items."""
     lr: Positive = 3e-3
     """Step size of Adam in burn-in, and of the sampler after it."""
 

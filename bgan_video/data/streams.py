@@ -199,11 +199,7 @@ def labelled_batches(
     stream, view = ClipStream("labelled", items, frames, config, weights), weak_view(config)
     dataset, streams = LabelledClips(stream, _seeing(view, config)), [stream]
     if believed:
-        share = min(
-            Rational(config.rounds.share).limit_denominator(_FINEST_SHARE),
-            Rational(len(believed), len(items) + len(believed)),
-            Rational(size // 2, size),
-        )
+        share = believed_share(len(items), len(believed), config)
         others = ClipStream("believed", believed, frames, config)
         dataset = LabelledClips(stream, _seeing(view, config), others, share)
         streams.append(others)
@@ -293,6 +289,40 @@ def _load(
         worker_init_fn=_stand_apart,
     )
     return iter(loader)
+
+
+def believed_share(num_labelled: int, num_believed: int, config: Config) -> Rational:
+    """The part of a labelled batch that bears pseudo-labels.
+
+    No believed item counts more than a labelled one, all of them together no more than
+    `rounds.share` and no more than half of an odd batch.
+    """
+    size = config.train.labelled_batch_size
+    return min(
+        Rational(config.rounds.share).limit_denominator(_FINEST_SHARE),
+        Rational(num_believed, num_labelled + num_believed),
+        Rational(size // 2, size),
+    )
+
+
+def class_frequencies(
+    items: Sequence[Item], believed: Sequence[Item], config: Config, num_classes: int
+) -> tuple[float, ...]:
+    """How often each class is in a labelled batch `[K]`: what a network learns as their prior.
+
+    Args:
+        items: Those whose label is true, at least one.
+        believed: Those that bear a pseudo-label.
+        config: How both are drawn.
+        num_classes: K.
+    """
+    weights = label_weights(items, config) or (1.0,) * len(items)
+    share = float(believed_share(len(items), len(believed), config))
+    found = np.zeros(num_classes)
+    np.add.at(found, [item.label for item in items], (1 - share) / sum(weights) * np.array(weights))
+    if believed:
+        np.add.at(found, [item.label for item in believed], share / len(believed))
+    return tuple(found.tolist())
 
 
 def label_weights(items: Sequence[Item], config: Config) -> tuple[float, ...] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,29 +9,27 @@ ClassWeights = Literal["none", "balanced", "effective"]
 
 
 def class_weights(
-    kind: ClassWeights, labels: Sequence[int], num_classes: int
+    kind: ClassWeights, frequencies: Sequence[float], total: int
 ) -> tuple[float, ...] | None:
     """What the labelled term of an item weighs, by its class; None where all weigh the same.
 
-    With n_k labels of class k and N of all: `balanced` is `1/n_k`, each class as much as any other;
-    `effective` is `(1 - β)/(1 - β^n_k)` with `β = (N - 1)/N`, one over the effective number of
-    items where each new one overlaps those before (Cui et al. 2019, eq. 2; their `β = (N - 1)/N` is
-    of a volume of N items). Scaled so that the mean over the labels is 1, and the term keeps its
-    weight against all others; 0 of a class without a label.
+    With class k a part f_k of what is drawn, and `n_k = f_k·N`: `balanced` is `1/n_k`, each class
+    as much as any other; `effective` is `(1 - β)/(1 - β^n_k)` with `β = (N - 1)/N`, one over the
+    effective number of items where each new one overlaps those before (Cui et al. 2019, eq. 2;
+    their `β = (N - 1)/N` is of a volume of N items). Scaled so that the mean over what is drawn is
+    1, and the term keeps its weight against all others; 0 of a class that is never drawn.
 
     Args:
         kind: Which.
-        labels: Of the labelled items, 0..K-1.
-        num_classes: K.
+        frequencies: `[K]`, f: how often each class is among what the term is the mean over.
+        total: N, the items that bear a label.
     """
-    total = len(labels)
     if kind == "none" or total == 0:
         return None
-    counts = Counter(labels)
     beta = (total - 1) / total
     raw = [
-        0.0 if n == 0 else 1 / n if kind == "balanced" else (1 - beta) / (1 - beta**n)
-        for n in (counts[k] for k in range(num_classes))
+        0.0 if f == 0 else 1 / f if kind == "balanced" else (1 - beta) / (1 - beta ** (f * total))
+        for f in frequencies
     ]
-    mean = sum(raw[label] for label in labels) / total
+    mean = sum(f * weight for f, weight in zip(frequencies, raw, strict=True))
     return tuple(weight / mean for weight in raw)

@@ -18,6 +18,8 @@ from bgan_video.config import Rounds
 from bgan_video.errors import UserError
 
 _EM_STEPS = 100
+# Of a class that no teacher has seen: no division by 0.
+_RAREST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,13 @@ def check_prior(settings: Rounds, num_classes: int) -> None:
         )
 
 
-def class_prior(settings: Rounds, probabilities: Tensor, labels: Tensor) -> Tensor:
+def class_prior(settings: Rounds, probabilities: Tensor, learned: Tensor) -> Tensor:
     """The classes' parts of what is believed, `[K]`, which sum to 1.
 
     Args:
         settings: Equal, estimated or given (for as many classes: `check_prior`).
         probabilities: `[V, K]`, the teacher's, of the pool.
-        labels: Of the labelled items, whose frequencies the teacher has learned.
+        learned: `[K]`, the prior that the teacher's answers carry.
     """
     num_classes = probabilities.shape[1]
     if settings.class_prior is not None:
@@ -104,7 +106,7 @@ def class_prior(settings: Rounds, probabilities: Tensor, labels: Tensor) -> Tens
         return given / given.sum()
     if settings.balance == "equal":
         return torch.full((num_classes,), 1 / num_classes, dtype=torch.float64)
-    learned = torch.bincount(labels, minlength=num_classes).double().clamp_min(1)
+    learned = learned.double().clamp_min(_RAREST)
     return estimated_prior(probabilities, learned / learned.sum())
 
 

@@ -35,18 +35,20 @@ _TINY = 1e-12
 Log = Sequence[Mapping[str, Any]]
 
 
-def diagnose(folder: Path, config: Config, probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Everything a run records about its chains, of the latest round that is in its log.
+def diagnose(
+    folder: Path, config: Config, number: int, probabilities: Tensor, labels: Tensor
+) -> dict[str, Any]:
+    """Everything a run records about its chains of a round.
 
     Args:
         folder: The run's folder, with its log.
         config: Its settings.
+        number: Of the round, from 0.
         probabilities: `[S, V, K]`, what that round's networks say of the probe videos.
         labels: `[V]`, of the probe videos.
     """
     p = config.posterior
     log = read_lines(folder / "log.jsonl")
-    number = max((line.get("round", 0) for line in log), default=0)
     before = number * config.train.steps
     log = [line | {"step": line["step"] - before} for line in log if line.get("round", 0) == number]
     momenta = kinetic(log, p.friction, step_sizes(config))

@@ -174,11 +174,12 @@ def _more(run: TrainedRun, said: _Said, answering: str) -> dict[str, Any]:
 
 
 def _diagnostics(run: TrainedRun, said: _Said) -> dict[str, Any]:
-    """Of the first body's chains in the last round."""
-    of_last = len(run.bank.records(FIRST_KIND, {run.config.train.rounds}))
+    """Of the first body's chains in the last round that answers."""
+    last = max(run.answering_rounds(BAYESIAN) or (run.config.train.rounds,))
+    of_last = len(run.bank.records(FIRST_KIND, {last}))
     first = next(iter(said.bodies.values()))[said.split].network_probabilities[-of_last:]
     settings = run.bodies(run.frames(()))[0].config
-    return diagnosis.diagnose(run.folder, settings, first, said.true)
+    return diagnosis.diagnose(run.folder, settings, last, first, said.true)
 
 
 def _recall(

@@ -56,9 +56,10 @@ def counts(labelled: Sequence[Item], believed: Sequence[Item], config: Config) -
     of_labels = torch.tensor(given, dtype=torch.float64)
     of_believed = torch.full((len(believed),), min(1.0, most), dtype=torch.float64)
     found = torch.cat([of_labels / of_labels.mean(), of_believed])
-    labels = [item.label for item in (*labelled, *believed)]
-    of_classes = class_weights(config.train.class_weights, labels, max(labels) + 1)
-    return found if of_classes is None else found * torch.tensor(of_classes)[labels]
+    labels = torch.tensor([item.label for item in (*labelled, *believed)])
+    frequencies = (torch.bincount(labels, weights=found) / found.sum()).tolist()
+    of_classes = class_weights(config.train.class_weights, frequencies, len(labels))
+    return found if of_classes is None else found * torch.tensor(of_classes).double()[labels]
 
 
 def stored(

@@ -17,6 +17,7 @@ from bgan_video.backend import Backend, resolve_backend
 from bgan_video.config import ON_FEATURES, Config
 from bgan_video.data.frames import Frames
 from bgan_video.data.manifest import Item, Manifest
+from bgan_video.data.streams import class_frequencies
 from bgan_video.errors import Stopped, UserError
 from bgan_video.features import FrozenBodies
 from bgan_video.files import append_line, write_atomically
@@ -202,10 +203,12 @@ def _finish(session: Session, models: Models) -> None:
 
 def data_size(config: Config, manifest: Manifest, believed: Sequence[Item] = ()) -> DataSize:
     """What networks need to know of the data, in a round that believes some pseudo-labels."""
-    num_classes = config.num_classes(manifest.num_classes)
-    labels = [item.label for item in (*manifest.labelled, *believed)]
-    weights = class_weights(config.train.class_weights, labels, num_classes)
-    return DataSize(num_classes, len(manifest.part("train")), len(labels), weights)
+    num_classes, labelled = config.num_classes(manifest.num_classes), manifest.labelled
+    total, weights = len(labelled) + len(believed), None
+    if config.train.class_weights != "none" and labelled:
+        found = class_frequencies(labelled, believed, config, num_classes)
+        weights = class_weights(config.train.class_weights, found, total)
+    return DataSize(num_classes, len(manifest.part("train")), total, weights)
 
 
 class _Due(NamedTuple):

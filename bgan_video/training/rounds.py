@@ -15,8 +15,10 @@ from torch import Tensor
 from bgan_video import ranks
 from bgan_video.config import BELIEVERS, Config
 from bgan_video.data.manifest import Item, Manifest
+from bgan_video.data.streams import class_frequencies
 from bgan_video.files import write_atomically
 from bgan_video.method import rounds
+from bgan_video.method.class_weights import class_weights
 from bgan_video.prediction.predict import Prediction
 from bgan_video.training import console
 
@@ -37,6 +39,21 @@ class Pool:
     def items(self) -> list[Item]:
         """What a round may believe."""
         return [item for item in self.manifest.part("train") if not item.labelled]
+
+    def learned(self, believed: Sequence[Item]) -> Tensor:
+        """The prior of classes `[K]` that a network learns from the labels and what it believes.
+
+        Class by class how often it is drawn, times what a clip of it weighs in the loss.
+
+        Args:
+            believed: Items with the pseudo-labels that the network learns from.
+        """
+        labelled, config = self.manifest.labelled, self.config
+        drawn = class_frequencies(labelled, believed, config, self.manifest.num_classes)
+        total = len(labelled) + len(believed)
+        weights = class_weights(config.train.class_weights, drawn, total)
+        counts = torch.tensor(drawn, dtype=torch.float64)
+        return counts if weights is None else counts * torch.tensor(weights, dtype=torch.float64)
 
     @property
     def is_large_enough(self) -> bool:
@@ -60,6 +77,7 @@ def judge(
     teach: Callable[[Sequence[Item]], Mapping[str, Prediction]],
     pool: Pool,
     folder: Path,
+    voices: float = 1.0,
 ) -> None:
     """Write what round `number` believes, with the networks of the round before as teachers.
 
@@ -70,16 +88,20 @@ def judge(
         teach: What the teacher of each method that believes says of items.
         pool: What is judged.
         folder: The run's.
+        voices: Of the Bayesian GAN's bodies: to which power its answers carry the prior that each
+            has learned. With the product of bodies that is their number.
     """
     lines: list[dict[str, Any]] = []
     items = pool.items
     if items and pool.is_large_enough:
-        before = {(line["model"], line["path"]): line["label"] for line in read(folder, number - 1)}
+        before = believed(folder, number - 1, pool)
         for method, prediction in teach(items).items():
-            said = _Said.of(prediction)
-            for belief in _believe(number, said, pool):
+            said, taught = _Said.of(prediction), before.get(method, ())
+            learned = pool.learned(taught) ** (voices if method == "bayesian_gan" else 1.0)
+            was = {item.path: item.label for item in taught}
+            for belief in _believe(number, said, pool, learned):
                 item = items[belief.index]
-                label = before.get((method, item.path))
+                label = was.get(item.path)
                 line = _line(method, item, belief, said, pool.manifest)
                 lines.append(line | {"changed": None if label is None else label != belief.label})
     if ranks.is_first():
@@ -153,11 +175,10 @@ class _Said(NamedTuple):
         return _Said(p.video_probabilities, p.total_entropy, p.mutual_information)
 
 
-def _believe(number: int, said: _Said, pool: Pool) -> list[rounds.Belief]:
+def _believe(number: int, said: _Said, pool: Pool, learned: Tensor) -> list[rounds.Belief]:
     settings, p = pool.config.rounds, said.probabilities
-    labels = torch.tensor([item.label for item in pool.manifest.labelled])
-    prior = rounds.class_prior(settings, p, labels)
     strange = rounds.strangers(settings, said.total_entropy)
+    prior = rounds.class_prior(settings, p[~strange], learned)
     known = int((~strange).sum())
     numbers = rounds.quotas(settings, number, pool.config.train.rounds, known, prior)
     certain = rounds.certainty(settings, p, said.mutual_information)

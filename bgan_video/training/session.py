@@ -178,7 +178,9 @@ class Session:
                 said |= self._predict(items, teachers, posteriors, bodies)[0]
             return said | ({_PROBE: self._ask(_PROBE, items, before)} if has_probe else {})
 
-        rounds.judge(number, judge, pool, self.folder)
+        multiplied = self.bodies and self.config.discriminator.combine != "mean"
+        voices = sum(body.weight for body in bodies) if multiplied else 1.0
+        rounds.judge(number, judge, pool, self.folder, voices)
 
     def end_round(self, number: int) -> None:
         """At the end of a round: the probe that learns in rounds without steps, if there is one."""
@@ -331,7 +333,9 @@ class Session:
         if "bayesian" in of_round and models.samples_posterior and ranks.is_first():
             first = self.bodies[0]
             said = parts[of_round["bayesian"]][first.name].network_probabilities
-            record["diagnostics"] = diagnosis.diagnose(self.folder, first.config, said, labels)
+            record["diagnostics"] = diagnosis.diagnose(
+                self.folder, first.config, models.round, said, labels
+            )
         return record | {"seconds": time.perf_counter() - started}
 
     def _stored(self, kind: str, among: Collection[int]) -> Stored:

@@ -82,6 +82,23 @@ def mixed(
     return list(itertools.islice(labelled_batches(true, PICTURES, of, first, believed), number))
 
 
+@pytest.mark.parametrize("sampling", ["natural", "balanced"])
+@pytest.mark.parametrize(("num_labelled", "num_believed"), [(5, 0), (4, 3), (5, 25)])
+def test_classes_are_as_often_as_the_batches_show_them(
+    num_labelled: int, num_believed: int, sampling: str
+) -> None:
+    of = settings("augment.color=0", f"train.labelled_sampling={sampling}")
+    true, others = videos(num_labelled), videos(num_labelled + num_believed)[num_labelled:]
+    believed = [dataclasses.replace(item, label=item.label + 3) for item in others]
+    batches = labelled_batches(true, PICTURES, of, 0, believed)
+    number = 2100  # whole passes over labels and believed ones alike, or nearly
+    shown = torch.cat([batch.y for batch in itertools.islice(batches, number) if batch])
+    found = streams.class_frequencies(true, believed, of, 6)
+    assert sum(found) == pytest.approx(1)
+    often = torch.bincount(shown, minlength=6) / len(shown)
+    assert often.tolist() == pytest.approx(found, abs=0.01)
+
+
 def assert_same(left: list[Any], right: list[Any]) -> None:
     for a, b in zip(left, right, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))

@@ -12,13 +12,20 @@ from hypothesis import strategies as st
 from bgan_video import config
 from bgan_video.errors import UserError
 from bgan_video.method import losses
-from bgan_video.method.class_weights import class_weights
+from bgan_video.method.class_weights import ClassWeights, class_weights
 
 LABELS = [0] * 12 + [1] * 3 + [2]
 
 
+def of_labels(kind: ClassWeights, labels: list[int], num_classes: int) -> tuple[float, ...] | None:
+    """Where every item is drawn as often as any other."""
+    counts = Counter(labels)
+    found = [counts[k] / len(labels) for k in range(num_classes)]
+    return class_weights(kind, found, len(labels))
+
+
 def test_balanced_classes_weigh_the_same_in_all() -> None:
-    weights = class_weights("balanced", LABELS, 4)
+    weights = of_labels("balanced", LABELS, 4)
     assert weights is not None
     sums = [weights[k] * n for k, n in Counter(LABELS).items()]
     assert sums == pytest.approx([16 / 3] * 3)
@@ -26,7 +33,7 @@ def test_balanced_classes_weigh_the_same_in_all() -> None:
 
 
 def test_the_effective_number_by_hand() -> None:
-    weights = class_weights("effective", LABELS, 3)
+    weights = of_labels("effective", LABELS, 3)
     assert weights is not None
     beta = 15 / 16
     raw = [(1 - beta) / (1 - beta**n) for n in (12, 3, 1)]
@@ -37,7 +44,8 @@ def test_the_effective_number_by_hand() -> None:
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40))
 def test_the_mean_weight_is_one_and_the_effective_lies_between(labels: list[int]) -> None:
     counts = Counter(labels)
-    found = {kind: class_weights(kind, labels, 5) for kind in ("balanced", "effective")}
+    kinds: list[ClassWeights] = ["balanced", "effective"]
+    found = {kind: of_labels(kind, labels, 5) for kind in kinds}
     for weights in found.values():
         assert weights is not None
         assert sum(weights[label] for label in labels) / len(labels) == pytest.approx(1)
@@ -48,8 +56,13 @@ def test_the_mean_weight_is_one_and_the_effective_lies_between(labels: list[int]
 
 
 def test_without_weights_there_are_none() -> None:
-    assert class_weights("none", LABELS, 3) is None
-    assert class_weights("balanced", [], 3) is None
+    assert of_labels("none", LABELS, 3) is None
+    assert class_weights("balanced", [0.0, 0.0], 0) is None
+
+
+def test_balanced_classes_weigh_the_same_however_often_each_is_drawn() -> None:
+    weights = class_weights("balanced", [0.7, 0.3], 110)
+    assert weights == pytest.approx((0.5 / 0.7, 0.5 / 0.3))
 
 
 def test_the_weighed_term_is_the_mean_of_weighed_entropies() -> None:

@@ -112,10 +112,10 @@ def test_what_the_networks_disagree_on_is_discounted() -> None:
 
 
 def test_parts_are_equal_or_those_given() -> None:
-    p, labels = softmax([[1, 0, 0]] * 4), torch.tensor([0, 1, 2])
-    equal = rounds.class_prior(Rounds(), p, labels)
+    p, learned = softmax([[1, 0, 0]] * 4), torch.full((3,), 1 / 3)
+    equal = rounds.class_prior(Rounds(), p, learned)
     torch.testing.assert_close(equal, torch.full((3,), 1 / 3, dtype=torch.float64))
-    given = rounds.class_prior(Rounds(balance="given", class_prior=(1, 0, 3)), p, labels)
+    given = rounds.class_prior(Rounds(balance="given", class_prior=(1, 0, 3)), p, learned)
     assert given.tolist() == [0.25, 0, 0.75]
 
 
@@ -169,9 +169,9 @@ def test_the_estimate_is_of_highest_likelihood() -> None:
 
 def test_an_estimate_takes_off_what_the_labels_taught() -> None:
     """Nothing is known of the items but the labels' own frequencies: those are the pool's, too."""
-    labels = torch.tensor([0, 0, 0, 1])
+    learned = torch.tensor([3.0, 1.0])
     p = torch.tensor([[0.75, 0.25]] * 6, dtype=torch.float64)
-    found = rounds.class_prior(Rounds(balance="estimated"), p, labels)
+    found = rounds.class_prior(Rounds(balance="estimated"), p, learned)
     torch.testing.assert_close(found, torch.tensor([0.75, 0.25], dtype=torch.float64))
 
 

@@ -208,7 +208,7 @@ def test_mixing_in_a_word(hat: float, words: str) -> None:
 
 def test_a_run_that_has_logged_nothing_yet_is_diagnosed_by_its_networks_alone(tmp_path: Path):
     probabilities = torch.full((4, 3, 2), 0.5)
-    found = diagnosis.diagnose(tmp_path, Config(), probabilities, torch.tensor([0, 1, 0]))
+    found = diagnosis.diagnose(tmp_path, Config(), 1, probabilities, torch.tensor([0, 1, 0]))
     assert (found["noise"], found["kinetic"], found["configurational"]) == (None, None, None)
     assert found["draws"]["alone"]
     assert found["verdict"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +41,18 @@ def test_weighed_classes_count_alike_and_rows_as_their_weights_say() -> None:
         assert found.mean().item() == pytest.approx(1.0)
     rows = [*items([0], weight=3.0), *items([1], weight=1.0)]
     assert counts(rows, [], PLAIN).tolist() == [1.5, 0.5]
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 60), st.integers(0, 60))
+def test_weighed_classes_count_alike_however_many_pseudo_labels(
+    zeros: int, ones: int, more_zeros: int, more_ones: int
+) -> None:
+    labels, pseudo = [0] * zeros + [1] * ones, [0] * more_zeros + [1] * more_ones
+    of = config.load(None, ["train.class_weights=balanced"])
+    found, plain = (counts(items(labels), items(pseudo), c) for c in (of, PLAIN))
+    of_ones = torch.tensor([*labels, *pseudo]) == 1
+    assert found[of_ones].sum().item() == pytest.approx(found[~of_ones].sum().item())
+    assert found.sum().item() == pytest.approx(plain.sum().item())
 
 
 def test_classes_of_pseudo_labels_are_weighed_with_those_of_labels() -> None:

@@ -345,6 +345,75 @@ def test_strangers_leave_the_pool_before_numbers_are_shared_out(
     assert [line["path"] for line in lines] == [f"{n}.avi" for n in (2, 3, 10, 11)]
 
 
+def drawn_pool(labels: Sequence[int], *overrides: str) -> tuple[Pool, Tensor]:
+    """A pool of which a fifth is of the second class, and its log-likelihood ratios `[V]`.
+
+    Classes are unit Gaussians on a line, 1.5 apart: an exact teacher needs no training.
+    """
+    random = torch.Generator().manual_seed(0)
+    true = (torch.rand(1500, generator=random) < 0.2).long()
+    items = [Item(f"l{i}.avi", label, str(i), "train", True) for i, label in enumerate(labels)]
+    items += [Item(f"{i}.avi", int(k), "p", "train", False) for i, k in enumerate(true)]
+    manifest = Manifest("some", "/", 1, ("left", "right"), tuple(items))
+    more = ("rounds.balance=estimated", "rounds.believed=0.1", "train.rounds=4", *overrides)
+    of = settings("baseline.methods=[bayesian_gan]", *more)
+    x = 1.5 * true + torch.randn(len(true), generator=random, dtype=torch.float64)
+    return Pool(manifest, of), 1.5 * x - 1.5**2 / 2
+
+
+ALIKE, UNLIKE = [0, 1] * 5, [0] * 8 + [1] * 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "taught", "bodies", "overrides"),
+    [
+        (ALIKE, 0.5, 1, []),
+        (UNLIKE, 0.8, 1, []),
+        (UNLIKE, 0.5, 1, ["train.labelled_sampling=balanced"]),
+        (UNLIKE, None, 1, ["train.class_weights=balanced"]),
+        (ALIKE, 0.5, 2, []),
+        (UNLIKE, 0.8, 2, []),
+    ],
+    ids=["alike", "unlike", "balanced sampling", "balanced weights", "two alike", "two unlike"],
+)
+def test_an_estimated_prior_stays_that_of_the_pool_through_all_rounds(
+    labels: list[int], taught: float | None, bodies: int, overrides: list[str], tmp_path: Path
+) -> None:
+    """A teacher's answers carry what it learned from labels and beliefs together.
+
+    It learns half of each batch from either, and every body of a product learns the same.
+
+    Args:
+        labels: True ones.
+        taught: How often the first class is among them as they are drawn; None where weights make
+            both classes count the same, believed ones included.
+        bodies: That answer together, each by an item's likelihood of its own.
+        overrides: Settings.
+        tmp_path: A folder.
+    """
+    of, ratio = drawn_pool(labels, *overrides)
+    first = [taught or 0.5]
+    for number in range(1, 5):
+        log_prior = torch.tensor([first[-1], 1 - first[-1]], dtype=torch.float64).log()
+        logits = torch.stack([torch.zeros_like(ratio), ratio], dim=1)
+        p = (bodies * log_prior + logits).softmax(dim=1)
+        teacher = Prediction(p, torch.stack([p, p]), torch.zeros(len(p)))
+        found: dict[str, Prediction] = {"bayesian_gan": teacher}
+        rounds.judge(number, lambda _, f=found: f, of, tmp_path, bodies)
+        believed = rounds.believed(tmp_path, number, of)["bayesian_gan"]
+        of_first = sum(item.label == 0 for item in believed) / len(believed)
+        assert of_first == pytest.approx(0.8, abs=0.05)
+        first.append(0.5 * (taught + of_first) if taught is not None else 0.5)
+
+
+def test_strangers_do_not_count_in_the_estimated_prior(tmp_path: Path) -> None:
+    more = ("rounds.balance=estimated", "rounds.strangers=0.5", "train.rounds=1")
+    of = pool(2, 20, *more, "rounds.believed=0.9")
+    p = [0.01] * 8 + [0.99] * 2 + [0.6] * 10
+    lines = judge(tmp_path, 1, of, bayesian_gan=p)
+    assert sum(line["label"] == 0 for line in lines) == 7  # 0.9 · 10 · 0.8, rounded down
+
+
 def test_the_pools_entropies_are_taken_once_however_many_are_believed(tmp_path: Path) -> None:
     taken: list[str] = []
 
