@@ -1,4 +1,4 @@
-"""One job on many things, by several processes at once."""
+"""One job on many things, by several processes or threads at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
@@ -76,6 +76,35 @@ def in_order(
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def ahead(
+    job: Callable[[Thing], Result], things: Iterable[Thing], threads: int
+) -> Generator[Result, None, None]:
+    """The results of a job, in the order of the things, made while earlier ones are used.
+
+    For what lets other threads run, as decoders do.
+
+    Args:
+        job: Safe to do in several threads.
+        things: What it is done on.
+        threads: How many; as many results and one more may wait. 0 does it here, when asked.
+    """
+    if threads == 0:
+        yield from map(job, things)
+        return
+    running: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for thing in things:
+                running.append(pool.submit(job, thing))
+                if len(running) > threads:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for waiting in running:
+                waiting.cancel()
 
 
 def pool_of(job: Callable[[Any], Any], workers: int) -> ProcessPoolExecutor:

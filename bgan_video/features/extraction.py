@@ -7,7 +7,6 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from bgan_video import ranks
 from bgan_video.config import Config
-from bgan_video.data import feature_store
+from bgan_video.data import feature_store, parallel
 from bgan_video.data.cutting import Length, rows_of, too_short, uniform_clips
 from bgan_video.data.feature_store import FeatureRecord, FeatureStore, Vectors
 from bgan_video.data.frames import Broken
@@ -295,7 +294,7 @@ def _computed(
     def decode(item: Item) -> _Decoded | FeatureRecord:
         return _decode(item, root, config, body.size)
 
-    for found in _ahead(decode, items, max(1, config.data.num_workers)):
+    for found in parallel.ahead(decode, items, max(1, config.data.num_workers)):
         if isinstance(found, FeatureRecord):
             yield found, None
             continue
@@ -375,21 +374,3 @@ def _is_due(store: FeatureStore, item: Item, root: Path) -> bool:
     known = item.fingerprint or source_fingerprint(root / file_of(item.path))
     record = store.record(item.path, known)
     return record is None or bool(record.error)
-
-
-def _ahead(
-    act: Callable[[Item], _Decoded | FeatureRecord], items: Sequence[Item], workers: int
-) -> Iterator[_Decoded | FeatureRecord]:
-    """`map`, in order, with `workers` threads ahead of whoever takes the results.
-
-    Decoders let other threads run, so frames are ready when the body is; at most `2·workers`
-    videos' frames are in memory.
-    """
-    running: deque[Future[_Decoded | FeatureRecord]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for item in items:
-            running.append(pool.submit(act, item))
-            if len(running) == 2 * workers:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from bgan_video.backend import on_cuda
 from bgan_video.config import Config
-from bgan_video.data import cutting
+from bgan_video.data import cutting, parallel
 from bgan_video.data.cutting import ItemFrames
 from bgan_video.data.manifest import Item
 from bgan_video.data.transforms import CROPS, test_view
@@ -38,12 +39,20 @@ class ClipChunk:
 
 
 def test_chunks(items: Sequence[Item], frames: ItemFrames, config: Config) -> Iterator[ClipChunk]:
-    """The test clips of `items`, in order, as many videos at a time as memory is meant for."""
+    """The test clips of `items`, in order, as many videos at a time as memory is meant for.
+
+    `data.num_workers` threads read the next videos while networks see these; no more of them than
+    are seen at a time. Threads, and not the processes of training (`data/loading.py`), since what a
+    video is judged by is too much for a small shared memory, and whoever judges without training
+    has none of those (docs/adr/0024).
+    """
     per_video = config.clip.test_clips * config.clip.test_crops
     step = videos_a_chunk(config)
+    read = partial(video_views, frames=frames, config=config)
+    of_videos = parallel.ahead(read, items, min(config.data.num_workers, step))
     for start in range(0, len(items), step):
         part = items[start : start + step]
-        views = (view for item in part for view in video_views(item, frames, config))
+        views = chain.from_iterable(islice(of_videos, len(part)))
         labels = torch.tensor([item.label for item in part])
         yield ClipChunk(stacked(views, len(part) * per_video), labels, per_video)
 

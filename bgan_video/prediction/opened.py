@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,9 +25,6 @@ _MOST_HELD = 24 * 2**20
 """Bytes of a file's frames that are kept, to cut clips of when their number is known. A file with
 more is long: it is read once to count its frames, and again window by window."""
 _MOST_WORKERS = 4
-
-_A = TypeVar("_A")
-_B = TypeVar("_B")
 
 
 @dataclass(frozen=True)
@@ -187,25 +181,6 @@ def window_views(
 def workers(config: Config) -> int:
     """How many files are decoded at once: `data.num_workers`, else as the machine has cores."""
     return config.data.num_workers or max(1, min(_MOST_WORKERS, os.cpu_count() or 1))
-
-
-def ahead(act: Callable[[_A], _B], items: Iterator[_A], num_workers: int) -> Iterator[_B]:
-    """`map`, in order, with threads ahead of whoever takes the results.
-
-    Decoders let other threads run; at most `num_workers + 1` results wait in memory.
-    """
-    running: deque[Future[_B]] = deque()
-    with ThreadPoolExecutor(num_workers) as pool:
-        try:
-            for item in items:
-                running.append(pool.submit(act, item))
-                if len(running) > num_workers:
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
-        finally:
-            for waiting in running:
-                waiting.cancel()
 
 
 def window_vectors(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bgan_video.backend import Backend
 from bgan_video.config import Config
+from bgan_video.data import parallel
 from bgan_video.data.cutting import Length
 from bgan_video.data.found import files_under
 from bgan_video.data.images import SUFFIXES
@@ -24,7 +25,6 @@ from bgan_video.prediction.feature_vectors import FileVectors
 from bgan_video.prediction.opened import (
     Opened,
     Refused,
-    ahead,
     open_file,
     window_vectors,
     window_views,
@@ -141,7 +141,8 @@ def predict_files(
     sizes = list(dict.fromkeys(j.vectors.frozen.size for j in judges if j.vectors is not None))
     sees_clips = any(judge.vectors is None for judge in judges)
     read = partial(open_file, config=config, sizes=sizes, sees_clips=sees_clips)
-    for files in _together(ahead(read, iter(expand(paths, config)), workers(config))):
+    opened = parallel.ahead(read, expand(paths, config), workers(config))
+    for files in _together(opened):
         for said in _predict(files, judges, config, backend, most_entropy):
             yield said if knows_fakes else _without_fakes(said)
 

@@ -211,7 +211,8 @@ class OpenVideo:
 class OpenFiles:
     """Videos kept open while clips of them are wanted, the last few of them.
 
-    None is open when the process forks: decoders have threads, which a child does not inherit.
+    None is open when the process forks: decoders have threads, which a child does not inherit. Who
+    reads has a video for itself: several threads that want the same one at once open it each.
 
     Args:
         most: How many may be open at a time.
@@ -247,6 +248,8 @@ class OpenFiles:
         except BaseException:
             video.close()
             raise
+        if (of_another_thread := self._open.pop(key, None)) is not None:
+            of_another_thread.close()
         self._open[key] = video
         while len(self._open) > self._most:
             self._open.popitem(last=False)[1].close()

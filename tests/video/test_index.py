@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 
 from bgan_video.video import containers, decoders, index, open_video, proof
 from bgan_video.video.decoders import Decoder, DecordPass, PyAVPass
-from bgan_video.video.reader import BrokenVideo, OpenFiles, read_all
+from bgan_video.video.reader import BrokenVideo, OpenFiles, OpenVideo, read_all
 from tests.video.videos import DECODERS, SPECS, numbers, write
 
 CLIP, TEN_THOUSAND = 16, 10_000
@@ -236,6 +238,28 @@ def test_no_file_is_open_across_a_fork_and_few_at_a_time(videos: dict[str, Path]
         process.join(30)
         assert process.exitcode == 0
     assert numbers(files.read(videos["vp8"], [7])) == [7]
+
+
+def test_threads_that_want_one_file_each_have_it_for_themselves(
+    videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, path, together = OpenFiles("pyav", None, 2), videos[SOME], threading.Barrier(4)
+    index.of(path, "pyav")
+    opened: list[OpenVideo] = []
+    read = OpenVideo.read
+
+    def reading(video: OpenVideo, indices: Sequence[int]) -> Any:
+        opened.append(video)
+        together.wait(20)
+        return read(video, indices)
+
+    monkeypatch.setattr(OpenVideo, "read", reading)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [[i, i + 3] for i in (0, 9, 20, 31)]
+        found = list(pool.map(lambda some: numbers(files.read(path, some)), asked))
+    assert found == asked
+    assert len(set(map(id, opened))) == 4
+    assert sum(video._pass is not None for video in opened) == 1, "the others are closed"
 
 
 def test_a_file_that_changes_while_it_is_open_is_opened_anew(
