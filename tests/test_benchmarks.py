@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import gpu, gpu_steps, notebook_loop, scaling, starting
+from benchmarks import gpu, gpu_steps, notebook_loop, scaling, starting, trees
 from benchmarks.notebook_loop import NotebookLoop
 from bgan_video import config, ranks
 from bgan_video.data.streams import LabelledBatch
@@ -204,3 +206,39 @@ def test_numbers_of_processes_take_turns_and_efficiency_is_of_one(
     assert scaling.main([1, 2], ["demo"], 4, launch) == {1: 3.0, 2: 1.75}
     assert order == [1, 2, 1, 2]
     assert "| 2 | 1750 | 500 | 86 % | 1000 | 50 % | 8.0 |" in capsys.readouterr().out
+
+
+# --- two trees ----------------------------------------------------------------------------------
+
+TOY = ("demo", "clip.num_frames=4", "clip.size=16", "generator.width=4", "discriminator.width=4")
+
+
+def test_seconds_of_a_step_are_measured() -> None:
+    for step in islice(trees.measured(TOY), 2):
+        assert step.cpu > 0
+        assert step.clock > 0
+
+
+@pytest.mark.slow
+def test_a_step_is_that_of_the_tree_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bgan_video").symlink_to(trees.HERE / "bgan_video")
+    with closing(trees.launched(tmp_path, TOY)) as steps:
+        assert next(steps).cpu > 0
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match="is no checkout"):
+        next(trees.launched(tmp_path / "empty", TOY))
+
+
+def test_two_trees_take_turns_and_a_ratio_is_of_a_pair(capsys: pytest.CaptureFixture[str]) -> None:
+    other, order = Path("other"), []
+    load = iter([1.0, 1.0, 3.0, 3.0, 2.0, 2.0, 9.0, 9.0])  # of other work, as the steps go
+
+    def launch(tree: Path, words: object) -> trees.Steps:
+        while True:
+            order.append(tree)
+            yield trees.Seconds(next(load) * (0.5 if tree == other else 0.6), 0.5)
+
+    ratios = trees.main(other, TOY, 2, 2, launch)
+    assert order == [trees.HERE, other] * 4
+    assert ratios == pytest.approx({"clock": 1.2, "cpu": 1.0})
+    assert "| clock | 1500 ms | 1250 ms | 1.200 | 1.200 to 1.200 |" in capsys.readouterr().out
