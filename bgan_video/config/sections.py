@@ -102,8 +102,10 @@ class Data:
     store: str | None = None
     """A clip store that `bgan-video prepare` fills: clips are read from it, not decoded."""
     num_workers: CountOrZero = 0
+    """Processes that read what training learns from, all of it, and threads that read ahead of who
+    is judged; 0 reads in the run's own process, when it is wanted."""
     worker_timeout: Positive = 120.0
-    """Seconds to wait for one batch of a loading process before the run stops."""
+    """Seconds to wait for what a loading process reads for one step before the run stops."""
     cache_mib: CountOrZero = 1024
     """Memory for decoded videos, where all of them fit, and for their features until it is spent; 0
     decodes or reads every clip anew."""

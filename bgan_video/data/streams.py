@@ -1,7 +1,7 @@
 """Infinite training streams: sample number i is a pure function of (seed, stream, i).
 
 Nothing about a stream has to be saved but how many batches were taken: a resumed run, and a run
-with another number of workers, get the same samples.
+with another number of workers, get the same samples. Who reads them is `data/loading.py`.
 
 For a GPU, loading processes make windows of bytes, and the GPU their colours: what takes a CPU most
 of the time of a view is little to it, and a quarter of the bytes goes there.
@@ -10,25 +10,24 @@ of the time of a view is little to it, and a quarter of the bytes goes there.
 from __future__ import annotations
 
 import math
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction as Rational
-from functools import lru_cache
-from itertools import count, repeat
-from typing import Any, NamedTuple, TypeVar
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import Dataset, get_worker_info
 
 from bgan_video import ranks, rng
 from bgan_video.backend import on_cuda
 from bgan_video.config import Config
 from bgan_video.data import cutting
 from bgan_video.data.cutting import ItemFrames
+from bgan_video.data.loading import Stream, load
 from bgan_video.data.manifest import Item
 from bgan_video.data.transforms import View, Window, strong_view, weak_view
 from bgan_video.errors import UserError
@@ -54,7 +53,6 @@ class UnlabelledBatch(NamedTuple):
 
 _GPU = torch.device("cuda")
 
-Batch = TypeVar("Batch")
 # A view, or the window that a GPU makes it of.
 See = Callable[[NDArray[Any], np.random.Generator], Tensor | Window]
 
@@ -172,6 +170,56 @@ class UnlabelledClips(Dataset[tuple[Tensor | Window, Tensor | Window]]):
         return weak, strong
 
 
+def labelled_stream(
+    items: Sequence[Item],
+    frames: ItemFrames,
+    config: Config,
+    believed: Sequence[Item] = (),
+    whole: bool = False,
+) -> Stream[LabelledBatch] | None:
+    """Batches of labelled clips; None without labels.
+
+    Args:
+        items: Those whose label is true.
+        frames: Theirs.
+        config: Views, sizes and seed.
+        believed: Items that bear a pseudo-label. Each counts as much as a labelled one, or less
+            where they would be more than `rounds.share` of a batch, or more than half of an odd
+            one.
+        whole: Whether every rank gets all of each batch, in place of its share.
+    """
+    if not items:
+        return None
+    size = config.train.labelled_batch_size
+    weights = label_weights(items, config)
+    clips, view = [ClipStream("labelled", items, frames, config, weights)], weak_view(config)
+    samples = LabelledClips(clips[0], _seeing(view, config))
+    if believed:
+        share = believed_share(len(items), len(believed), config)
+        clips.append(ClipStream("believed", believed, frames, config))
+        samples = LabelledClips(clips[0], _seeing(view, config), clips[1], share)
+    own = range(size) if whole else ranks.mine(size, "a batch")
+    finish, being_read = partial(_labelled, view), partial(_being_read, clips)
+    return Stream(samples, size, own, finish, being_read, 1, config)
+
+
+def unlabelled_stream(
+    items: Sequence[Item], frames: ItemFrames, config: Config
+) -> Stream[UnlabelledBatch]:
+    """Batches of clips of all training items.
+
+    Where nothing learns from them, the first one again and again: a run shows it and reads no more.
+    """
+    clips = ClipStream("unlabelled", items, frames, config)
+    weak, strong = weak_view(config), strong_view(config)
+    see_strong = _seeing(strong, config) if config.needs_strong_views else None
+    samples = UnlabelledClips(clips, _seeing(weak, config), see_strong)
+    size, views = config.train.batch_size, 2 if config.needs_strong_views else 1
+    own, repeats = ranks.mine(size, "a batch"), not config.needs_unlabelled
+    finish, being_read = partial(_unlabelled, weak, strong), partial(_being_read, [clips])
+    return Stream(samples, size, own, finish, being_read, views, config, repeats)
+
+
 def labelled_batches(
     items: Sequence[Item],
     frames: ItemFrames,
@@ -180,50 +228,21 @@ def labelled_batches(
     believed: Sequence[Item] = (),
     whole: bool = False,
 ) -> Iterator[LabelledBatch | None]:
-    """Batches of labelled clips, from batch number `first` on, without end; None without labels.
-
-    Args:
-        items: Those whose label is true.
-        frames: Theirs.
-        config: Views, sizes and seed.
-        first: Number of the first batch.
-        believed: Items that bear a pseudo-label. Each counts as much as a labelled one, or less
-            where they would be more than `rounds.share` of a batch, or more than half of an odd
-            one.
-        whole: Whether every rank gets all of each batch, in place of its share.
-    """
-    if not items:
-        return repeat(None)
-    size = config.train.labelled_batch_size
-    weights = label_weights(items, config)
-    stream, view = ClipStream("labelled", items, frames, config, weights), weak_view(config)
-    dataset, streams = LabelledClips(stream, _seeing(view, config)), [stream]
-    if believed:
-        share = believed_share(len(items), len(believed), config)
-        others = ClipStream("believed", believed, frames, config)
-        dataset = LabelledClips(stream, _seeing(view, config), others, share)
-        streams.append(others)
-    own = range(size) if whole else ranks.mine(size, "a batch")
-    batches = _batches(dataset, streams, (size, own), first, config)
-    return (LabelledBatch(_finished(x, view), y) for x, y in batches)
+    """The batches of `labelled_stream` alone, from number `first` on, without end."""
+    stream = labelled_stream(items, frames, config, believed, whole)
+    return (batches["labelled"] for batches in load({"labelled": stream}, first, config))
 
 
 def unlabelled_batches(
     items: Sequence[Item], frames: ItemFrames, config: Config, first: int
 ) -> Iterator[UnlabelledBatch]:
-    """Batches of clips of all training items, from batch number `first` on, without end.
+    """The batches of `unlabelled_stream` alone, from number `first` on, without end."""
+    stream = unlabelled_stream(items, frames, config)
+    return (batches["unlabelled"] for batches in load({"unlabelled": stream}, first, config))
 
-    Where nothing learns from them, the first one again and again: a run shows it and reads no more.
-    """
-    stream = ClipStream("unlabelled", items, frames, config)
-    weak, strong = weak_view(config), strong_view(config)
-    see_strong = _seeing(strong, config) if config.needs_strong_views else None
-    dataset = UnlabelledClips(stream, _seeing(weak, config), see_strong)
-    size = config.train.batch_size
-    part = (size, ranks.mine(size, "a batch"))
-    loaded = _batches(dataset, [stream], part, first, config)
-    batches = (UnlabelledBatch(_finished(w, weak), _finished(s, strong)) for w, s in loaded)
-    return batches if config.needs_unlabelled else repeat(next(batches))
+
+def _being_read(streams: Sequence[ClipStream]) -> list[str]:
+    return [path for stream in streams for path in stream.being_read()]
 
 
 def _seeing(view: View, config: Config) -> See:
@@ -231,64 +250,21 @@ def _seeing(view: View, config: Config) -> See:
     return view.window if on_cuda(config.run) and config.spatial_dims else view
 
 
+def _labelled(view: View, collated: Sequence[Any]) -> LabelledBatch:
+    x, y = collated
+    return LabelledBatch(_finished(x, view), y)
+
+
+def _unlabelled(weak: View, strong: View, collated: Sequence[Any]) -> UnlabelledBatch:
+    of_weak, of_strong = collated
+    return UnlabelledBatch(_finished(of_weak, weak), _finished(of_strong, strong))
+
+
 def _finished(batch: Tensor | Window, view: View) -> Tensor:
     """The views of a batch, of windows on the GPU."""
     if isinstance(batch, Tensor):
         return batch
     return view.finish(Window(*(part.to(_GPU, non_blocking=True) for part in batch)))
-
-
-def _batches(
-    dataset: Dataset[Batch],
-    streams: Sequence[ClipStream],
-    part: tuple[int, range],
-    first: int,
-    config: Config,
-) -> Iterator[Batch]:
-    """The loader's batches; what fails in a worker is said in one line.
-
-    Args:
-        dataset: Of samples.
-        streams: Which they come from.
-        part: The size of a batch, and which samples of each are read here.
-        first: Number of the first batch.
-        config: How they are loaded.
-    """
-    batches = _load(dataset, part, first, config)
-    while True:
-        try:
-            batch = next(batches)
-        except UserError as error:
-            # A worker's error comes with its traceback; what the user is meant to read is its end.
-            raise UserError(str(error).strip().rpartition("UserError: ")[2]) from None
-        except (RuntimeError, ConnectionError, EOFError) as error:
-            # The latter two: a loader died with a batch half handed over.
-            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader"):
-                raise
-            reading = {path for stream in streams for path in stream.being_read()}
-            at = ", ".join(sorted(reading)) or "no video"
-            said = " ".join(str(error).split()) or "a loading process died"
-            raise UserError(
-                f"{said} (it was reading {at}; data.num_workers={config.data.num_workers}, "
-                f"data.worker_timeout={config.data.worker_timeout:g} seconds)"
-            ) from None
-        yield batch
-
-
-def _load(
-    dataset: Dataset[Batch], part: tuple[int, range], first: int, config: Config
-) -> Iterator[Batch]:
-    workers, (size, own) = config.data.num_workers, part
-    loader = DataLoader(
-        dataset,
-        batch_sampler=([b * size + i for i in own] for b in count(first)),
-        num_workers=workers,
-        timeout=config.data.worker_timeout if workers else 0,
-        pin_memory=on_cuda(config.run),
-        generator=torch.Generator(),  # its own, so that torch's global one is left alone
-        worker_init_fn=_stand_apart,
-    )
-    return iter(loader)
 
 
 def believed_share(num_labelled: int, num_believed: int, config: Config) -> Rational:
@@ -340,15 +316,6 @@ def label_weights(items: Sequence[Item], config: Config) -> tuple[float, ...] | 
             of_class[item.label] += item.weight
         weights = [item.weight / (of_class[item.label] or 1.0) for item in items]
     return None if len(set(weights)) == 1 else tuple(weights)
-
-
-def _stand_apart(_: int) -> None:
-    """Ctrl-C reaches all processes of a terminal's group, and a run that saves needs its loaders.
-
-    A loader notices by itself that its parent has gone.
-    """
-    if os.name == "posix":
-        os.setpgrp()
 
 
 @lru_cache(maxsize=4)

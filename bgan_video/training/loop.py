@@ -158,8 +158,6 @@ def _go_on(
         features = open_features(*seen)
     session = Session(config, backend, folder, manifest, frames, bank, bodies, features)
     console.say(_describe(config, manifest, models))
-    if (line := shared_memory.note(config)) is not None:
-        console.say(line)
 
     bar, clock = console.Console(done, total), Clock(backend)
     scalars = Scalars(trackers.open_writers(config, folder))
@@ -234,7 +232,10 @@ def _learn(
 ) -> None:
     """The steps of a round, or what is left of them after `done` steps of the run."""
     config, t, stop = session.config, session.config.train, tools.stop
-    batches = session.batches(models, believed, done)
+    streams = session.streams(models, believed)
+    if (line := shared_memory.note(streams.values())) is not None:
+        console.say(line)
+    batches = session.batches(streams, done)
     samplers = sampled(models)
     last = models.first_step + t.steps
 
@@ -264,6 +265,7 @@ def _learn(
         if due.saves:
             ranks.check_equal([*models.discriminators, *models.critics, *models.generators])
         if due.ends:
+            batches.close()  # its processes, before others are begun
             store_restarting(step, models, session.bank, partial(session.learned, models.round))
         if ranks.is_first():
             _write(step, due, terms, session, models, tools)

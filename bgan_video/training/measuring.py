@@ -128,7 +128,7 @@ class _Measure:
 
     def _steps(self, session: Session, models: Models) -> tuple[float, int]:
         """Seconds of a step, and how many were measured."""
-        batches = session.batches(models, {}, 0)
+        batches = session.batches(session.streams(models, {}), 0)
         warm_up = _RECORDED if self._backend.records else _WARM_UP
         for index in range(warm_up):
             models.step(index, *next(batches))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, repeat
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ from bgan_video import ranks
 from bgan_video.backend import Backend
 from bgan_video.config import ON_FEATURES, SELF_TRAINING, Config, Method
 from bgan_video.data.frames import Frames
+from bgan_video.data.loading import Stream, load
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.streams import (
     LabelledBatch,
     UnlabelledBatch,
     labelled_batches,
-    unlabelled_batches,
+    labelled_stream,
+    unlabelled_stream,
 )
 from bgan_video.errors import UserError
 from bgan_video.method.rounds import answering_rounds, candidates
@@ -46,8 +48,10 @@ from bgan_video.training import console, rounds
 from bgan_video.training.learners import Learned
 from bgan_video.training.lineup import ColdGAN, Models
 
-LabelledStream = Iterator[LabelledBatch | None]
+_Step = tuple[LabelledBatch | None, UnlabelledBatch, dict[str, LabelledBatch | None]]
 _PROBE: Method = "self_training_probe"
+# Streams that are no method's own.
+_LABELS, _UNLABELLED = "labels", "unlabelled"
 
 
 def _asks_test(config: Config, manifest: Manifest) -> bool:
@@ -107,26 +111,23 @@ class Session:
         """Of unlabelled items."""
         return math.ceil(len(self.manifest.part("train")) / self.config.train.batch_size)
 
-    def unlabelled_stream(self, done: int) -> Iterator[UnlabelledBatch]:
-        """Batches of clips of all training items, after `done` steps."""
-        return unlabelled_batches(self.manifest.part("train"), self.frames, self.config, done)
-
-    def labelled_streams(
-        self, models: Models, believed: rounds.Believed, done: int
-    ) -> tuple[LabelledStream, dict[str, LabelledStream]]:
-        """Batches of the true labels, and those of whoever believes more or sees something else.
-
-        Nothing is read that nobody learns from.
+    def streams(
+        self, models: Models, believed: rounds.Believed
+    ) -> dict[str, Stream[LabelledBatch] | Stream[UnlabelledBatch] | None]:
+        """What a round learns from, by name; nothing is read that nobody learns from.
 
         Args:
             models: Who learns.
             believed: The pseudo-labels of this round, by method.
-            done: Steps of the run so far.
+
+        Returns:
+            The clips of the true labels, those of all training items, and those of each method or
+            body that believes more or sees something else.
         """
         items = self.manifest.labelled
 
-        def clips(method: str) -> LabelledStream:
-            return labelled_batches(items, self.frames, self.config, done, believed.get(method, ()))
+        def clips(method: str) -> Stream[LabelledBatch] | None:
+            return labelled_stream(items, self.frames, self.config, believed.get(method, ()))
 
         own = {method: clips(method) for method in believed if method in SELF_TRAINING}
         of_chains = believed.get("bayesian_gan", ())
@@ -134,23 +135,25 @@ class Session:
             if of_chains or body.config is not self.config:
                 key = "bayesian_gan" if body.kind == FIRST_KIND else body.kind
                 seen, more = body.items(items), body.items(of_chains)
-                own[key] = labelled_batches(seen, body.frames, body.config, done, more)
+                own[key] = labelled_stream(seen, body.frames, body.config, more)
         learning = {m.model for m in models.learners if not isinstance(m, ColdGAN)}
         if models.chains is not None:
             learning.add("bayesian_gan")
-        return repeat(None) if learning <= set(own) else clips("labels"), own
+        labels = None if learning <= set(own) else clips(_LABELS)
+        unlabelled = unlabelled_stream(self.manifest.part("train"), self.frames, self.config)
+        return {_LABELS: labels, _UNLABELLED: unlabelled, **own}
 
     def batches(
-        self, models: Models, believed: rounds.Believed, done: int
-    ) -> Iterator[tuple[LabelledBatch | None, UnlabelledBatch, dict[str, LabelledBatch | None]]]:
+        self, streams: Mapping[str, Stream[Any] | None], done: int
+    ) -> Generator[_Step, None, None]:
         """What steps learn from: true labels, unlabelled items, and what methods have of their own.
 
-        Arguments as of `labelled_streams`.
+        Args:
+            streams: As `streams` has them.
+            done: Steps of the run so far.
         """
-        labelled, own = self.labelled_streams(models, believed, done)
-        unlabelled = self.unlabelled_stream(done)
-        while True:
-            yield next(labelled), next(unlabelled), {method: next(s) for method, s in own.items()}
+        for batches in load(streams, done, self.config):
+            yield batches.pop(_LABELS), batches.pop(_UNLABELLED), batches
 
     def believe(self, number: int) -> rounds.Believed:
         """What a round learns from beside the labels: judged by the networks of the one before."""

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -351,14 +351,3 @@ def test_a_parent_sees_what_a_loading_process_reads() -> None:
     go_on.set()
     process.join()
     assert of.being_read() == []
-
-
-def test_a_time_out_names_the_videos_that_were_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    def time_out(*_: Any) -> Iterator[Any]:
-        raise RuntimeError("DataLoader timed out after 3 seconds")
-        yield
-
-    monkeypatch.setattr(streams, "_load", time_out)
-    monkeypatch.setattr(ClipStream, "being_read", lambda _: ["3.avi", "5.avi"])
-    with pytest.raises(UserError, match=r"after 3 seconds \(it was reading 3\.avi, 5\.avi; data\."):
-        unlabelled(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,14 @@ def test_a_run_killed_between_or_in_rounds_is_bitwise_the_run_that_was_not(
             train(small_videos, tmp_path)
     killed = tmp_path / "run"
     assert [line["step"] for line in runs.lines(killed / "log.jsonl")] == list(range(1, step + 1))
-    assert cli.main(["train", "--resume", str(killed)]) == 0
+    processes: set[int] = set()
+
+    def count(_: console.Console) -> None:
+        processes.add(len(multiprocessing.active_children()))
+
+    monkeypatch.setattr(console.Console, "advance", count)
+    assert cli.main(["train", "--resume", str(killed), "data.num_workers=2"]) == 0
+    assert processes == {2, 0}, "as many for all streams; none at the end of a round"
     runs.assert_same(whole, killed, KINDS)
 
 

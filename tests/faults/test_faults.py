@@ -338,7 +338,8 @@ def test_a_loading_process_that_is_killed(
     capsys: pytest.CaptureFixture[str],
 ):
     def kill() -> None:
-        multiprocessing.active_children()[0].kill()
+        (one,) = multiprocessing.active_children()  # for all streams together
+        one.kill()
 
     at_line(7, kill)
     words = runs.train(pictures, run, "data.num_workers=1", "data.cache_mib=0")
