@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,20 +14,18 @@ from torch import nn
 
 from bgan_video import ranks, rng
 from bgan_video.backend import Backend
-from bgan_video.config import FEATURES, Config, Critic, Features
+from bgan_video.config import FEATURES, Config
 from bgan_video.data.cutting import ItemFrames
 from bgan_video.data.feature_store import FeatureStore
 from bgan_video.data.manifest import Item, Manifest
-from bgan_video.errors import UserError
 from bgan_video.features import FrozenBodies, Scale, fill
+from bgan_video.method.bodies import features_of, names, of_clips, of_features
 from bgan_video.models import build_discriminator
 from bgan_video.prediction.chunks import ClipChunk, test_chunks, videos_at_once
 from bgan_video.prediction.feature_vectors import FileVectors, StoredVectors
 from bgan_video.prediction.predict import Networks, Prediction, predict_shared
 from bgan_video.prediction.together import combine
 
-# A linear layer is there after a few hundred steps of Adam or fewer; the rest of a round samples.
-_BURN_IN_PART = 3
 FIRST_KIND = "discriminator"
 """The bank's word for the first body's networks; others have a letter behind it."""
 
@@ -87,11 +84,6 @@ def empty_network(config: Config, num_classes: int) -> nn.Module:
     """A discriminator to load stored weights into; draws no random number anyone else uses."""
     with torch.random.fork_rng(devices=[]):
         return build_discriminator(config.without_weights(), num_classes)
-
-
-def names(config: Config) -> tuple[str, ...]:
-    """The bodies of the Bayesian GAN, at least one."""
-    return config.discriminator.bodies or (config.discriminator.name,)
 
 
 def kinds(config: Config) -> list[str]:
@@ -188,60 +180,6 @@ def _features_body(
     return Body(name, kind, own, source, num_classes, vectors)
 
 
-def of_features(config: Config, length: int) -> Config:
-    """The settings of a linear layer on vectors of that length.
-
-    The prior's scale goes with one over the square root of the length; the potential's N is that of
-    the items that bear a label, so that at temperature 1 the chains sample the stated posterior.
-    Vectors are read in the run's own process: each loading process would keep all of them anew.
-    """
-    f, steps = config.features, config.train.steps
-    burn_in = steps // _BURN_IN_PART
-    return dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, store=None, num_workers=0),
-        clip=dataclasses.replace(
-            config.clip, num_frames=1, stride=1, fps=None, test_clips=f.clips, test_crops=1
-        ),
-        features=dataclasses.replace(f, length=length),
-        discriminator=dataclasses.replace(
-            config.discriminator,
-            name="linear",
-            input="rgb",
-            bodies=(),
-            weights=None,
-            freeze=0,
-            freeze_norm=False,
-            body_lr=1.0,
-        ),
-        critic=Critic(),
-        objective=_without_game(config),
-        posterior=dataclasses.replace(
-            config.posterior,
-            prior="gaussian",
-            prior_mean="zero",
-            prior_fan_in=False,
-            prior_std_bias=None,
-            prior_std_norm=None,
-            prior_std_head=None,
-            prior_std=f.prior_scale / math.sqrt(length),
-            lr=f.lr,
-            burn_in_lr=f.lr,
-            burn_in=burn_in,
-            schedule="constant",
-            thinning=max(1, (steps - burn_in) // config.posterior.max_samples),
-            temperature=f.temperature,
-        ),
-        baseline=dataclasses.replace(config.baseline, methods=("bayesian_gan",)),
-    )
-
-
-def chain_settings(config: Config) -> Config:
-    """The settings that the first body's chains sample by, whatever the length of a vector."""
-    is_of_features = names(config)[0].startswith(FEATURES)
-    return of_features(config, length=1) if is_of_features else config
-
-
 def predict_models(
     items: Sequence[Item],
     frames: ItemFrames,
@@ -290,54 +228,12 @@ def predict_models(
     return together | said, parts
 
 
-def features_of(config: Config, name: str) -> Features:
-    """Which features a body `features:…` sees."""
-    return dataclasses.replace(config.features, body=name.removeprefix(FEATURES))
-
-
 def _seeded(config: Config, name: str, index: int) -> Config:
     """Other bodies begin elsewhere than the first."""
     if index == 0:
         return config
     seed = rng.derive_seed(config.run.seed, "body", name)
     return dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
-
-
-def of_clips(config: Config, name: str, index: int) -> Config:
-    """The settings of a body that sees clips; generators play against the first one.
-
-    Weights are those of `discriminator.name`: another body has none.
-    """
-    network, _, seen = name.partition("@")
-    d = config.discriminator
-    d = dataclasses.replace(
-        d,
-        name=network,
-        input=_input(config, name, seen),
-        bodies=(),
-        weights=d.weights if network == d.name else None,
-    )
-    if index == 0:
-        return dataclasses.replace(config, discriminator=d)
-    return dataclasses.replace(
-        config, discriminator=d, critic=Critic(), objective=_without_game(config)
-    )
-
-
-def _input(config: Config, name: str, seen: str) -> Any:
-    if seen not in ("", "rgb", "difference"):
-        raise UserError(f"discriminator.bodies: {name}; allowed behind @: rgb, difference")
-    return seen or config.discriminator.input
-
-
-def _without_game(config: Config) -> Any:
-    return dataclasses.replace(
-        config.objective,
-        adversarial_weight=0.0,
-        consistency_weight=0.0,
-        pretext_weight=0.0,
-        balance_weight=0.0,
-    )
 
 
 def _scale(folder: Path, kind: str, store: FeatureStore, manifest: Manifest) -> Scale:

@@ -7,8 +7,8 @@ import dataclasses
 from bgan_video.config import FEATURES, ON_FEATURES, Config
 from bgan_video.errors import UserError
 from bgan_video.features import FrozenBodies, open_store
+from bgan_video.method.bodies import features_of, of_clips, of_features
 from bgan_video.models import Fit, look_at_body, sized_discriminator
-from bgan_video.prediction.bodies import features_of, of_clips, of_features
 
 
 def check(config: Config, frozen: FrozenBodies) -> list[Fit]:

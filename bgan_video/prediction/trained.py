@@ -20,6 +20,7 @@ from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.parallel import silent, unsaid
 from bgan_video.errors import UserError
 from bgan_video.features import FrozenBodies
+from bgan_video.method.bodies import names
 from bgan_video.method.rounds import answering_rounds, has_pool
 from bgan_video.method.timetable import rival_size
 from bgan_video.prediction import asking, judging, on_features
@@ -30,7 +31,6 @@ from bgan_video.prediction.bodies import (
     Body,
     empty_network,
     kinds,
-    names,
     open_bodies,
     open_features,
     predict_models,

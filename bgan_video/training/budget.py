@@ -15,8 +15,8 @@ from typing import Any
 from bgan_video import config as config_module
 from bgan_video.config import IN_ROUNDS, Config
 from bgan_video.errors import UserError
+from bgan_video.method.bodies import chain_settings
 from bgan_video.method.timetable import num_chains, posterior_size, step_sizes
-from bgan_video.prediction.bodies import chain_settings
 
 LEAST, MOST = 0.25, 4.0
 """Bounds of the steps, as parts of the recipe's: a burn-in cut further leaves nothing to sample

@@ -21,7 +21,7 @@ from bgan_video import config
 from bgan_video.backend import resolve_backend
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
-from bgan_video.prediction.bodies import of_features
+from bgan_video.method.bodies import of_features
 from bgan_video.training.lineup import build
 from bgan_video.training.trainer import DataSize
 

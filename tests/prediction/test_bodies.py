@@ -23,9 +23,10 @@ from bgan_video.data.streams import labelled_batches
 from bgan_video.data.transforms import weak_view
 from bgan_video.errors import UserError
 from bgan_video.features import FrozenBodies, FrozenBody, frozen_body
+from bgan_video.method.bodies import chain_settings, names, of_clips, of_features
 from bgan_video.method.timetable import step_sizes
 from bgan_video.prediction import bodies, body_checks
-from bgan_video.prediction.bodies import kinds, names, of_features
+from bgan_video.prediction.bodies import kinds
 from bgan_video.prediction.feature_vectors import StoredVectors
 
 
@@ -50,11 +51,11 @@ def test_a_layer_on_features_has_a_prior_scaled_by_its_length() -> None:
 
 def test_a_clip_body_may_see_something_else() -> None:
     c = settings("discriminator.input=difference")
-    other = bodies.of_clips(c, "dcgan@rgb", 1)
+    other = of_clips(c, "dcgan@rgb", 1)
     assert (other.discriminator.name, other.discriminator.input) == ("dcgan", "rgb")
     assert other.objective.adversarial_weight == 0
     with pytest.raises(UserError, match="rgb, difference"):
-        bodies.of_clips(c, "dcgan@sound", 1)
+        of_clips(c, "dcgan@sound", 1)
 
 
 CPU = Backend(torch.device("cpu"), "fp32", torch.amp.GradScaler("cpu", enabled=False))
@@ -99,7 +100,7 @@ def test_weights_are_those_of_the_body_that_the_name_says(weights: str) -> None:
     c = of_two(weights, TIMM, "bayesian_gan", TIMM, "dcgan@rgb")
     (fit,) = body_checks.check(c, FrozenBodies(CPU))
     assert fit.source == c.discriminator.weights
-    first, second = (bodies.of_clips(c, name, i) for i, name in enumerate((TIMM, "dcgan@rgb")))
+    first, second = (of_clips(c, name, i) for i, name in enumerate((TIMM, "dcgan@rgb")))
     assert first.discriminator.weights == c.discriminator.weights
     assert second.discriminator.weights is None
 
@@ -155,7 +156,7 @@ def test_a_layer_on_features_samples_by_a_schedule_of_its_own() -> None:
     own = ["posterior.burn_in=300", "posterior.thinning=1000", "train.steps=300"]
     alone = ["baseline.methods=[bayesian_gan]", "objective.adversarial_weight=0"]
     alone = config.load(None, [*own, *alone, f"discriminator.bodies=[{FEATURES}]"])
-    of = bodies.chain_settings(alone)
+    of = chain_settings(alone)
     assert (of.posterior.burn_in, of.posterior.max_samples) == (100, 10)
     assert step_sizes(of).num_samples == 10
     with pytest.raises(UserError, match=r"posterior\.burn_in=300"):

@@ -16,8 +16,8 @@ from bgan_video import config
 from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.method.bodies import of_features
 from bgan_video.models import Classifier, build_discriminator, frozen_statistics, look_at_body
-from bgan_video.prediction.bodies import of_features
 from bgan_video.training.chains import Chain, initialised, without_gradients
 from bgan_video.training.lineup import build
 from bgan_video.training.plan import plan
