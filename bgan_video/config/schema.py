@@ -114,7 +114,7 @@ class Config:
     def needs_schedule(self) -> bool:
         """Whether anything depends on when `posterior` has samples taken: no body of features."""
         is_sized = bool({*SIZED} & set(self.baseline.methods))
-        return self.samples_posterior and is_sized and self.sees_clips
+        return self.samples_posterior and is_sized and not self.has_features_alone
 
     @property
     def needs_strong_views(self) -> bool:
@@ -160,9 +160,13 @@ class Config:
     def sees_clips(self) -> bool:
         """Whether any network of the run looks at frames, and not at features of them alone."""
         methods = {*self.baseline.methods} - {*ON_FEATURES}
+        return bool(methods - {"bayesian_gan"}) or (bool(methods) and not self.has_features_alone)
+
+    @property
+    def has_features_alone(self) -> bool:
+        """Whether all bodies of the Bayesian GAN are of features."""
         bodies = self.discriminator.bodies
-        of_features = bool(bodies) and all(name.startswith(FEATURES) for name in bodies)
-        return bool(methods - {"bayesian_gan"}) or (bool(methods) and not of_features)
+        return bool(bodies) and all(name.startswith(FEATURES) for name in bodies)
 
     @property
     def weighs_bodies(self) -> bool:

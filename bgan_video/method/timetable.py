@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from bgan_video.config import Config
+from bgan_video.config import DRAWN, GANS, SIZED, Config
 from bgan_video.errors import UserError
+from bgan_video.method.bodies import chain_settings
 from bgan_video.method.rounds import answering_rounds
 from bgan_video.sampling import StepSize
 
@@ -13,8 +14,9 @@ from bgan_video.sampling import StepSize
 # part of the first one (0.01 of 0.05).
 _PATH = 20
 _PATH_LR = 0.2
-# More are hardly meant: every network of an ensemble is trained at once and kept in memory.
-_LARGEST_ENSEMBLE = 64
+# More are hardly meant: an ensemble trains and keeps all of them at once, MC-dropout answers as
+# often for every clip, SWAG and Laplace store as many whole networks.
+_LARGEST_RIVAL = 64
 
 
 def step_sizes(config: Config) -> StepSize:
@@ -87,9 +89,15 @@ def path_lr(config: Config, lr: float, step: int, total: int) -> float:
 def posterior_size(config: Config) -> int:
     """How many networks the posterior predictive of a finished run is the mean of."""
     chains = num_chains(config) * len(answering_rounds(config.rounds, config.train.rounds))
+    return chains * _samples(config)
+
+
+def _samples(config: Config) -> int:
+    """Of each chain of the first body, in a round."""
     if not config.samples_posterior:
-        return chains
-    return chains * min(config.posterior.max_samples, step_sizes(config).num_samples)
+        return 1
+    own = chain_settings(config)
+    return min(own.posterior.max_samples, step_sizes(own).num_samples)
 
 
 def num_chains(config: Config) -> int:
@@ -100,8 +108,9 @@ def num_chains(config: Config) -> int:
 def rival_size(config: Config) -> int:
     """Networks of a deep ensemble and answers of MC-dropout.
 
-    As many as the posterior has; with rounds, as many as its chains are started, which is equal
-    compute. An ensemble of one is none, so there are two where the posterior is one network.
+    As many as the posterior of the first body has; with rounds, as many as its chains are started,
+    which is equal compute. An ensemble of one is none, so there are two where the posterior is one
+    network.
     """
     rounds = config.train.rounds
     size = num_chains(config) * (1 + rounds) if rounds else posterior_size(config)
@@ -113,22 +122,33 @@ def draws_in_round(config: Config, number: int) -> int:
     rounds, given = 1 + config.train.rounds, config.baseline.num_networks
     if given is not None:
         return (number + 1) * given // rounds - number * given // rounds
-    samples = 1
-    if config.samples_posterior:
-        samples = min(config.posterior.max_samples, step_sizes(config).num_samples)
-    return max(2, num_chains(config) * samples)
+    return max(2, num_chains(config) * _samples(config))
+
+
+def draws_in_run(config: Config) -> int:
+    """Networks that SWAG and Laplace store in all rounds."""
+    return sum(draws_in_round(config, number) for number in range(1 + config.train.rounds))
+
+
+def check_rivals(config: Config) -> None:
+    """Refuse rivals that would be very many networks where nobody asked for a number.
+
+    Raises:
+        UserError: Says which, and how to ask.
+    """
+    if config.baseline.num_networks is not None:
+        return
+    for method in (m for m in config.baseline.methods if m in SIZED and m not in GANS):
+        size = draws_in_run(config) if method in DRAWN else rival_size(config)
+        if size > _LARGEST_RIVAL:
+            raise UserError(
+                f"baseline.methods: {method} would be {size} networks, as many as the posterior "
+                f"is made of; allowed without being asked for: up to {_LARGEST_RIVAL}; say how "
+                f"many with baseline.num_networks (such as 10)"
+            )
 
 
 def ensemble_in_round(config: Config, number: int) -> range:
-    """The members of a deep ensemble that are trained in a round: each takes one round's steps.
-
-    Raises:
-        UserError: There are very many, and nobody asked for a number.
-    """
-    if config.baseline.num_networks is None and rival_size(config) > _LARGEST_ENSEMBLE:
-        raise UserError(
-            f"an ensemble would train {rival_size(config)} networks, as many as the posterior is "
-            f"made of; say how many with baseline.num_networks (such as 10)"
-        )
+    """The members of a deep ensemble that are trained in a round: each takes one round's steps."""
     size, rounds = rival_size(config), 1 + config.train.rounds
     return range(number * size // rounds, (number + 1) * size // rounds)

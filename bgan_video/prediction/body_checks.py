@@ -1,4 +1,4 @@
-"""What can be known of a run's bodies before any video is read."""
+"""What can be known of a run's bodies and networks before any video is read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from bgan_video.config import FEATURES, ON_FEATURES, Config
 from bgan_video.errors import UserError
 from bgan_video.features import FrozenBodies, open_store
 from bgan_video.method.bodies import features_of, of_clips, of_features
+from bgan_video.method.timetable import check_rivals
 from bgan_video.models import Fit, look_at_body, sized_discriminator
 
 
@@ -23,8 +24,9 @@ def check(config: Config, frozen: FrozenBodies) -> list[Fit]:
 
     Raises:
         UserError: No such body, twice the same one, or weights that are not there, do not fit or
-            are of no body.
+            are of no body. Or a rival would be hundreds of networks.
     """
+    check_rivals(config)
     d = config.discriminator
     if {*config.baseline.methods} & {*ON_FEATURES}:
         open_store(config, frozen(config.features))

@@ -19,7 +19,7 @@ from bgan_video.data.manifest import Manifest
 from bgan_video.features import FrozenBodies
 from bgan_video.method.rounds import check_prior, has_pool
 from bgan_video.method.temperature import describe, noise_of
-from bgan_video.method.timetable import draws_in_round, posterior_size, rival_size, step_sizes
+from bgan_video.method.timetable import draws_in_run, posterior_size, rival_size, step_sizes
 from bgan_video.models import build_generator, sized_discriminator
 from bgan_video.models.bodies import PYTHON_PREFIX
 from bgan_video.prediction.bodies import Body, kinds
@@ -232,7 +232,7 @@ def _stored(config: Config, method: str) -> int:
     if method in ("bayesian_gan", "cold_gan"):
         return posterior_size(config)
     if method in DRAWN:
-        return sum(draws_in_round(config, number) for number in range(1 + config.train.rounds))
+        return draws_in_run(config)
     return rival_size(config) if method in _ENSEMBLES else 1
 
 

@@ -9,7 +9,13 @@ from bgan_video import config
 from bgan_video.backend import Backend
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.errors import UserError
-from bgan_video.method.timetable import adam_lr, ensemble_in_round, posterior_size, rival_size
+from bgan_video.method.timetable import (
+    adam_lr,
+    check_rivals,
+    draws_in_round,
+    posterior_size,
+    rival_size,
+)
 from bgan_video.training.learners import LabelsOnly
 from bgan_video.training.lineup import build
 from bgan_video.training.trainer import DataSize
@@ -76,16 +82,25 @@ def test_the_posterior_has_as_many_networks_as_chains_times_samples(
     assert rival_size(settings(*overrides, "baseline.num_networks=7")) == 7
 
 
-def test_an_ensemble_of_hundreds_has_to_be_asked_for() -> None:
-    many = [
-        "train.steps=600",
-        "posterior.burn_in=200",
-        "posterior.thinning=1",
-        "posterior.max_samples=400",
-    ]
-    with pytest.raises(UserError, match=r"train 800 networks.*baseline\.num_networks"):
-        ensemble_in_round(settings(*many), 0)
-    assert len(ensemble_in_round(settings(*many, "baseline.num_networks=800"), 0)) == 800
+@pytest.mark.parametrize("method", ["deep_ensemble", "mc_dropout", "swag", "laplace"])
+def test_a_rival_of_hundreds_has_to_be_asked_for(method: str) -> None:
+    many = ["train.steps=600", "posterior.burn_in=200", "posterior.max_samples=400"]
+    many = [*many, f"baseline.methods=[bayesian_gan,{method}]"]
+    with pytest.raises(UserError, match=rf"{method} would be 800 networks.*baseline\.num_networks"):
+        check_rivals(settings(*many))
+    check_rivals(settings(*many, "baseline.num_networks=800"))
+    check_rivals(settings(*many, "posterior.max_samples=32"))  # 64 networks
+
+
+def test_rivals_are_as_many_as_samples_of_features_bodies_that_have_a_schedule_of_their_own() -> (
+    None
+):
+    """300 steps, of which 200 sample: 10 samples of each of two chains, whatever `posterior` is."""
+    own = ["train.steps=300", "objective.adversarial_weight=0", "posterior.burn_in=290"]
+    of = settings(*own, "posterior.thinning=5", "discriminator.bodies=[features:x]")
+    assert posterior_size(of) == rival_size(of) == draws_in_round(of, 0) == 20
+    of = settings(*own, "posterior.thinning=5", "discriminator.bodies=[dcgan,features:x]")
+    assert posterior_size(of) == rival_size(of) == draws_in_round(of, 0) == 4
 
 
 def test_an_ensemble_is_two_where_the_posterior_is_one_network() -> None:

@@ -125,6 +125,13 @@ def test_weights_of_a_body_that_do_not_fit_are_refused_before_any_video(tmp_path
         body_checks.check(c, FrozenBodies(CPU))
 
 
+def test_a_rival_of_hundreds_is_refused_before_any_video() -> None:
+    many = ["train.steps=900", "features.clips=1", "posterior.max_samples=300"]
+    of = settings(*many, "baseline.methods=[deep_ensemble]")
+    with pytest.raises(UserError, match="deep_ensemble would be 600 networks"):
+        body_checks.check(of, FrozenBodies(CPU))
+
+
 def test_a_frozen_body_is_opened_once(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
 
@@ -159,8 +166,9 @@ def test_a_layer_on_features_samples_by_a_schedule_of_its_own() -> None:
     of = chain_settings(alone)
     assert (of.posterior.burn_in, of.posterior.max_samples) == (100, 10)
     assert step_sizes(of).num_samples == 10
+    config.load(None, [*own, f"discriminator.bodies=[{FEATURES}]"])  # supervised does not sample
     with pytest.raises(UserError, match=r"posterior\.burn_in=300"):
-        config.load(None, [*own, f"discriminator.bodies=[{FEATURES}]"])  # supervised sees clips
+        config.load(None, [*own, f"discriminator.bodies=[{FEATURES},dcgan]"])
     with pytest.raises(UserError, match=r"posterior\.burn_in=300"):
         config.load(None, own)
 
