@@ -80,9 +80,11 @@ def _of_critic(critic: Critic) -> Judge:
 
 
 def _of_discriminators(run: TrainedRun) -> Judge:
+    first = run.bodies(run.frames(()))[0]  # which generators played against
+
     def judge(x: Tensor) -> Tensor:
         said: list[Tensor] = []
-        for network in run.networks("bayesian"):
+        for network in run.of_body(first):
             logits = network(x)
             said.append(losses.log_real(logits).double() - losses.log_fake(logits).double())
         return torch.stack(said).mean(dim=0)

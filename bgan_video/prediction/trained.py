@@ -110,7 +110,7 @@ class TrainedRun:
         return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
 
     def networks(self, model: str, batches: Sequence[Tensor] = ()) -> Networks:
-        """The stored networks of one of `models`, of the posterior those of its first body.
+        """The stored networks of one of `models` but the posterior, whose are those of a body.
 
         MC-dropout answers as often as the posterior has networks.
 

@@ -1,11 +1,18 @@
-"""Metropolis-Hastings among generated items, against laws that are known."""
+"""Metropolis-Hastings among generated items, against laws that are known, and who judges them."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import torch
 
-from bgan_video.prediction.selection import metropolis_hastings
+from bgan_video import config
+from bgan_video.method import losses
+from bgan_video.method.bodies import of_clips
+from bgan_video.models import build_discriminator
+from bgan_video.prediction.selection import judges, metropolis_hastings
+from tests.prediction.finished import CLASSES, run_of
 
 
 def random(seed: int = 0) -> torch.Generator:
@@ -37,3 +44,23 @@ def test_what_is_certainly_made_is_left_and_never_returned_to() -> None:
 
 def test_where_nothing_can_be_told_every_proposal_is_taken() -> None:
     assert metropolis_hastings(torch.zeros(30, 8), random()).eq(7).all()
+
+
+def test_the_first_body_judges_by_what_it_sees(tmp_path: Path) -> None:
+    """Its weights fit into the network of `discriminator.name`, which would see differences."""
+    c = config.load(
+        None,
+        [
+            *("discriminator.bodies=[dcgan@rgb]", "discriminator.input=difference"),
+            *("discriminator.fake=coupled", "discriminator.width=4", "run.device=cpu"),
+            *("clip.num_frames=4", "clip.size=16"),
+        ],
+    )
+    torch.manual_seed(0)
+    network = build_discriminator(of_clips(c, "dcgan@rgb", 0), len(CLASSES)).eval()
+    (judge,) = judges(run_of(tmp_path, c, network.state_dict()))
+    x = torch.randn(3, 3, 4, 16, 16)
+    with torch.no_grad():
+        logits = network(x)
+        wanted = losses.log_real(logits).double() - losses.log_fake(logits).double()
+        torch.testing.assert_close(judge(x), wanted)
