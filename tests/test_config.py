@@ -354,6 +354,67 @@ def test_rivals_and_samplers_that_cannot_be(overrides: list[str], named: list[st
     assert all(part in message for part in named), message
 
 
+UNLABELLED = ["data.num_labelled=0", "baseline.methods=[bayesian_gan]"]
+HYBRID = "critic.name=hybrid"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (
+            ["posterior.sampler=sgld", "posterior.integrator=euler"],
+            ["posterior.integrator=euler", "sgld", "set it to symplectic"],
+        ),
+        (
+            ["posterior.sampler=mclmc", "posterior.gradient_noise=0.05"],
+            ["posterior.gradient_noise=0.05", "mclmc", "set it to 0"],
+        ),
+        (
+            [HYBRID, "objective.feature_matching_weight=1"],
+            ["objective.feature_matching_weight=1", HYBRID, "set it to 0"],
+        ),
+        (
+            [HYBRID, "compat.complement_clamp=1e-4"],
+            ["compat.complement_clamp=0.0001", HYBRID, "set it to 0"],
+        ),
+        (
+            [HYBRID, "posterior.independent=true"],
+            ["posterior.num_z=2", "critic.num=1", "make them equal"],
+        ),
+        (
+            [*UNLABELLED, "objective.adversarial_weight=0"],
+            ["data.num_labelled=0", "nothing to learn", HYBRID],
+        ),
+        (
+            [*UNLABELLED, "discriminator.bodies=[dcgan,features:a]"],
+            ["data.num_labelled=0", "(features:a) nothing to learn", "one body"],
+        ),
+    ],
+    ids=lambda value: ",".join(value),
+)
+def test_what_would_be_ignored_or_leave_nothing_to_learn(
+    overrides: list[str], named: list[str]
+) -> None:
+    message = refusal(*overrides)
+    assert all(part in message for part in named), message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["posterior.sampler=sgld", "posterior.integrator=euler", "posterior.bayes=false"],
+        ["posterior.sampler=sgld"],
+        [HYBRID, "posterior.independent=true", "critic.num=2"],
+        [*UNLABELLED, HYBRID, "objective.adversarial_weight=0"],
+        [*UNLABELLED, "discriminator.bodies=[dcgan@rgb]"],
+    ],
+    ids=lambda value: ",".join(value),
+)
+def test_what_is_like_that_and_can_be(overrides: list[str]) -> None:
+    assert load(None, overrides) != Config()
+
+
 GIVEN = "rounds.balance=given"
 TEACHERS = "baseline.methods=[self_training_ensemble]"
 

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from bgan_video.config.kinds import DRAWN, GANS, IN_ROUNDS, NEED_LABELS, ON_FEATURES
+from bgan_video.config.learning import Posterior
 from bgan_video.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ def check(config: Config) -> None:
     Raises:
         UserError: Says which settings, what is allowed, and what to do.
     """
-    of_data, of_methods = (_layout, _labels), (_baselines, _rounds, _shares)
-    for part in (*of_data, _sampling, *of_methods, _pretext, _items, _pairs, _compat):
+    of_data, of_methods = (_layout, _labels), (_baselines, _learning, _rounds, _shares)
+    of_chains = (_sampler, _sampling)
+    for part in (*of_data, *of_chains, *of_methods, _pretext, _items, _pairs, _critics, _compat):
         part(config)
 
 
@@ -68,6 +70,18 @@ def _labels(config: Config) -> None:
             "objective.consistency_weight needs classes, and data.num_labelled=0 has none; "
             "set it to 0"
         )
+
+
+def _sampler(config: Config) -> None:
+    """What one sampler alone has."""
+    p, plain = config.posterior, Posterior()
+    for key in ("integrator", "gradient_noise"):
+        value, unset = getattr(p, key), getattr(plain, key)
+        if config.samples_posterior and p.sampler != "sghmc" and value != unset:
+            raise UserError(
+                f"posterior.{key}={value} is for posterior.sampler=sghmc, and {p.sampler} has "
+                f"none to choose; set it to {unset}, or take sghmc"
+            )
 
 
 def _sampling(config: Config) -> None:
@@ -140,6 +154,24 @@ def _baselines(config: Config) -> None:
         raise UserError(
             f"data.num_labelled=0 leaves {', '.join(need_labels)} nothing to learn; set "
             f"baseline.methods=[bayesian_gan]"
+        )
+
+
+def _learning(config: Config) -> None:
+    """Without labels all that is left to learn is the game, which the first body plays."""
+    if not config.is_unsupervised:
+        return
+    if not (config.has_generators or config.has_discriminators):
+        raise UserError(
+            "data.num_labelled=0 without a game leaves nothing to learn: "
+            "objective.adversarial_weight=0 and critic.name=none; set the weight above 0, or "
+            "critic.name=hybrid, or use labels"
+        )
+    if config.discriminator.bodies[1:]:
+        raise UserError(
+            f"data.num_labelled=0 leaves discriminator.bodies beyond the first "
+            f"({', '.join(config.discriminator.bodies[1:])}) nothing to learn; name one body, or "
+            f"use labels"
         )
 
 
@@ -273,6 +305,26 @@ def _pairs(config: Config) -> None:
             "posterior.independent with objective.consistency_weight: the pseudo-labels are the "
             "mean over all chains; set one of them to 0 or false"
         )
+
+
+def _critics(config: Config) -> None:
+    """Generators that face critics learn by the pairing loss alone."""
+    if not config.has_critics:
+        return
+    p, critics = config.posterior, config.critic.num
+    if p.independent and critics != p.num_z:
+        raise UserError(
+            f"posterior.independent pairs each generator with a critic, but posterior.num_z="
+            f"{p.num_z} and critic.num={critics}; make them equal"
+        )
+    for key in ("objective.feature_matching_weight", "compat.complement_clamp"):
+        section, _, name = key.partition(".")
+        value = getattr(getattr(config, section), name)
+        if value > 0:
+            raise UserError(
+                f"{key}={value:g} is for generators that face the classifiers, and with "
+                f"critic.name=hybrid they face critics; set it to 0, or critic.name=none"
+            )
 
 
 def _compat(config: Config) -> None:
