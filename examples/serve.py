@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from pathlib import Path
 
 import torch
 from starlette.applications import Starlette
@@ -10,12 +11,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from bgan_video.video import timed
 from bgan_video.video.clips import uniform_clips
 from bgan_video.video.reader import open_video
+from bgan_video.video.times import frame_times
 
 about = {"bgan_video.json": ""}
 program = torch.export.load(os.environ["PROGRAM"], extra_files=about).module()
 about = json.loads(about["bgan_video.json"])
+
+
+def middle(file: Path, length: int) -> list[int]:
+    """The frames of the clip in a video's middle, cut as the run's clips were."""
+    frames, stride, fps = about["num_frames"], about["stride"], about.get("fps")
+    if fps is None:
+        return uniform_clips(length, frames, stride, 1, "loop")[0]
+    return timed.uniform_clips(frame_times(file, length, "auto"), frames, fps, 1, "loop")[0]
 
 
 async def classify(request: Request) -> JSONResponse:
@@ -26,8 +37,8 @@ async def classify(request: Request) -> JSONResponse:
         clips = []
         for wanted in about["inputs"]:
             with open_video(file.name, size=wanted["short_side"]) as video:
-                shape = (len(video), about["num_frames"], about["stride"], 1, "loop")
-                clips.append(torch.from_numpy(video.read(uniform_clips(*shape)[0]))[None])
+                frames = video.read(middle(Path(file.name), len(video)))
+                clips.append(torch.from_numpy(frames)[None])
     with torch.no_grad():
         said = {name: value[0].tolist() for name, value in program(*clips).items()}
     return JSONResponse(said | {"classes": about["classes"]})

@@ -29,7 +29,8 @@ def describe(run: TrainedRun, program: Program) -> dict[str, Any]:
             {"name": i.name, "short_side": i.short_side, "size": i.size} for i in program.inputs
         ],
         "num_frames": clip.num_frames,
-        "stride": clip.stride,
+        "stride": clip.stride if clip.fps is None else None,
+        "fps": clip.fps,
         "layout": "uint8 [batch, frames, height, width, RGB]",
         "networks": sum(len(part.networks) for part in program.bodies),
         "bodies": [
