@@ -81,9 +81,14 @@ def path_lr(config: Config, lr: float, step: int, total: int) -> float:
         step: From 0, below `total`.
         total: Steps of the network.
     """
-    of_path = config.baseline.swag_lr or _PATH_LR * lr
+    of_path = swag_lr(config, lr)
     done = step / (total - total // 4)
     return lr + (of_path - lr) * min(1.0, max(0.0, (done - 0.5) / 0.4))
+
+
+def swag_lr(config: Config, lr: float) -> float:
+    """Step size of the steps that SWAG takes its Gaussian from."""
+    return config.baseline.swag_lr or _PATH_LR * lr
 
 
 def posterior_size(config: Config) -> int:

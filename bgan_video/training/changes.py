@@ -10,6 +10,7 @@ from bgan_video import config as config_module
 from bgan_video.config import Config
 from bgan_video.errors import UserError
 from bgan_video.files import append_line, read_lines
+from bgan_video.method.timetable import swag_lr
 
 PLACES = ("data.root", "data.table", "data.store")
 """Data may have moved. Not kept: the next command says again where they are."""
@@ -27,6 +28,7 @@ STEP_SIZES = (
     "features.lr",
     "features.temperature",
     "baseline.lr",
+    "baseline.swag_lr",
 )
 """What a run is told to lower where its numbers are not finite. They may not be raised."""
 
@@ -138,7 +140,8 @@ def differing(folder: Path, config: Config) -> list[str]:
 
 def _values(config: Config) -> dict[str, Any]:
     values = config_module.flat(config)
-    return values | {"baseline.lr": config.baseline.lr or config.posterior.burn_in_lr}
+    lr = config.baseline.lr or config.posterior.burn_in_lr
+    return values | {"baseline.lr": lr, "baseline.swag_lr": swag_lr(config, lr)}
 
 
 def _text(value: Any) -> str:
