@@ -257,7 +257,9 @@ class Discriminator:
     bodies: tuple[str, ...] = ()
     """Bodies that the chains of the Bayesian GAN have, each with chains of its own: names as in
     `name`, `name@rgb` or `name@difference`, or `features:<features.body>`, a linear layer on frozen
-    features. They teach each other in rounds and answer together. Empty: one body, `name`."""
+    features. They teach each other in rounds and answer together. Empty: one body, `name`. The
+    first one alone plays the game and learns by the terms of `objective` that look at unlabelled
+    items; of others the labelled term is left."""
     combine: Literal["product", "weighed", "mean"] = "product"
     """How bodies answer together: the product of their probabilities, normalised, which is right
     where they err independently of each other; the product of powers of them, by which the

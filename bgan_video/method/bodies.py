@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from bgan_video.config import FEATURES, Config, Critic, Features
+from bgan_video.config import FEATURES, Config, Critic, Discriminator, Features
 from bgan_video.errors import UserError
 
 # A linear layer is there after a few hundred steps of Adam or fewer; the rest of a round samples.
@@ -26,17 +26,14 @@ def features_of(config: Config, name: str) -> Features:
 def of_clips(config: Config, name: str, index: int) -> Config:
     """The settings of a body that sees clips; generators play against the first one.
 
-    Weights are those of `discriminator.name`: another body has none.
+    Weights are those of `discriminator.name`, and so is what is meant for pretrained weights: of
+    another body, which has none, all layers learn.
     """
     network, _, seen = name.partition("@")
     d = config.discriminator
-    d = dataclasses.replace(
-        d,
-        name=network,
-        input=_input(config, name, seen),
-        bodies=(),
-        weights=d.weights if network == d.name else None,
-    )
+    if network != d.name:
+        d = _without_pretrained(d)
+    d = dataclasses.replace(d, name=network, input=_input(config, name, seen), bodies=())
     if index == 0:
         return dataclasses.replace(config, discriminator=d)
     return dataclasses.replace(
@@ -61,14 +58,11 @@ def of_features(config: Config, length: int) -> Config:
         ),
         features=dataclasses.replace(f, length=length),
         discriminator=dataclasses.replace(
-            config.discriminator,
+            _without_pretrained(config.discriminator),
             name="linear",
             input="rgb",
             bodies=(),
-            weights=None,
-            freeze=0,
-            freeze_norm=False,
-            body_lr=1.0,
+            dropout=0.0,
         ),
         critic=Critic(),
         objective=_without_game(config),
@@ -102,6 +96,12 @@ def _input(config: Config, name: str, seen: str) -> Any:
     if seen not in ("", "rgb", "difference"):
         raise UserError(f"discriminator.bodies: {name}; allowed behind @: rgb, difference")
     return seen or config.discriminator.input
+
+
+def _without_pretrained(discriminator: Discriminator) -> Discriminator:
+    return dataclasses.replace(
+        discriminator, weights=None, freeze=0, freeze_norm=False, body_lr=1.0
+    )
 
 
 def _without_game(config: Config) -> Any:

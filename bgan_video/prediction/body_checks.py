@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Sequence
 
-from bgan_video.config import FEATURES, ON_FEATURES, Config
+from bgan_video.config import FEATURES, ON_FEATURES, Config, Discriminator, Posterior
 from bgan_video.errors import UserError
 from bgan_video.features import FrozenBodies, open_store
-from bgan_video.method.bodies import features_of, of_clips, of_features
+from bgan_video.method.bodies import features_of, names, of_clips, of_features
 from bgan_video.method.timetable import check_rivals
 from bgan_video.models import Fit, look_at_body, sized_discriminator
 
@@ -37,15 +39,38 @@ def check(config: Config, frozen: FrozenBodies) -> list[Fit]:
         sized_discriminator(own, num_classes=2)
         if not name.startswith(FEATURES):
             looked[own.discriminator.name] = own
-    if d.weights is not None and d.name not in looked:
-        names = ", ".join(looked) or "frozen features alone"
-        raise UserError(
-            f"discriminator.weights={d.weights} are for discriminator.name={d.name}, which no "
-            f"network of this run has ({names}); name the body that they are for, or set them to "
-            f"null"
-        )
+    _check_named(d, list(looked))
     fits = (look_at_body(own) for own in looked.values())
     return [fit for fit in fits if fit is not None]
+
+
+def notes(config: Config) -> list[str]:
+    """What is set and does not hold for bodies of the Bayesian GAN, in lines for the user."""
+    if not config.discriminator.bodies or "bayesian_gan" not in config.baseline.methods:
+        return []
+    lines: list[str] = []
+    further = [name for name in names(config)[1:] if not name.startswith(FEATURES)]
+    weighed = ("consistency_weight", "pretext_weight", "balance_weight")
+    dropped = [f"objective.{key}" for key in weighed if getattr(config.objective, key) > 0]
+    if further and dropped:
+        lines.append(
+            f"{', '.join(dropped)}: for the body {names(config)[0]} alone; {', '.join(further)} "
+            f"learns from labels and what rounds believe"
+        )
+    if config.has_features_alone:
+        given, own, plain = config.posterior, of_features(config, length=1).posterior, Posterior()
+        keys = (field.name for field in dataclasses.fields(Posterior))
+        unread = [
+            f"posterior.{key}"
+            for key in keys
+            if getattr(given, key) not in (getattr(plain, key), getattr(own, key))
+        ]
+        if unread:
+            lines.append(
+                f"{', '.join(unread)}: not for bodies of features, whose chains go by the section "
+                f"features"
+            )
+    return lines
 
 
 def body_settings(config: Config, frozen: FrozenBodies) -> dict[str, Config]:
@@ -67,6 +92,19 @@ def body_settings(config: Config, frozen: FrozenBodies) -> dict[str, Config]:
         else:
             found[name] = of_clips(config, name, index)
     return found
+
+
+def _check_named(d: Discriminator, there: Sequence[str]) -> None:
+    """Refuse what is meant for the body `name` where no network has it."""
+    plain = Discriminator()
+    for key in ("weights", "freeze", "freeze_norm", "body_lr"):
+        value, unset = getattr(d, key), getattr(plain, key)
+        if value != unset and d.name not in there:
+            raise UserError(
+                f"discriminator.{key}={value} is for discriminator.name={d.name}, which no "
+                f"network of this run has ({', '.join(there) or 'frozen features alone'}); name "
+                f"the body that it is for, or set it to {json.dumps(unset)}"
+            )
 
 
 def _check_names(config: Config) -> None:

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from bgan_video import config as config_module
-from bgan_video.config import Config, Method
+from bgan_video.config import FEATURES, Config, Method
 from bgan_video.errors import UserError
 
 METHODS = get_args(Method)
@@ -140,6 +140,7 @@ def _read(file: Path, out: Path, overrides: Sequence[str]) -> Study:
         grid |= {"run.dir": str(out / "cells"), "run.name": Cell(*cell, Config()).name}
         settings = [*common, *_dotted(method_settings(method, methods[method])), *_dotted(grid)]
         cells.append(Cell(*cell, _config(recipe, settings, f"{method}, {label_key}={value}")))
+    _check_cold(cells)
     _check_names(cells)
     _check_split(cells)
     return Study(
@@ -246,6 +247,18 @@ def _check_overrides(overrides: Sequence[str], methods: Mapping[str, Mapping[str
     for key in (override.partition("=")[0] for override in overrides):
         if key in _OF_THE_GRID or key in of_methods:
             raise UserError(f"{key} differs between the study's cells; change it in the file")
+
+
+def _check_cold(cells: Sequence[Cell]) -> None:
+    """Bodies of features have a temperature of their own."""
+    for c in (cell.config for cell in cells if cell.method == "cold_gan"):
+        of_features = [name for name in c.discriminator.bodies if name.startswith(FEATURES)]
+        if of_features and c.features.temperature > 0:
+            raise UserError(
+                f"methods.cold_gan: {of_features[0]} samples at features.temperature="
+                f"{c.features.temperature:g}, which is not cold; write 'cold_gan: "
+                f"{{features.temperature: 0}}'"
+            )
 
 
 def _check_split(cells: Sequence[Cell]) -> None:

@@ -26,6 +26,7 @@ from bgan_video.method.temperature import describe
 from bgan_video.prediction.bodies import Body, open_bodies, open_features
 from bgan_video.prediction.body_checks import body_settings
 from bgan_video.prediction.body_checks import check as check_bodies
+from bgan_video.prediction.body_checks import notes as body_notes
 from bgan_video.prediction.judging import FINISHED
 from bgan_video.sampling import SampleBank
 from bgan_video.training import (
@@ -95,6 +96,8 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     frozen = FrozenBodies(backend)
     for fit in check_bodies(config, frozen):  # a mistake shows before the data are read
         console.say(f"weights: {fit}")
+    for note in body_notes(config):
+        console.say(f"note: {note}")
     networks(config, body_settings(config, frozen), num_classes=2)
     manifest, broken, frames = run_folder.prepare_data(config)
     for key in ("batch_size", "labelled_batch_size"):

@@ -25,6 +25,7 @@ from bgan_video.models.bodies import PYTHON_PREFIX
 from bgan_video.prediction.bodies import Body, kinds
 from bgan_video.prediction.body_checks import body_settings
 from bgan_video.prediction.body_checks import check as check_bodies
+from bgan_video.prediction.body_checks import notes as body_notes
 from bgan_video.training import drawn, trackers
 from bgan_video.training.memory import peak_mib
 from bgan_video.training.trainer import DataSize
@@ -148,6 +149,7 @@ def plan(config: Config) -> str:
         f"{len(manifest.labelled)} of them labelled, {splits_count['validation']} for validation, "
         f"{splits_count['test']} for test",
         *(f"note: {remark}" for remark in choice.remarks(manifest, config.data)),
+        *(f"note: {note}" for note in body_notes(config)),
         *map(str, alike),
         *(f"weights: {fit}" for fit in fits),
         f"memory: {_memory(config, size, backend, opened)} at the peak of a training step, "

@@ -25,6 +25,7 @@ from bgan_video.errors import UserError
 from bgan_video.features import FrozenBodies, FrozenBody, frozen_body
 from bgan_video.method.bodies import chain_settings, names, of_clips, of_features
 from bgan_video.method.timetable import step_sizes
+from bgan_video.models import sized_discriminator
 from bgan_video.prediction import bodies, body_checks
 from bgan_video.prediction.bodies import kinds
 from bgan_video.prediction.feature_vectors import StoredVectors
@@ -177,6 +178,57 @@ def test_what_is_meant_for_a_pretrained_body_does_not_reach_the_layer_on_feature
     c = settings("discriminator.freeze=2", "discriminator.body_lr=0.1", "train.steps=30")
     layer = of_features(c, 10).discriminator
     assert (layer.freeze, layer.body_lr) == (0, 1.0)
+    assert of_features(settings("discriminator.dropout=0.5"), 10).discriminator.dropout == 0
+
+
+def test_what_is_meant_for_a_pretrained_body_does_not_reach_another_one() -> None:
+    fine = ["discriminator.freeze=2", "discriminator.freeze_norm=true", "discriminator.body_lr=0.1"]
+    c = settings("discriminator.name=r3d_18", "discriminator.weights=some.pt", *fine)
+    named, other = (
+        of_clips(c, name, i).discriminator for i, name in enumerate(("r3d_18", "dcgan"))
+    )
+    assert (named.weights, named.freeze, named.freeze_norm, named.body_lr) == (
+        *("some.pt", 2, True, 0.1),
+    )
+    assert (other.weights, other.freeze, other.freeze_norm, other.body_lr) == (None, 0, False, 1)
+    network = sized_discriminator(of_clips(c, "dcgan", 1), 3)
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("fine", ["freeze=1", "freeze_norm=true", "body_lr=0.1"])
+def test_what_no_body_of_that_name_would_get_is_refused(fine: str) -> None:
+    c = settings(
+        f"discriminator.{fine}",
+        *("discriminator.bodies=[dcgan@rgb]", "discriminator.name=r3d_18"),
+        "baseline.methods=[bayesian_gan]",
+    )
+    key = fine.partition("=")[0]
+    with pytest.raises(UserError, match=rf"discriminator\.{key}=.* discriminator\.name=r3d_18"):
+        body_checks.check(c, FrozenBodies(CPU))
+
+
+def test_terms_that_further_bodies_do_not_have_are_told() -> None:
+    terms = ["objective.consistency_weight=1", "objective.balance_weight=1"]
+    two = settings(*terms, "discriminator.bodies=[dcgan,dcgan@rgb,features:x]")
+    (line,) = body_checks.notes(two)
+    told = "objective.consistency_weight, objective.balance_weight: for the body dcgan alone"
+    assert line.startswith(told)
+    assert "dcgan@rgb learns from labels" in line
+    for of in (
+        settings(*terms),
+        settings("discriminator.bodies=[dcgan,dcgan@rgb]"),
+        settings(*terms, "discriminator.bodies=[dcgan,features:x]"),
+    ):
+        assert body_checks.notes(of) == []
+
+
+def test_what_of_the_posterior_no_body_reads_is_told() -> None:
+    alone = [f"discriminator.bodies=[{FEATURES}]", "baseline.methods=[bayesian_gan]"]
+    cold = config.load(None, [*alone, "posterior.temperature=0", "posterior.prior_std=5"])
+    (line,) = body_checks.notes(cold)
+    assert line.startswith("posterior.prior_std, posterior.temperature: not for bodies of features")
+    read = ["posterior.integrator=baoa", "posterior.max_samples=7", "posterior.num_mcmc=2"]
+    assert body_checks.notes(config.load(None, [*alone, *read])) == []
 
 
 def test_other_bodies_begin_elsewhere() -> None:

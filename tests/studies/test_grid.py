@@ -127,6 +127,17 @@ def test_any_other_name_is_a_variant_of_the_bayesian_gan_unless_it_says_otherwis
             {"methods": {"supervised": {}, "bayesian_gan": {"train.final_split": "validation"}}},
             ["train.final_split", "test in some cells and validation in others"],
         ),
+        (
+            {
+                "methods": {"bayesian_gan": {}, "cold_gan": {}},
+                "reference": None,
+                "settings": {
+                    "discriminator.bodies": ["features:a"],
+                    "objective.adversarial_weight": 0,
+                },
+            },
+            ["methods.cold_gan", "features:a", "0.001", "{features.temperature: 0}"],
+        ),
         ({"reference": "superviced"}, ["reference=superviced", "supervised, bayesian_gan, flat"]),
     ],
 )
