@@ -21,6 +21,6 @@ def test_all_step_sizes_are_halved_swags_path_among_them() -> None:
 def test_swags_path_may_be_lowered_and_not_raised() -> None:
     unset = config.load(None, ["baseline.lr=0.4"])  # a fifth of it: 0.08
     changes.check_lowered(unset, config.load(None, ["baseline.lr=0.4", "baseline.swag_lr=0.07"]))
+    raised = config.load(None, ["baseline.lr=0.4", "baseline.swag_lr=0.09"])
     with pytest.raises(UserError, match=r"baseline\.swag_lr=0\.09 .* up to the run's own 0\.08"):
-        raised = ["baseline.lr=0.4", "baseline.swag_lr=0.09"]
-        changes.check_lowered(unset, config.load(None, raised))
+        changes.check_lowered(unset, raised)
