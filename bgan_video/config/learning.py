@@ -145,6 +145,10 @@ class Rounds:
     believed: Annotated[float, Range(0, 1, exclusive=True)] = 0.8
     """Part of the unlabelled pool that the last round believes; round r of R believes r/R of that:
     few at first, when the teacher knows least (Cascante-Bonilla et al. 2021)."""
+    start: Literal["fresh", "warm"] = "fresh"
+    """Where a round's networks begin: at fresh weights, so that early mistakes are forgotten, or at
+    the last sample of the round before. Warm, the chains are cyclical (Zhang et al. 2020): Adam's
+    falling step size explores in each round, the sampler samples at its end."""
     balance: Literal["equal", "estimated", "given"] = "equal"
     """How many of each class are believed: equal numbers, or numbers in proportion to a prior that
     is estimated from the pool (Saerens et al. 2002) or given, for classes of unlike size."""

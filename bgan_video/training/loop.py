@@ -48,7 +48,7 @@ from bgan_video.training.records import make_record
 from bgan_video.training.scalars import Scalars
 from bgan_video.training.session import Session, check_validation
 from bgan_video.training.stopping import Stop, watching
-from bgan_video.training.storing import Sampled, sampled, store_final, store_restarting
+from bgan_video.training.storing import Sampled, go_on, sampled, store_final, store_restarting
 from bgan_video.training.trainer import DataSize, Terms
 
 
@@ -175,6 +175,8 @@ def _go_on(
             if number > 0:
                 own = {m: data_size(config, manifest, items) for m, items in believed.items()}
                 models = build(config, size, backend, number, models.learners, bodies, own)
+                if config.rounds.start == "warm":
+                    go_on(models, bodies, bank)
             if state:
                 saving.load(models, state, folder)
                 state = None
