@@ -176,7 +176,7 @@ def _go_on(
                 own = {m: data_size(config, manifest, items) for m, items in believed.items()}
                 models = build(config, size, backend, number, models.learners, bodies, own)
                 if config.rounds.start == "warm":
-                    go_on(models, bodies, bank)
+                    go_on(models, bank)
             if state:
                 saving.load(models, state, folder)
                 state = None

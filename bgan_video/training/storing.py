@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from torch import nn
 
 from bgan_video import ranks
-from bgan_video.config import SELF_TRAINING
+from bgan_video.config import Method
 from bgan_video.method.timetable import step_sizes
-from bgan_video.prediction.bodies import FIRST_KIND, Body
+from bgan_video.prediction.bodies import FIRST_KIND
 from bgan_video.sampling import SampleBank, StepSize
-from bgan_video.training.learners import LabelsOnly, Learned, State
+from bgan_video.training.learners import Learned, State
 from bgan_video.training.lineup import BodyChains, ColdGAN, Models
+
+# Whose stored networks are the ones that were trained: SWAG's and Laplace's are drawn around them.
+_GOING_ON: tuple[Method, ...] = ("self_training", "self_training_ensemble")
 
 
 @dataclass(frozen=True)
@@ -72,24 +75,21 @@ def store_restarting(
                 bank.add(kind, step, j, state)
 
 
-def go_on(models: Models, bodies: Sequence[Body], bank: SampleBank) -> None:
+def go_on(models: Models, bank: SampleBank) -> None:
     """Begin a round where the one before ended: at the last stored sample of each chain.
 
-    Networks that teach go on; those that see labels alone (a deep ensemble's) are others in each
-    round, generators and critics of a game begin anew.
+    Networks that teach go on. Those of a deep ensemble are others in each round, and generators
+    and critics of a game begin anew.
 
     Args:
         models: Fresh, of a round behind the first.
-        bodies: Of the Bayesian GAN.
-        bank: What the round before has stored.
+        bank: With what the round before has stored.
     """
     ranks.meet(bank.folder)
-    teaching = {body.kind: models.of_body(body) for body in bodies}
-    teaching |= {
-        learner.model: learner.networks
-        for learner in models.learners
-        if isinstance(learner, LabelsOnly) and learner.model in SELF_TRAINING
-    }
+    teaching = {FIRST_KIND: models.discriminators}
+    for learner in models.learners:
+        if isinstance(learner, BodyChains) or learner.model in _GOING_ON:
+            teaching[learner.model] = learner.networks
     for kind, networks in teaching.items():
         stored = bank.records(kind, {models.round - 1})
         for record in stored:

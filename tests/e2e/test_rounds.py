@@ -168,6 +168,27 @@ def test_a_run_killed_between_or_in_rounds_is_bitwise_the_run_that_was_not(
     runs.assert_same(whole, killed, KINDS)
 
 
+def test_a_warm_run_killed_between_rounds_is_bitwise_the_run_that_was_not(
+    small_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next round begins at what the bank holds, not at what was in memory."""
+    warm = ("rounds.start=warm", "baseline.methods=[bayesian_gan,self_training]")
+    whole = train(small_videos, tmp_path / "whole", *warm)
+    left = iter(range(STEPS - 1, -1, -1))
+
+    def advance(_: console.Console) -> None:
+        if next(left) == 0:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(console.Console, "advance", advance)
+        with pytest.raises(Killed):
+            train(small_videos, tmp_path, *warm)
+    killed = tmp_path / "run"
+    assert cli.main(["train", "--resume", str(killed)]) == 0
+    runs.assert_same(whole, killed, ("discriminator", "generator", "self_training"))
+
+
 # --- nothing leaks -----------------------------------------------------------------------------
 
 

@@ -19,7 +19,9 @@ from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.method.timetable import ensemble_in_round, posterior_size, rival_size
 from bgan_video.prediction.predict import Prediction
-from bgan_video.training import lineup, rounds
+from bgan_video.sampling import SampleBank
+from bgan_video.training import lineup, rounds, storing
+from bgan_video.training.learners import Learned
 from bgan_video.training.lineup import Models
 from bgan_video.training.rounds import Pool
 from bgan_video.training.trainer import DataSize
@@ -127,6 +129,28 @@ def test_the_cold_twin_branches_off_from_the_chains_of_its_round_and_believes_as
     for step in range(STEPS, 2 * STEPS):
         reference.step(step, *batches(step), believed)
     assert all(map(same, weights(second)["cold_gan"], weights(reference)["bayesian_gan"]))
+
+
+# --- who goes on -------------------------------------------------------------------------------
+
+
+def test_a_warm_round_begins_at_the_last_sample_of_each_that_teaches(tmp_path: Path) -> None:
+    of = settings("baseline.methods=[bayesian_gan,self_training,deep_ensemble]")
+    (first,) = all_rounds(of, last=0)
+    bank = SampleBank(tmp_path, 10, restart_every=STEPS)
+    (chains,) = storing.sampled(lineup.build(of, DataSize(K, N, K), BACKEND, 7))
+    chains.store(STEPS - 1, STEPS - 2, bank)  # an earlier sample, of other weights
+    (chains,) = storing.sampled(first)
+    chains.store(STEPS, STEPS - 1, bank)
+    storing.store_restarting(STEPS, first, bank, lambda _: Learned(lambda: (), lambda: iter(())))
+    fresh = weights(lineup.build(of, DataSize(K, N, K), BACKEND, 1))
+    second = lineup.build(of, DataSize(K, N, K), BACKEND, 1)
+    storing.go_on(second, bank)
+    begun, ended = weights(second), weights(first)
+    for method in ("bayesian_gan", "self_training"):
+        assert all(map(same, begun[method], ended[method])), method
+    for method in ("deep_ensemble", "generators"):
+        assert all(map(same, begun[method], fresh[method])), method
 
 
 # --- equal compute -----------------------------------------------------------------------------
