@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 from bgan_video.config.kinds import DRAWN, GANS, IN_ROUNDS, NEED_LABELS, ON_FEATURES
-from bgan_video.config.learning import Posterior
 from bgan_video.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,8 +19,7 @@ def check(config: Config) -> None:
         UserError: Says which settings, what is allowed, and what to do.
     """
     of_data, of_methods = (_layout, _labels), (_baselines, _learning, _rounds, _shares)
-    of_chains = (_sampler, _sampling)
-    for part in (*of_data, *of_chains, *of_methods, _pretext, _items, _pairs, _critics, _compat):
+    for part in (*of_data, _sampling, *of_methods, _pretext, _items, _pairs, _critics, _compat):
         part(config)
 
 
@@ -70,18 +68,6 @@ def _labels(config: Config) -> None:
             "objective.consistency_weight needs classes, and data.num_labelled=0 has none; "
             "set it to 0"
         )
-
-
-def _sampler(config: Config) -> None:
-    """What one sampler alone has."""
-    p, plain = config.posterior, Posterior()
-    for key in ("integrator", "gradient_noise"):
-        value, unset = getattr(p, key), getattr(plain, key)
-        if config.samples_posterior and p.sampler != "sghmc" and value != unset:
-            raise UserError(
-                f"posterior.{key}={value} is for posterior.sampler=sghmc, and {p.sampler} has "
-                f"none to choose; set it to {unset}, or take sghmc"
-            )
 
 
 def _sampling(config: Config) -> None:
@@ -308,7 +294,6 @@ def _pairs(config: Config) -> None:
 
 
 def _critics(config: Config) -> None:
-    """Generators that face critics learn by the pairing loss alone."""
     if not config.has_critics:
         return
     p, critics = config.posterior, config.critic.num
@@ -317,14 +302,6 @@ def _critics(config: Config) -> None:
             f"posterior.independent pairs each generator with a critic, but posterior.num_z="
             f"{p.num_z} and critic.num={critics}; make them equal"
         )
-    for key in ("objective.feature_matching_weight", "compat.complement_clamp"):
-        section, _, name = key.partition(".")
-        value = getattr(getattr(config, section), name)
-        if value > 0:
-            raise UserError(
-                f"{key}={value:g} is for generators that face the classifiers, and with "
-                f"critic.name=hybrid they face critics; set it to 0, or critic.name=none"
-            )
 
 
 def _compat(config: Config) -> None:

@@ -113,11 +113,11 @@ class Train:
     fake_batch_size: Count | None = None
     """Fakes of each generator a step; by default all generators together make `batch_size`."""
     rounds: CountOrZero = 0
-    """Rounds of self-training after the first, which learns from the labels: each begins with
-    fresh weights and learns from what the round before believes as well (section `rounds`)."""
+    """Rounds of self-training after the first, which learns from the labels: each learns from what
+    the round before believes as well (section `rounds`)."""
     class_weights: Literal["none", "balanced", "effective"] = "none"
-    """What a labelled clip weighs by its class, where classes are of unlike size: one over the
-    number of labels of its class, or over their effective number (Cui et al. 2019)."""
+    """What a labelled clip weighs by its class, where classes are of unlike size: one over how
+    often its class is shown, or over the effective number of its labels (Cui et al. 2019)."""
     labelled_sampling: Literal["natural", "balanced"] = "natural"
     """Labelled clips as often as there are labels of their class, or of all classes as often. The
     `weight` of a table's rows counts within a class."""
@@ -147,8 +147,9 @@ class Rounds:
     few at first, when the teacher knows least (Cascante-Bonilla et al. 2021)."""
     start: Literal["fresh", "warm"] = "fresh"
     """Where a round's networks begin: at fresh weights, so that early mistakes are forgotten, or at
-    the last sample of the round before. Warm, the chains are cyclical (Zhang et al. 2020): Adam's
-    falling step size explores in each round, the sampler samples at its end."""
+    the last sample of the round before. Warm, the chains are cyclical (Zhang et al. 2020) with
+    `train.adam_schedule=cosine`: Adam explores in each round, the sampler samples at its end. It
+    holds for the Bayesian GAN and for self-training, alone or as an ensemble."""
     balance: Literal["equal", "estimated", "given"] = "equal"
     """How many of each class are believed: equal numbers, or numbers in proportion to a prior that
     is estimated from the pool (Saerens et al. 2002) or given, for classes of unlike size."""

@@ -18,7 +18,7 @@ from bgan_video.config import Rounds
 from bgan_video.errors import UserError
 
 _EM_STEPS = 100
-# Of a class that no teacher has seen: no division by 0.
+# Of a class that the prior of several bodies makes very rare: no division by 0.
 _RAREST = 1e-6
 
 
@@ -106,7 +106,7 @@ def class_prior(settings: Rounds, probabilities: Tensor, learned: Tensor) -> Ten
         return given / given.sum()
     if settings.balance == "equal":
         return torch.full((num_classes,), 1 / num_classes, dtype=torch.float64)
-    learned = learned.double().clamp_min(_RAREST)
+    learned = (learned.double() / learned.sum()).clamp_min(_RAREST)
     return estimated_prior(probabilities, learned / learned.sum())
 
 

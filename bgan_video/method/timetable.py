@@ -147,9 +147,8 @@ def check_rivals(config: Config) -> None:
         size = draws_in_run(config) if method in DRAWN else rival_size(config)
         if size > _LARGEST_RIVAL:
             raise UserError(
-                f"baseline.methods: {method} would be {size} networks, as many as the posterior "
-                f"is made of; allowed without being asked for: up to {_LARGEST_RIVAL}; say how "
-                f"many with baseline.num_networks (such as 10)"
+                f"baseline.methods: {method} would be {size} networks; allowed where no number is "
+                f"set: up to {_LARGEST_RIVAL}; say how many with baseline.num_networks (such as 10)"
             )
 
 

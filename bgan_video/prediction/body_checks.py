@@ -10,7 +10,6 @@ from bgan_video.config import FEATURES, ON_FEATURES, Config, Discriminator, Post
 from bgan_video.errors import UserError
 from bgan_video.features import FrozenBodies, open_store
 from bgan_video.method.bodies import features_of, names, of_clips, of_features
-from bgan_video.method.timetable import check_rivals
 from bgan_video.models import Fit, look_at_body, sized_discriminator
 
 
@@ -26,9 +25,8 @@ def check(config: Config, frozen: FrozenBodies) -> list[Fit]:
 
     Raises:
         UserError: No such body, twice the same one, or weights that are not there, do not fit or
-            are of no body. Or a rival would be hundreds of networks.
+            are of no body.
     """
-    check_rivals(config)
     d = config.discriminator
     if {*config.baseline.methods} & {*ON_FEATURES}:
         open_store(config, frozen(config.features))
@@ -45,7 +43,29 @@ def check(config: Config, frozen: FrozenBodies) -> list[Fit]:
 
 
 def notes(config: Config) -> list[str]:
-    """What is set and does not hold for bodies of the Bayesian GAN, in lines for the user."""
+    """What is set and does not hold, in lines for the user."""
+    lines = [*_unread_by_samplers(config), *_unread_by_bodies(config)]
+    if config.has_critics and config.objective.feature_matching_weight > 0:
+        lines.append(
+            "objective.feature_matching_weight: not with critic.name=hybrid, whose generators face "
+            "critics alone"
+        )
+    return lines
+
+
+def _unread_by_samplers(config: Config) -> list[str]:
+    """What one sampler alone has."""
+    given, plain = config.posterior, Posterior()
+    if not config.samples_posterior or given.sampler == "sghmc":
+        return []
+    own = (key for key in ("integrator", "gradient_noise"))
+    unread = [f"posterior.{k}" for k in own if getattr(given, k) != getattr(plain, k)]
+    found = f"{', '.join(unread)}: for posterior.sampler=sghmc alone, not for {given.sampler}"
+    return [found] if unread else []
+
+
+def _unread_by_bodies(config: Config) -> list[str]:
+    """What does not hold for bodies of the Bayesian GAN."""
     if not config.discriminator.bodies or "bayesian_gan" not in config.baseline.methods:
         return []
     lines: list[str] = []

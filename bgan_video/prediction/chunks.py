@@ -42,9 +42,9 @@ def test_chunks(items: Sequence[Item], frames: ItemFrames, config: Config) -> It
     """The test clips of `items`, in order, as many videos at a time as memory is meant for.
 
     `data.num_workers` threads read the next videos while networks see these; no more of them than
-    are seen at a time. Threads, and not the processes of training (`data/loading.py`), since what a
-    video is judged by is too much for a small shared memory, and whoever judges without training
-    has none of those (docs/adr/0024).
+    are seen at a time, and one. Threads, and not the processes of training (`data/loading.py`),
+    since what a video is judged by is too much for a small shared memory, and whoever judges
+    without training has none of those (docs/adr/0024).
     """
     per_video = config.clip.test_clips * config.clip.test_crops
     step = videos_a_chunk(config)

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from bgan_video.features import FrozenBodies
 from bgan_video.files import append_line, write_atomically
 from bgan_video.method.class_weights import class_weights
 from bgan_video.method.temperature import describe
+from bgan_video.method.timetable import check_rivals
 from bgan_video.prediction.bodies import Body, open_bodies, open_features
 from bgan_video.prediction.body_checks import body_settings
 from bgan_video.prediction.body_checks import check as check_bodies
@@ -71,6 +72,7 @@ class _Tools:
     clock: Clock
     stop: Stop
     roll_backs: int
+    said: set[str] = field(default_factory=set[str])
 
 
 def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
@@ -93,6 +95,8 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
     backend.forget_peak_memory()
     trackers.check(config)
     drawn.check(config)
+    if resume is None:
+        check_rivals(config)
     frozen = FrozenBodies(backend)
     for fit in check_bodies(config, frozen):  # a mistake shows before the data are read
         console.say(f"weights: {fit}")
@@ -238,8 +242,10 @@ def _learn(
     """The steps of a round, or what is left of them after `done` steps of the run."""
     config, t, stop = session.config, session.config.train, tools.stop
     streams = session.streams(models, believed)
-    if (line := shared_memory.note(streams.values())) is not None:
+    line = shared_memory.note(streams.values())
+    if line is not None and line not in tools.said:
         console.say(line)
+        tools.said.add(line)
     batches = session.batches(streams, done)
     samplers = sampled(models)
     last = models.first_step + t.steps

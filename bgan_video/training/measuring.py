@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.parallel import silent, unsaid
 from bgan_video.errors import UserError
 from bgan_video.features import FrozenBodies
+from bgan_video.method.timetable import check_rivals
 from bgan_video.prediction.bodies import Body, open_bodies, open_features, predict_models
 from bgan_video.prediction.body_checks import check
 from bgan_video.prediction.predict import Current, Networks
@@ -57,6 +59,7 @@ def within(config: Config, seconds: float, kept: Collection[str]) -> Config:
         )
     backend = resolve_backend(config.run, config.spatial_dims)
     check(config, FrozenBodies(backend))
+    check_rivals(config)
     told = budget.duration(seconds)
     console.say(f"budget {told}: measuring what a step costs on this machine")
     measure = _Measure(backend, min(_LONGEST, _PART * seconds))
@@ -144,20 +147,28 @@ class _Measure:
         """Seconds to read a video's test clips, and of one network of each body to judge them."""
         if not models.classify_alone:
             return 0.0, 0.0
-        config, items = session.config, session.manifest.part("train")
+        config, items = _one_by_one(session.config), session.manifest.part("train")
+        bodies = [
+            dataclasses.replace(body, config=_one_by_one(body.config)) for body in session.bodies
+        ]
         alone = {m.model: Current(m.networks) for m in models.learners if m.answers_alone}
         rivals: dict[str, Networks] = {} if models.chains else {**alone}
         posteriors = {"": lambda body: Current(models.of_body(body))} if models.chains else {}
-        given = (items, session.frames, config, rivals, posteriors, session.bodies, self._backend)
+        given = (items, session.frames, config, rivals, posteriors, bodies, self._backend)
         _timed(lambda: predict_models(*given))
         _, seconds = _timed(lambda: predict_models(*given))
-        _, reading = _timed(lambda: [list(body.chunks(items)) for body in session.bodies])
+        _, reading = _timed(lambda: [list(body.chunks(items)) for body in bodies])
         networks = sum(len(r) for r in rivals.values()) or len(models.discriminators)
         return reading / len(items), max(0.0, seconds - reading) / len(items) / networks
 
     def _wait(self) -> None:
         if self._backend.device.type == "cuda":
             torch.cuda.synchronize(self._backend.device)
+
+
+def _one_by_one(config: Config) -> Config:
+    """No thread reads ahead, so that reading and judging take the sum of their times."""
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, num_workers=0))
 
 
 def _few(manifest: Manifest) -> list[Item]:

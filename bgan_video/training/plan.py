@@ -19,7 +19,13 @@ from bgan_video.data.manifest import Manifest
 from bgan_video.features import FrozenBodies
 from bgan_video.method.rounds import check_prior, has_pool
 from bgan_video.method.temperature import describe, noise_of
-from bgan_video.method.timetable import draws_in_run, posterior_size, rival_size, step_sizes
+from bgan_video.method.timetable import (
+    check_rivals,
+    draws_in_run,
+    posterior_size,
+    rival_size,
+    step_sizes,
+)
 from bgan_video.models import build_generator, sized_discriminator
 from bgan_video.models.bodies import PYTHON_PREFIX
 from bgan_video.prediction.bodies import Body, kinds
@@ -125,6 +131,7 @@ def plan(config: Config) -> str:
     fits, bodies = check_bodies(config, frozen), body_settings(config, frozen)
     trackers.check(config)
     drawn.check(config)
+    check_rivals(config)
     listed = layouts.read(config.data)
     frames = Frames(listed.root, config)  # a store that does not serve says so
     manifest = splits.split(listed, config.data, first_labels=config.compat.first_labels)

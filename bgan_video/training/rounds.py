@@ -19,6 +19,7 @@ from bgan_video.data.streams import class_frequencies
 from bgan_video.files import write_atomically
 from bgan_video.method import rounds
 from bgan_video.method.class_weights import class_weights
+from bgan_video.prediction import on_features
 from bgan_video.prediction.predict import Prediction
 from bgan_video.training import console
 
@@ -40,20 +41,27 @@ class Pool:
         """What a round may believe."""
         return [item for item in self.manifest.part("train") if not item.labelled]
 
-    def learned(self, believed: Sequence[Item]) -> Tensor:
-        """The prior of classes `[K]` that a network learns from the labels and what it believes.
+    def learned(self, method: str, believed: Sequence[Item]) -> Tensor:
+        """The prior of classes `[K]` that a method's networks learn, in parts of 1.
 
-        Class by class how often it is drawn, times what a clip of it weighs in the loss.
+        Class by class how often it is drawn, times what a clip of it weighs in the loss. A class
+        without a label counts as one: what a teacher says of it is noise, not evidence.
 
         Args:
-            believed: Items with the pseudo-labels that the network learns from.
+            method: A believer.
+            believed: Items with the pseudo-labels that it learns from.
         """
         labelled, config = self.manifest.labelled, self.config
-        drawn = class_frequencies(labelled, believed, config, self.manifest.num_classes)
-        total = len(labelled) + len(believed)
-        weights = class_weights(config.train.class_weights, drawn, total)
-        counts = torch.tensor(drawn, dtype=torch.float64)
-        return counts if weights is None else counts * torch.tensor(weights, dtype=torch.float64)
+        num_classes, total = self.manifest.num_classes, len(labelled) + len(believed)
+        if method == "self_training_probe":
+            labels = torch.tensor([item.label for item in (*labelled, *believed)])
+            weights = on_features.counts(labelled, believed, config)
+            found = torch.bincount(labels, weights, minlength=num_classes)
+        else:
+            drawn = class_frequencies(labelled, believed, config, num_classes)
+            weights = class_weights(config.train.class_weights, drawn, total)
+            found = torch.tensor(drawn).double() * torch.tensor(weights or (1.0,)).double()
+        return (found / found.sum()).clamp_min(1 / total)
 
     @property
     def is_large_enough(self) -> bool:
@@ -97,7 +105,7 @@ def judge(
         before = believed(folder, number - 1, pool)
         for method, prediction in teach(items).items():
             said, taught = _Said.of(prediction), before.get(method, ())
-            learned = pool.learned(taught) ** (voices if method == "bayesian_gan" else 1.0)
+            learned = pool.learned(method, taught) ** (voices if method == "bayesian_gan" else 1.0)
             was = {item.path: item.label for item in taught}
             for belief in _believe(number, said, pool, learned):
                 item = items[belief.index]
@@ -142,7 +150,7 @@ def say(folder: Path, number: int, pool: Pool) -> None:
         console.say(
             f"round {number}: nothing is believed, since {total} unlabelled {pool.config.items} "
             f"stand against {len(pool.manifest.labelled)} labelled ones "
-            f"(rounds.min_pool={pool.config.rounds.min_pool:g}); the chains start anew"
+            f"(rounds.min_pool={pool.config.rounds.min_pool:g}); labels alone are learned from"
         )
         return
     lines = read(folder, number)

@@ -126,13 +126,6 @@ def test_weights_of_a_body_that_do_not_fit_are_refused_before_any_video(tmp_path
         body_checks.check(c, FrozenBodies(CPU))
 
 
-def test_a_rival_of_hundreds_is_refused_before_any_video() -> None:
-    many = ["train.steps=900", "features.clips=1", "posterior.max_samples=300"]
-    of = settings(*many, "baseline.methods=[deep_ensemble]")
-    with pytest.raises(UserError, match="deep_ensemble would be 600 networks"):
-        body_checks.check(of, FrozenBodies(CPU))
-
-
 def test_a_frozen_body_is_opened_once(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
 
@@ -229,6 +222,21 @@ def test_what_of_the_posterior_no_body_reads_is_told() -> None:
     assert line.startswith("posterior.prior_std, posterior.temperature: not for bodies of features")
     read = ["posterior.integrator=baoa", "posterior.max_samples=7", "posterior.num_mcmc=2"]
     assert body_checks.notes(config.load(None, [*alone, *read])) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["posterior.sampler=sgld", "posterior.integrator=euler"], "posterior.integrator: for"),
+        (["posterior.sampler=mclmc", "posterior.gradient_noise=0.05"], "gradient_noise: for post"),
+        (["critic.name=hybrid", "objective.feature_matching_weight=1"], "feature_matching_weight"),
+    ],
+    ids=["integrator", "gradient noise", "feature matching"],
+)
+def test_what_a_sampler_or_a_critic_does_not_read_is_told(overrides: list[str], told: str) -> None:
+    (line,) = body_checks.notes(config.load(None, overrides))
+    assert told in line
+    assert body_checks.notes(config.load(None, overrides[:1])) == []
 
 
 def test_other_bodies_begin_elsewhere() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bgan_video import config
+from bgan_video.errors import UserError
 from bgan_video.training.plan import plan
 from tests.features import tiny
 
@@ -69,3 +70,11 @@ def test_generators_are_counted_where_there_is_a_game(
     (line,) = networks(told(small_videos, tmp_path, f"objective.adversarial_weight={weight}"))
     assert line.endswith("bayesian_gan 2 + 2, supervised 1 + 0" if weight else "supervised 1")
     assert ("generators of" in line) == bool(weight)
+
+
+def test_a_rival_of_hundreds_is_refused_before_any_video(tmp_path: Path) -> None:
+    many = ["train.steps=900", "posterior.max_samples=300", "posterior.thinning=1"]
+    missing = ["data.layout=ucf101", f"data.root={tmp_path / 'nothing'}"]
+    of = config.load(None, [*many, *missing, "baseline.methods=[bayesian_gan,deep_ensemble]"])
+    with pytest.raises(UserError, match="deep_ensemble would be 600 networks"):
+        plan(of)

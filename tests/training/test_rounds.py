@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -428,6 +429,25 @@ def test_an_estimated_prior_stays_that_of_the_pool_through_all_rounds(
         of_first = sum(item.label == 0 for item in believed) / len(believed)
         assert of_first == pytest.approx(0.8, abs=0.05)
         first.append(0.5 * (taught + of_first) if taught is not None else 0.5)
+
+
+def test_a_class_without_a_label_is_not_believed_for_what_a_teacher_leaks(tmp_path: Path) -> None:
+    of, ratio = drawn_pool([0] * 5, "train.rounds=1")  # nobody labelled the second class
+    second = 1e-4 * ratio.exp().clamp(0.1, 10)
+    p = torch.stack([1 - second, second], dim=1)
+    teacher = Prediction(p, torch.stack([p, p]), torch.zeros(len(p)))
+    rounds.judge(1, lambda _: {"bayesian_gan": teacher}, of, tmp_path)
+    believed = rounds.believed(tmp_path, 1, of)["bayesian_gan"]
+    assert len(believed) > 100
+    assert {item.label for item in believed} == {0}
+
+
+def test_a_probe_has_learned_what_its_videos_count(tmp_path: Path) -> None:
+    of, _ = drawn_pool(UNLIKE, "train.labelled_batch_size=3")
+    items = [dataclasses.replace(item, label=1) for item in of.items[:40]]
+    of_probe, of_network = (of.learned(m, items) for m in ("self_training_probe", "bayesian_gan"))
+    assert of_probe.tolist() == pytest.approx([0.4, 0.6])  # as many pseudo-labels as labels
+    assert of_network.tolist() == pytest.approx([0.8 * 2 / 3, 0.2 * 2 / 3 + 1 / 3])
 
 
 def test_strangers_do_not_count_in_the_estimated_prior(tmp_path: Path) -> None:
