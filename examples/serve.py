@@ -37,8 +37,7 @@ async def classify(request: Request) -> JSONResponse:
         clips = []
         for wanted in about["inputs"]:
             with open_video(file.name, size=wanted["short_side"]) as video:
-                frames = video.read(middle(Path(file.name), len(video)))
-                clips.append(torch.from_numpy(frames)[None])
+                clips.append(torch.from_numpy(video.read(middle(Path(file.name), len(video))))[None])
     with torch.no_grad():
         said = {name: value[0].tolist() for name, value in program(*clips).items()}
     return JSONResponse(said | {"classes": about["classes"]})
