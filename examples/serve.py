@@ -21,12 +21,12 @@ program = torch.export.load(os.environ["PROGRAM"], extra_files=about).module()
 about = json.loads(about["bgan_video.json"])
 
 
-def middle(file: Path, length: int) -> list[int]:
+def middle(file: str, length: int) -> list[int]:
     """The frames of the clip in a video's middle, cut as the run's clips were."""
     frames, stride, fps = about["num_frames"], about["stride"], about.get("fps")
     if fps is None:
         return uniform_clips(length, frames, stride, 1, "loop")[0]
-    return timed.uniform_clips(frame_times(file, length, "auto"), frames, fps, 1, "loop")[0]
+    return timed.uniform_clips(frame_times(Path(file), length, "auto"), frames, fps, 1, "loop")[0]
 
 
 async def classify(request: Request) -> JSONResponse:
@@ -37,7 +37,7 @@ async def classify(request: Request) -> JSONResponse:
         clips = []
         for wanted in about["inputs"]:
             with open_video(file.name, size=wanted["short_side"]) as video:
-                clips.append(torch.from_numpy(video.read(middle(Path(file.name), len(video))))[None])
+                clips.append(torch.from_numpy(video.read(middle(file.name, len(video))))[None])
     with torch.no_grad():
         said = {name: value[0].tolist() for name, value in program(*clips).items()}
     return JSONResponse(said | {"classes": about["classes"]})
