@@ -58,8 +58,8 @@ def _unread_by_samplers(config: Config) -> list[str]:
     given, plain = config.posterior, Posterior()
     if not config.samples_posterior or given.sampler == "sghmc":
         return []
-    own = (key for key in ("integrator", "gradient_noise"))
-    unread = [f"posterior.{k}" for k in own if getattr(given, k) != getattr(plain, k)]
+    own = ("integrator", "gradient_noise")
+    unread = [f"posterior.{key}" for key in own if getattr(given, key) != getattr(plain, key)]
     found = f"{', '.join(unread)}: for posterior.sampler=sghmc alone, not for {given.sampler}"
     return [found] if unread else []
 

@@ -141,21 +141,26 @@ class Killed(BaseException):
     """In place of a signal, at a known step."""
 
 
-@pytest.mark.parametrize("step", [STEPS, STEPS + 5], ids=["at the end of round 0", "in round 1"])
-def test_a_run_killed_between_or_in_rounds_is_bitwise_the_run_that_was_not(
-    step: int, whole: Path, small_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def train_until(step: int, videos: Path, folder: Path, *more: str) -> Path:
+    """A run that is killed after a step."""
     left = iter(range(step - 1, -1, -1))
 
     def advance(_: console.Console) -> None:
         if next(left) == 0:
             raise Killed
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(console.Console, "advance", advance)
         with pytest.raises(Killed):
-            train(small_videos, tmp_path)
-    killed = tmp_path / "run"
+            train(videos, folder, *more)
+    return folder / "run"
+
+
+@pytest.mark.parametrize("step", [STEPS, STEPS + 5], ids=["at the end of round 0", "in round 1"])
+def test_a_run_killed_between_or_in_rounds_is_bitwise_the_run_that_was_not(
+    step: int, whole: Path, small_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = train_until(step, small_videos, tmp_path)
     assert [line["step"] for line in runs.lines(killed / "log.jsonl")] == list(range(1, step + 1))
     processes: set[int] = set()
 
@@ -169,22 +174,12 @@ def test_a_run_killed_between_or_in_rounds_is_bitwise_the_run_that_was_not(
 
 
 def test_a_warm_run_killed_between_rounds_is_bitwise_the_run_that_was_not(
-    small_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_videos: Path, tmp_path: Path
 ) -> None:
     """The next round begins at what the bank holds, not at what was in memory."""
     warm = ("rounds.start=warm", "baseline.methods=[bayesian_gan,self_training]")
     whole = train(small_videos, tmp_path / "whole", *warm)
-    left = iter(range(STEPS - 1, -1, -1))
-
-    def advance(_: console.Console) -> None:
-        if next(left) == 0:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(console.Console, "advance", advance)
-        with pytest.raises(Killed):
-            train(small_videos, tmp_path, *warm)
-    killed = tmp_path / "run"
+    killed = train_until(STEPS, small_videos, tmp_path, *warm)
     assert cli.main(["train", "--resume", str(killed)]) == 0
     runs.assert_same(whole, killed, ("discriminator", "generator", "self_training"))
 
