@@ -293,6 +293,7 @@ def _sample(options: argparse.Namespace) -> None:
     from bgan_video import api
     from bgan_video.prediction import extractors
     from bgan_video.reports import write_report
+    from bgan_video.training import console
 
     if options.count < 1:
         raise UserError(f"--count={options.count}; allowed: 1 and more")
@@ -302,7 +303,7 @@ def _sample(options: argparse.Namespace) -> None:
     if options.quality:
         where = [override for override in options.overrides if override.startswith("run.")]
         judge = extractors.named(run, options.extractor, where) if options.extractor else None
-        _, looks = api.measure(run, judge, options.select)
+        _, looks = api.measure(run, judge, options.select, console.progress)
         if looks.num_classes is None:
             sys.stderr.write("these features tell no classes: their figures are null\n")
         api.show_beside(run, options.select)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
+
+# A shell starts what runs behind it deaf to Ctrl-C, which tests send to runs.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # `make test` runs as many processes as there are cores: one thread for each and for what it starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -82,7 +82,7 @@ def sample(run: TrainedRun, count: int, out: Path, select: bool = False) -> list
     if run.config.spatial_dims == 0:
         raise UserError(f"{run.folder} makes points, of which there is no picture")
     files: list[Path] = []
-    for name, items in generate(run, count, select):
+    for name, items in generate(run, count, select, console.progress):
         files += pictures.write(out / f"samples_{name}", items, run.config.spatial_dims)
     return files
 

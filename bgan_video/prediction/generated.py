@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from bgan_video import rng
 from bgan_video.config import Config
 from bgan_video.data.manifest import Split
+from bgan_video.data.parallel import Progress, silent
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
 from bgan_video.metrics.looks import (
@@ -26,7 +27,7 @@ from bgan_video.metrics.quality import Quality, quality
 from bgan_video.models import build_generator, draw_latents, nd
 from bgan_video.prediction import extractors, selection
 from bgan_video.prediction.chunks import test_chunks
-from bgan_video.prediction.extractors import Extractor
+from bgan_video.prediction.extractors import Extractor, Judged
 from bgan_video.prediction.trained import TrainedRun
 from bgan_video.sampling import Record
 
@@ -38,13 +39,16 @@ SHOWN = 12
 
 
 @torch.no_grad()
-def generate(run: TrainedRun, count: int, select: bool = False) -> Iterator[tuple[str, Tensor]]:
+def generate(
+    run: TrainedRun, count: int, select: bool = False, progress: Progress = silent
+) -> Iterator[tuple[str, Tensor]]:
     """Items of every generator chain, always from the same latents.
 
     Args:
         run: Whose generators.
         count: Items of each.
         select: Choose them among more by the run's judges of looks (prediction/selection.py).
+        progress: Wraps the batches of each generator.
 
     Yields:
         The chain's name `z<group>_m<member>` and its items `[count, C, (T,) H, W]` on the CPU.
@@ -62,14 +66,19 @@ def generate(run: TrainedRun, count: int, select: bool = False) -> Iterator[tupl
         module.load_state_dict(state)
         z = draw_latents(config, drawn, rng.generator(config.run.seed, "generate", record.chain))
         with run.backend.autocast():
-            made = (module(part.to(device)).items.float().cpu() for part in z.split(BATCH))
+            batches = z.split(BATCH)
+            shown = progress(batches, f"{drawn} items of a generator, batches", len(batches))
+            made = (module(part.to(device)).items.float().cpu() for part in shown)
             parts = [choose(items) for items in made] if choose else list(made)
         group, member = divmod(record.chain, config.posterior.num_mcmc)
         yield f"z{group:02d}_m{member:02d}", torch.cat(parts)
 
 
 def measure(
-    run: TrainedRun, extractor: Extractor | TrainedRun | None = None, select: bool = False
+    run: TrainedRun,
+    extractor: Extractor | TrainedRun | None = None,
+    select: bool = False,
+    progress: Progress = silent,
 ) -> tuple[Quality, Looks]:
     """Generated items against test items, in the features of an extractor.
 
@@ -82,6 +91,7 @@ def measure(
         extractor: What makes the features (`extractors.named`), or the run whose supervised network
             does; by default the run itself.
         select: As in `generate`.
+        progress: Wraps what is made and what is looked at.
 
     Raises:
         UserError: No generator, too few items, or as `extractors.of_run`.
@@ -91,15 +101,20 @@ def measure(
         extractor = extractors.of_run(run, extractor or run)
     real = torch.cat(list(_real(run, run.config, "test")))
     each = math.ceil(len(real) / len(chains))
-    made = dict(generate(run, each, select))
+    made = dict(generate(run, each, select, progress))
     items, of_same_size = torch.cat(list(made.values())), real
     if run.config.generator.size is not None:
         of_same_size = nd.resized(real, run.config.generator.size)
         made = {name: nd.resized(x, run.config.clip.size) for name, x in made.items()}
-    of_real, _ = extractor.judged(real.split(BATCH))
-    of_made = {name: extractor.judged(x.split(BATCH)) for name, x in made.items()}
+
+    def judged(batches: Iterable[Tensor], of: str, count: int) -> Judged:
+        return extractor.judged(progress(batches, f"features of {of}, batches", count))
+
+    parts = {name: x.split(BATCH) for name, x in made.items()}
+    of_made = {name: judged(x, "generated items", len(x)) for name, x in parts.items()}
+    of_real, _ = judged(batches := real.split(BATCH), "test items", len(batches))
+    training, _ = judged(_real(run, run.config, "train"), "training items", len(batches))
     fake = torch.cat([features for features, _ in of_made.values()])
-    training, _ = extractor.judged(_real(run, run.config, "train"))
     random = rng.generator(run.config.run.seed, "quality")
     distances = quality(of_real, training, fake, extractor.name, random)
     looks = Looks(
