@@ -99,15 +99,17 @@ def test_a_resumed_run_ends_where_the_run_would_have(
 ALL_METHODS = ["posterior.num_z=2", "train.max_grad_norm=1", "train.adam_schedule=cosine"]
 
 
-@pytest.mark.parametrize("more", [[], ["posterior.sampler=adaptive_sghmc"]], ids=["", "adaptive"])
+@pytest.mark.parametrize("sampler", ["sghmc", "adaptive_sghmc", "mclmc"])
 def test_a_recorded_run_is_the_one_that_python_launches(
-    more: list[str], small_videos: Path, tmp_path: Path
+    sampler: str, small_videos: Path, tmp_path: Path
 ):
     """Every method, dropout, burn-in and sampling: the same kernels on the same random numbers."""
     logs = {}
     for name, compile_ in (("recorded", "true"), ("launched", "false")):
         exact = ["run.deterministic=true", "run.precision=fp32", f"run.compile={compile_}"]
-        args = runs.arguments(small_videos, tmp_path, name, *exact, *ALL_METHODS, *more)
+        args = runs.arguments(
+            small_videos, tmp_path, name, *exact, *ALL_METHODS, f"posterior.sampler={sampler}"
+        )
         assert cli.main(["train", *args]) == 0
         logs[name] = runs.log(tmp_path / name)
     for recorded, launched in zip(logs["recorded"], logs["launched"], strict=True):

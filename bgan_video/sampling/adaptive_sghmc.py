@@ -26,11 +26,11 @@ class AdaptiveSGHMC(Sampler):
     the same density as every other sampler here. While P follows the gradients it targets no known
     density, so `freeze()` belongs at the end of burn-in, before the first sample is taken.
 
-    V is learned as in the paper: with window tau and running mean m of g,
-        tau <- tau - tau m^2 / V + 1,   m <- m + (g - m) / tau,   V <- V + (g^2 - V) / tau,
-    the two means with the old tau, which starts at 1 so that the first step sets m = g, V = g^2.
-    (The authors' code has the same recursion with 1/(tau + 1) for 1/tau, from m = V = tau = 1, so
-    that a start at the wrong scale is forgotten slowly.)
+    V is learned as in the authors' code, with window tau and running mean m of g:
+        tau <- tau - tau m^2 / V + 1,  m <- m + (g - m) / (tau + 1),  V <- V + (g^2 - V) / (tau + 1)
+    with the old tau on the right. It starts from the first gradient, m = g, V = g^2, tau = 1, where
+    the authors start from 1, so that the scale of a gradient does not matter. (The paper prints
+    1 / tau: with it, m = g, V = g^2, tau = 1 is where the recursion comes back to and stays.)
 
     The paper also subtracts lr^2 P^2 V from the noise variance, taking V for the variance of the
     minibatch noise; at the scale of a mean loss V is mostly something else, so it is left out.
@@ -126,11 +126,12 @@ class AdaptiveSGHMC(Sampler):
 def adapt(state: dict[str, Tensor], gradient: Tensor) -> None:
     """One step of the running means of a parameter, in place (the docstring of the class)."""
     if not state:
-        for name in ("momentum", "mean", "square"):
-            state[name] = torch.zeros_like(gradient)
+        state["momentum"] = torch.zeros_like(gradient)
+        state["mean"], state["square"] = gradient.clone(), gradient.square()
         state["window"] = torch.ones_like(gradient)
+        return
     window, mean, square = state["window"], state["mean"], state["square"]
-    weight = 1 / window
+    weight = 1 / (window + 1)
     signal = mean.square() / (square + EPSILON**2)  # m^2 / V, in [0, 1]
     window.mul_(1 - signal).add_(1)
     mean.lerp_(gradient, weight)

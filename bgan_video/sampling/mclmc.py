@@ -124,7 +124,8 @@ class MCLMC(Sampler):
             for _ in of_group
         ]
         tuner = self._tuner(params[0])
-        scales = [root * tuner[0] for root in roots]  # sqrt(lr), tuned
+        shrink = tuner[0].clone()  # of this move, whatever is learned before it is made
+        scales = [root * shrink for root in roots]  # sqrt(lr), tuned
         gradients = [gradient for _, of_group in found for gradient in of_group]
         forces = [scale * g for scale, g in zip(scales, gradients, strict=True)]
         momenta = self._momenta(params, group)
@@ -138,8 +139,8 @@ class MCLMC(Sampler):
         if not group["frozen"]:
             work = _dot(gradients, moved) * group["num_data"] / (2 * group["temperature"])
             tuner[3].copy_(second + work)
-            for param, way in zip(params, moved, strict=True):
-                self.state[param]["moved"] = way
+            tuner[4].copy_(shrink)
+            torch._foreach_copy_(self._moved(params), moved)
 
     def kick(
         self, group: dict[str, Any], momenta: list[Tensor], forces: list[Tensor], count: int
@@ -188,11 +189,18 @@ class MCLMC(Sampler):
         return [self.state[param]["momentum"] for param in params]
 
     def _tuner(self, param: Tensor) -> Tensor:
-        """shrink; the weighted sum of errors and the sum of weights; what the last step left."""
+        """shrink; sums of errors and of weights; what the last step left, and its shrink."""
         state = self.state[param]
         if "tuner" not in state:
-            state["tuner"] = torch.tensor([1.0, 0.0, 0.0, 0.0], device=param.device)
+            state["tuner"] = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0], device=param.device)
         return state["tuner"]
+
+    def _moved(self, params: list[Tensor]) -> list[Tensor]:
+        """The way of each parameter in its last step; the same tensors in every step."""
+        for param in params:
+            if "moved" not in self.state[param]:
+                self.state[param]["moved"] = torch.zeros_like(param)
+        return [self.state[param]["moved"] for param in params]
 
     def _tune(
         self,
@@ -205,20 +213,18 @@ class MCLMC(Sampler):
     ) -> None:
         """Learns from the energy error between the middles of the last kick and of this one.
 
-        The error squared goes with the sixth power of shrink; `exp(-(log ratio / 6 trust)^2 / 2)`
-        weighs it, so that steps far from the wanted size say little.
+        The error squared goes with the sixth power of the step's shrink. It is weighed by
+        `exp(-(log ratio / 6 trust)^2 / 2)`, so that steps far from the wanted size say little.
         """
-        ways = [self.state[param].get("moved") for param in params]
-        known = [way for way in ways if way is not None]
-        if len(known) < len(params):  # the first step of all
+        if any("moved" not in self.state[param] for param in params):  # the first step of all
             return
-        shrink, total, weights, last = tuner.unbind()
-        work = _dot(gradients, known) * group["num_data"] / (2 * group["temperature"])
+        shrink, total, weights, last, its_shrink = tuner.unbind()
+        work = _dot(gradients, self._moved(params)) * group["num_data"] / (2 * group["temperature"])
         error = last + work + first
         ratio = error.square() / (count * group["energy_variance"]) + 1e-8
         weight = torch.exp(-0.5 * (ratio.log() / (6 * _TRUST)).square())
         keep = (_MEMORY - 1) / (_MEMORY + 1)
-        total.mul_(keep).add_(weight * ratio / shrink**6)
+        total.mul_(keep).add_(weight * ratio / its_shrink**6)
         weights.mul_(keep).add_(weight)
         shrink.copy_((weights / total).pow(1 / 6).clamp(max=1.0))
 

@@ -33,20 +33,35 @@ def test_running_means_follow_the_recursion():
     gradients = [3.0, -1.0, 2.0, 0.5]
     theta = torch.zeros(1, dtype=torch.float64)
     sampler = cold([theta])
-    window, mean, square = 1.0, 0.0, 0.0
+    window, mean, square = 1.0, gradients[0], gradients[0] ** 2
     for gradient in gradients:
         theta.grad = torch.full_like(theta, gradient)
         sampler.step()
-        ratio = mean**2 / square if square else 0.0
+    for gradient in gradients[1:]:
         window, mean, square = (
-            window - window * ratio + 1,
-            mean + (gradient - mean) / window,
-            square + (gradient**2 - square) / window,
+            window - window * mean**2 / square + 1,
+            mean + (gradient - mean) / (window + 1),
+            square + (gradient**2 - square) / (window + 1),
         )
     state = sampler.state[theta]
     assert state["window"].item() == pytest.approx(window)
     assert state["mean"].item() == pytest.approx(mean)
     assert state["square"].item() == pytest.approx(square)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e3])
+def test_the_running_square_nears_the_mean_square_of_noisy_gradients(scale: float):
+    generator = torch.Generator().manual_seed(0)
+    theta = torch.zeros(20_000)
+    sampler = cold([theta])
+    for _ in range(300):
+        theta.grad = scale * torch.randn(20_000, generator=generator)
+        sampler.observe()
+    square = sampler.state[theta]["square"] / scale**2
+    assert square.mean() == pytest.approx(1, abs=0.02)
+    low, high = torch.quantile(square, torch.tensor([0.01, 0.99])).tolist()
+    assert 0.5 < low < high < 2
+    assert square.min() > 0
 
 
 def test_freeze_holds_the_preconditioner_and_survives_a_state_dict():
