@@ -244,17 +244,26 @@ def check_equal(networks: Iterable[nn.Module]) -> None:
 
 
 def synchronised(network: nn.Module) -> nn.Module:
-    """The network with batch statistics over the items of all ranks.
+    """The network, whose batch statistics are from now on over the items of all ranks.
+
+    Norms that are held at their stored statistics, which are in evaluation already, stay so.
 
     Raises:
         UserError: It normalises over batches, and computes on a CPU, where torch has no such layer.
     """
-    is_batch = (isinstance(module, _BatchNorm) for module in network.modules())
-    if count() == 1 or not any(is_batch):
+    found = [
+        (parent, name, layer)
+        for parent in network.modules()
+        for name, layer in parent.named_children()
+        if isinstance(layer, _BatchNorm) and layer.training
+    ]
+    if count() == 1 or not found:
         return network
     if next(network.parameters()).device.type != "cuda":
         raise UserError(
             "batch normalisation over several processes needs CUDA; set generator.norm=group and "
             "discriminator.norm=group, or train in one process"
         )
-    return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    for parent, name, layer in found:
+        setattr(parent, name, nn.SyncBatchNorm.convert_sync_batchnorm(layer))
+    return network

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from bgan_video import api, cli, config, ranks
 from bgan_video.config import Config
+from bgan_video.errors import UserError
+from bgan_video.models import finetuning, nd
 from bgan_video.prediction import chunks
 
 sizes = st.integers(0, 300)
@@ -92,3 +97,27 @@ def test_of_several_processes_the_first_one_tells_the_plan(
     monkeypatch.setattr(api, "plan", lambda config: "the plan")
     assert cli.main(["train", "--dry-run"]) == 0
     assert capsys.readouterr().out == said
+
+
+def test_norms_over_all_ranks_are_held_and_passed_by_as_those_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held: Any = nn.Sequential(nn.BatchNorm2d(3))
+    free: Any = nn.Sequential(nn.BatchNorm2d(3))
+    finetuning.freeze_norms(held)
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), held, free)
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    with pytest.raises(UserError, match="over several processes needs CUDA"):
+        ranks.synchronised(network)
+    on_cuda = SimpleNamespace(device=torch.device("cuda"))
+    monkeypatch.setattr(network, "parameters", lambda: iter([on_cuda]))
+    assert ranks.synchronised(network) is network
+    assert isinstance(free[0], nn.SyncBatchNorm)
+    assert isinstance(held[0], finetuning.Held)
+    network.train()
+    with nd.frozen_statistics(network):
+        network(3 + torch.randn(8, 3, 4, 4))
+    assert not free[0].running_mean.any()
+    network(3 + torch.randn(8, 3, 4, 4))
+    assert free[0].running_mean.any()
+    assert not held[0].running_mean.any()

@@ -54,7 +54,7 @@ class BatchNorm3d(nn.BatchNorm3d):
 
 _BATCH_NORM: dict[int, type[Any]] = {2: nn.BatchNorm2d, 3: BatchNorm3d}
 _KERNELS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 # Wu & He 2018 find 2 to 32 groups alike; 8 leaves several channels a group at small widths.
 _MAX_GROUPS = 8

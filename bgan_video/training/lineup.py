@@ -316,7 +316,8 @@ def build(
     chains = None
     if "bayesian_gan" in methods:
         own = settings_of_round(bodies[0].config, number) if bodies else of_round
-        chains = Trainer(own, size_for(bodies[0], of_chains) if bodies else of_chains, backend)
+        of_first = size_for(bodies[0], of_chains) if bodies else of_chains
+        chains = Trainer(own, of_first, backend.with_own_scaler())
     if chains is not None and "cold_gan" in methods:
         learners.append(ColdGAN(of_round, of_chains, backend, chains))
     return Models(config, backend, number, chains, learners)

@@ -101,6 +101,20 @@ def test_a_round_does_not_depend_on_the_ones_before_but_by_what_it_learns_from()
         assert all(map(same, networks, after_others[method])), method
 
 
+def test_the_scaler_of_losses_begins_anew_with_a_round() -> None:
+    """A run that goes on at a round's beginning knows nothing of the one before."""
+    backend = dataclasses.replace(BACKEND, precision="fp16").with_own_scaler()
+    begun = backend.scaler.get_scale()
+    of = settings("train.rounds=1")
+    first = lineup.build(of, DataSize(K, N, K), backend)
+    assert first.chains
+    first.chains.backend.scaler.scale(torch.ones(()))
+    first.chains.backend.scaler.update(2.0)
+    second = lineup.build(of, DataSize(K, N, K), backend, 1, first.learners)
+    assert second.chains
+    assert second.chains.backend.scaler.get_scale() == begun > 2
+
+
 def test_methods_without_rounds_go_on_as_if_the_rounds_were_one() -> None:
     methods = f"baseline.methods=[{','.join(LASTING)}]"
     (*_, last) = all_rounds(settings(methods, "train.adam_schedule=cosine"))
