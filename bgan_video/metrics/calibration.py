@@ -71,10 +71,13 @@ def equal_mass_ece(confidence: Floats, right: Floats | Bools, bins: int = NUM_BI
         confidence: `[V]`.
         right: `[V]`, whether each is right.
         bins: As many bins, or one an item where there are fewer; counts differ by one at most.
+            Items of the same confidence cannot be told apart, so each counts with their mean gap.
     """
-    order = np.argsort(confidence, kind="stable")
-    parts = np.array_split((right - confidence)[order], min(bins, len(order)))
-    return float(sum(abs(part.sum()) for part in parts) / len(order))
+    values, group = np.unique(confidence, return_inverse=True)
+    sizes = np.bincount(group, minlength=len(values))
+    gaps = np.bincount(group, weights=right - confidence, minlength=len(values)) / sizes
+    parts = np.array_split(np.repeat(gaps, sizes), min(bins, len(confidence)))
+    return float(sum(abs(part.sum()) for part in parts) / len(confidence))
 
 
 def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:

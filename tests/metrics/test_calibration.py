@@ -108,3 +108,10 @@ def test_ece_is_that_of_torchmetrics():
     )
     found = calibration.ece(probs.max(axis=1), probs.argmax(axis=1) == labels)
     assert found == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_items_of_the_same_confidence_count_alike_in_any_order() -> None:
+    confidence = np.full(100, 0.5)
+    right = np.arange(100) < 50
+    for order in (right, right[::-1], np.tile([True, False], 50)):
+        assert calibration.equal_mass_ece(confidence, order) == pytest.approx(0)

@@ -52,19 +52,20 @@ def test_of_items_that_are_alike_it_is_theirs_together() -> None:
     torch.testing.assert_close(found.precision, expected)
 
 
-def test_the_prior_is_the_one_of_highest_evidence() -> None:
-    """log p(y) ~ -U(w) - δ/2 |w|^2 + P/2 log δ - 1/2 log det(H + δ) of neighbouring δ."""
+@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
+def test_the_prior_is_the_one_of_highest_evidence(scale: float) -> None:
+    """log p(y) ~ -U(w) - δ/2 |w|^2 + P/2 log δ - 1/2 log det(H + δ) of other δ, near and far."""
     (x, y, w), items = layer(items=1), 40
-    given = (x.expand(items, F), y.expand(items), w)
+    given = (scale * x.expand(items, F), y.expand(items), w / scale)
     found, h = LastLayer(*given), curvature(*given)
 
     def evidence(precision: float) -> float:
         prior = precision * torch.eye(len(h), dtype=torch.float64)
-        fit = potential(*given) + precision / 2 * w.square().sum()
+        fit = potential(*given) + precision / 2 * given[2].square().sum()
         return float(0.5 * prior.logdet() - 0.5 * (h + prior).logdet() - fit)
 
     best = evidence(found.prior_precision)
-    for factor in (0.8, 1.25):
+    for factor in (1e-3, 0.1, 0.8, 1.25, 10.0, 1e3):
         assert evidence(factor * found.prior_precision) < best
 
 
