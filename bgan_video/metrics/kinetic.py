@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 COLD, HOT = 0.8, 1.25
-"""Below and above, it is not on target. Discretisation alone gives 1 / (1 - a/2 - h/4), 1.05 to
-1.15 in the recipes; the sampling error of a layer's mean over a run is a few percent."""
+"""Below and above, it is not on target, which has the friction's part of the discretisation in it.
+The curvature's part is a few percent in the recipes, and so is the sampling error of a layer's mean
+over a run."""

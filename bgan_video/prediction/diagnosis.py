@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from bgan_video.config import Config
+from bgan_video.config import Config, Posterior
 from bgan_video.files import read_lines
 from bgan_video.method.timetable import num_chains, step_sizes
 from bgan_video.metrics.entropy import entropy
@@ -52,6 +52,8 @@ def diagnose(
     before = number * config.train.steps
     log = [line | {"step": line["step"] - before} for line in log if line.get("round", 0) == number]
     momenta = kinetic(log, p.friction, step_sizes(config))
+    if momenta is not None:
+        momenta["target"] *= momentum_at_rest(p)
     weights = configurational(log, p.friction, step_sizes(config))
     functions = function_space(probabilities, labels, num_chains(config))
     return {
@@ -64,8 +66,19 @@ def diagnose(
     }
 
 
+def momentum_at_rest(posterior: Posterior) -> float:
+    """Variance of a momentum in units of T/N that the steps themselves give, at no curvature.
+
+    Friction a is taken off in one step, so that it is 1 / (1 - a/2), and h / 4 more in its
+    denominator for a curvature h = lr c (`sampling.SGHMC`); `baoa` and `mclmc` refresh momenta to
+    the full T.
+    """
+    of_steps = posterior.sampler in ("sghmc", "adaptive_sghmc") and posterior.integrator != "baoa"
+    return 1 / (1 - posterior.friction / 2) if of_steps else 1.0
+
+
 def kinetic(log: Log, friction: float, steps: StepSize) -> dict[str, Any] | None:
-    """Kinetic temperature of every layer, its mean over the sampling phase, and its target.
+    """Kinetic temperature of every layer, its mean over the sampling phase, and the target T.
 
     The steps at temperature 0 of a cycle are left out, and the 3 / friction steps in which the
     momentum warms up, at first and after those.

@@ -37,9 +37,7 @@ def _of_noise(kinetic: Mapping[str, Any] | None) -> str:
     target = kinetic["target"]
     ratio = kinetic["median"] / target
     ratios = {name: value / target for name, value in kinetic["layers"].items()}
-    measured = (
-        f"kinetic temperature {ratio:.2f} times its target T = {target:.3g} in the median layer"
-    )
+    measured = f"kinetic temperature {ratio:.2f} times its target {target:.3g} in the median layer"
     if ratio < COLD:
         return f"Cold ({measured}): the noise is too small, or the chains had no time to warm up."
     heated = [name for name, value in ratios.items() if value > HOT]

@@ -256,7 +256,7 @@ def temperatures(ratios: Mapping[str, float]) -> Picture:
         ax.plot(values, places, "o", color=COLORS["bayesian"], markersize=5 if named else 3)
         ax.set_xscale("log")
         ax.set_xlim(min(0.5, values.min() / 1.3), max(2.0, values.max() * 1.3))
-        ax.set(title="kinetic temperature of every layer", xlabel="times its target T")
+        ax.set(title="kinetic temperature of every layer", xlabel="times its target")
         if named:
             ax.set_yticks(places, names, fontsize=7)
         else:

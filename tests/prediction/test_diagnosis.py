@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from bgan_video.config import Config
+from bgan_video.config import Config, Posterior
 from bgan_video.prediction import diagnosis
 from bgan_video.prediction.verdict import verdict
 from bgan_video.sampling import (
+    SGHMC,
     StepSize,
     bulk_effective_size,
+    kinetic_temperature,
     monte_carlo_error,
     r_hat,
     tail_effective_size,
@@ -212,3 +214,20 @@ def test_a_run_that_has_logged_nothing_yet_is_diagnosed_by_its_networks_alone(tm
     assert (found["noise"], found["kinetic"], found["configurational"]) == (None, None, None)
     assert found["draws"]["alone"]
     assert found["verdict"]
+
+
+@pytest.mark.parametrize("friction", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("integrator", ["symplectic", "euler", "baoa"])
+def test_momenta_at_rest_are_those_of_the_samplers_themselves(
+    friction: float, integrator: Any
+) -> None:
+    """A chain on a nearly flat potential, 20,000 weights, against what is told to be its target."""
+    weights = torch.zeros(20_000)
+    generator = torch.Generator().manual_seed(0)
+    settings: Any = {"friction": friction, "integrator": integrator}
+    chain = SGHMC([weights], 0.01, temperature=1.0, num_data=50, generator=generator, **settings)
+    for _ in range(60):
+        weights.grad = torch.zeros(20_000)
+        chain.step()
+    expected = diagnosis.momentum_at_rest(Posterior(**settings))
+    assert kinetic_temperature(chain)[0] == pytest.approx(expected, rel=0.03)
