@@ -8,6 +8,7 @@ from typing import Any
 
 from bgan_video.config import FEATURES, Config, Critic, Discriminator, Features
 from bgan_video.errors import UserError
+from bgan_video.models.bodies import PYTHON_PREFIX
 
 # A linear layer is there after a few hundred steps of Adam or fewer; the rest of a round samples.
 _BURN_IN_PART = 3
@@ -33,6 +34,9 @@ def of_clips(config: Config, name: str, index: int) -> Config:
     d = config.discriminator
     if network != d.name:
         d = _without_pretrained(d)
+        if not network.startswith(PYTHON_PREFIX):  # a body of one's own brings weights itself
+            posterior = dataclasses.replace(config.posterior, prior_mean="zero")
+            config = dataclasses.replace(config, posterior=posterior)
     d = dataclasses.replace(d, name=network, input=_input(config, name, seen), bodies=())
     if index == 0:
         return dataclasses.replace(config, discriminator=d)

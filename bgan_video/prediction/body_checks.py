@@ -53,15 +53,29 @@ def notes(config: Config) -> list[str]:
     return lines
 
 
+_READ_WHERE = {
+    ("sampler", ("sghmc",)): ("integrator", "gradient_noise"),
+    ("sampler", ("sghmc", "adaptive_sghmc", "mclmc")): ("friction",),
+    ("sampler", ("mclmc",)): ("energy_variance",),
+    ("schedule", ("constant", "exponential")): ("thinning",),
+    ("schedule", ("exponential",)): ("lr_decay",),
+    ("schedule", ("cyclical",)): ("num_cycles",),
+    ("prior", ("student_t", "hierarchical")): ("prior_df",),
+}
+"""Settings of the posterior that another one has to have some value for."""
+
+
 def _unread_by_samplers(config: Config) -> list[str]:
-    """What one sampler alone has."""
+    """What one sampler, schedule or prior alone has."""
     given, plain = config.posterior, Posterior()
-    if not config.samples_posterior or given.sampler == "sghmc":
-        return []
-    own = ("integrator", "gradient_noise")
-    unread = [f"posterior.{key}" for key in own if getattr(given, key) != getattr(plain, key)]
-    found = f"{', '.join(unread)}: for posterior.sampler=sghmc alone, not for {given.sampler}"
-    return [found] if unread else []
+    lines: list[str] = []
+    for (setting, values), keys in _READ_WHERE.items():
+        now = getattr(given, setting)
+        unread = [f"posterior.{key}" for key in keys if getattr(given, key) != getattr(plain, key)]
+        if unread and now not in values and config.samples_posterior:
+            where = f"posterior.{setting}={' or '.join(values)}"
+            lines.append(f"{', '.join(unread)}: for {where} alone, not for {now}")
+    return lines
 
 
 def _unread_by_bodies(config: Config) -> list[str]:

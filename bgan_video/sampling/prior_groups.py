@@ -55,7 +55,11 @@ class PriorGroups:
         if name == "bias" or parameter.ndim <= 1:
             return self.bias
         factor = self.head if of_head else 1.0
-        return factor / math.sqrt(_fan_in(owner, parameter)) if self.by_fan_in else factor
+        # A token, or a code of places, is added as it is.
+        is_kernel = name.endswith("weight") and not isinstance(owner, nn.Embedding)
+        if not (self.by_fan_in and is_kernel):
+            return factor
+        return factor / math.sqrt(_fan_in(owner, parameter))
 
 
 def _parameters(module: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:

@@ -46,6 +46,9 @@ class Chain(Generic[N]):
         noise: Generator of the sampler's noise, on the network's device.
         backend: Device and precision.
         betas: Of Adam.
+
+    Attributes:
+        temperature: T of its noise.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class Chain(Generic[N]):
         self._noise = noise
         self.optimizer: torch.optim.Optimizer = adam(network, burn_in_lr, backend, betas)
         lr = config.posterior.lr if config.samples_posterior else burn_in_lr
-        self._temperature = compat.temperature(config, role, lr, num_data)
+        self.temperature = compat.temperature(config, role, lr, num_data)
         self._sampler = self._make_sampler() if config.samples_posterior else None
         self._virial = None if self._sampler is None else Virial(self._sampler)
         # Before a step gradients are unscaled, and a step that overflowed is not made at all.
@@ -79,7 +82,7 @@ class Chain(Generic[N]):
             self.optimizer.register_step_pre_hook(lambda *_: learn())
         elif config.posterior.bayes and config.compat.adam:
             friction = config.posterior.friction
-            std = compat.noise_coefficient(friction, self._temperature, lr, num_data)
+            std = compat.noise_coefficient(friction, self.temperature, lr, num_data)
             self.optimizer.register_step_pre_hook(lambda *_: self._add_noise(std))
 
     @property
@@ -99,7 +102,7 @@ class Chain(Generic[N]):
         for group in self.optimizer.param_groups:
             group["lr"] = self._step_sizes.lr_at(step) * _part(group)
             exploring = self._step_sizes.is_exploring(step)
-            group["temperature"] = 0.0 if exploring else self._temperature
+            group["temperature"] = 0.0 if exploring else self.temperature
         sampling = self._step_sizes.num_steps
         if isinstance(self._sampler, MCLMC) and step - p.burn_in >= _TUNING_PART * sampling:
             self._sampler.freeze()
@@ -190,7 +193,7 @@ class Chain(Generic[N]):
         p, params = self._posterior, step_groups(self.network)
         common: dict[str, Any] = {
             "lr": p.lr,
-            "temperature": self._temperature,
+            "temperature": self.temperature,
             "num_data": self._num_data,
             "generator": self._noise,
         }

@@ -34,22 +34,22 @@ class RivalGAN(Learner):
     """A GAN beside the Bayesian one, with a trainer of its own."""
 
     def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
+        self.trainer = trainer
         self.config = trainer.config
 
     @property
     def networks(self) -> Sequence[Classifier]:
         """Its discriminators."""
-        return [chain.network for chain in self._trainer.discriminators]
+        return [chain.network for chain in self.trainer.discriminators]
 
     def state_dict(self) -> dict[str, Any]:
         """Everything."""
-        return self._trainer.state_dict()
+        return self.trainer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state; torch's own generators are left to whoever uses them."""
-        with own_randomness(self._trainer.backend, "load"):
-            self._trainer.load_state_dict(state)
+        with own_randomness(self.trainer.backend, "load"):
+            self.trainer.load_state_dict(state)
 
 
 class MaximumLikelihoodGAN(RivalGAN):
@@ -92,8 +92,8 @@ class MaximumLikelihoodGAN(RivalGAN):
         self, index: int, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
     ) -> Terms:
         """One step of discriminator and generator."""
-        with own_randomness(self._trainer.backend, self._seed, self.model, index):
-            terms = self._trainer.step(index, labelled, unlabelled)
+        with own_randomness(self.trainer.backend, self._seed, self.model, index):
+            terms = self.trainer.step(index, labelled, unlabelled)
         loss = {self.model: terms["loss_d"]}
         return loss | {f"{name}_{self.model}": value for name, value in terms.items()}
 
@@ -127,10 +127,10 @@ class ColdGAN(RivalGAN):
         """Wait for the warm chains through burn-in, then take steps of its own."""
         if index == self._burn_in:
             # Loading copies no tensor, and a sampler may hold some that it learned in burn-in.
-            self._trainer.load_state_dict(copy.deepcopy(self._warm.state_dict()))
+            self.trainer.load_state_dict(copy.deepcopy(self._warm.state_dict()))
         if index >= self._burn_in:
-            with own_randomness(self._trainer.backend, self._seed, "cold", index):
-                self._trainer.step(index, labelled, unlabelled)
+            with own_randomness(self.trainer.backend, self._seed, "cold", index):
+                self.trainer.step(index, labelled, unlabelled)
         return {}
 
 
@@ -156,8 +156,8 @@ class BodyChains(RivalGAN):
         self, index: int, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch
     ) -> Terms:
         """One step of its chains on what it sees of the labelled and believed items."""
-        with own_randomness(self._trainer.backend, self.config.run.seed, self.model, index):
-            terms = self._trainer.step(index, labelled, unlabelled)
+        with own_randomness(self.trainer.backend, self.config.run.seed, self.model, index):
+            terms = self.trainer.step(index, labelled, unlabelled)
         return {f"{name}_{self.model}": terms[name] for name in ("loss_d", "train_top1")}
 
 

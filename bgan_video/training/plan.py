@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from bgan_video.data.labels import choice
 from bgan_video.data.manifest import Manifest
 from bgan_video.features import FrozenBodies
 from bgan_video.method.rounds import check_prior, has_pool
-from bgan_video.method.temperature import describe, noise_of
+from bgan_video.method.temperature import describe, noise_of, tempered
 from bgan_video.method.timetable import (
     check_rivals,
     draws_in_run,
@@ -32,7 +33,7 @@ from bgan_video.prediction.bodies import Body, kinds
 from bgan_video.prediction.body_checks import body_settings
 from bgan_video.prediction.body_checks import check as check_bodies
 from bgan_video.prediction.body_checks import notes as body_notes
-from bgan_video.training import drawn, trackers
+from bgan_video.training import compat, drawn, trackers
 from bgan_video.training.memory import peak_mib
 from bgan_video.training.trainer import DataSize
 
@@ -199,8 +200,10 @@ def _noise(config: Config, alike: Sequence[Alike], num_data: int) -> list[str]:
         return []
     if first.name.startswith(FEATURES):
         return [f"noise: features.temperature={config.features.temperature:g}"]
-    learning = first.discriminator - first.frozen
-    return [describe(noise_of(first.config, learning, num_data), config.items)]
+    noise = noise_of(first.config, first.discriminator - first.frozen, num_data)
+    own = tempered(first.config, noise)
+    of_chains = compat.temperature(own, "discriminator", own.posterior.lr, num_data)
+    return [describe(dataclasses.replace(noise, temperature=of_chains), config.items)]
 
 
 def _rounds(config: Config, manifest: Manifest) -> list[str]:

@@ -43,12 +43,11 @@ def sampled(models: Models) -> list[Sampled]:
     """The chains, and what is stored as they are: other bodies' chains, the cold GAN's."""
     if models.chains is None or not models.samples_posterior:
         return []
-    of_chains = models.chains.config
-    moving = [(FIRST_KIND, of_chains, models.discriminators)]
+    moving = [(FIRST_KIND, models.chains, models.discriminators)]
     for learner in models.learners:
         if isinstance(learner, BodyChains | ColdGAN):
-            moving.append((learner.model, learner.config, learner.networks))
-    return [Sampled(k, c.temperature, n, step_sizes(c)) for k, c, n in moving]
+            moving.append((learner.model, learner.trainer, learner.networks))
+    return [Sampled(k, of.noise.temperature, n, step_sizes(of.config)) for k, of, n in moving]
 
 
 def store_restarting(

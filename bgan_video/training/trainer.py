@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain as joined
@@ -70,8 +71,8 @@ class Trainer:
 
     Attributes:
         config: The same with the number of the temperature.
-        noise: What the chains are sampled at, on the weights of a discriminator or, where there is
-            none, of a generator.
+        noise: What the chains are sampled at, `compat.noise_scale` included, on the weights of a
+            discriminator or, where there is none, of a generator.
     """
 
     def __init__(self, config: Config, size: DataSize, backend: Backend) -> None:
@@ -116,6 +117,8 @@ class Trainer:
         self.generators = self._chains(
             "generator", generators, (p.generator_burn_in_lr, num_data_generator, betas)
         )
+        first = (self.discriminators or self.generators)[0]
+        self.noise = dataclasses.replace(self.noise, temperature=first.temperature)
         self.pretext = PretextHeads(config, discriminators, backend)
         t = config.train
         num_generators = max(1, len(self.generators))

@@ -229,14 +229,30 @@ def test_what_of_the_posterior_no_body_reads_is_told() -> None:
     [
         (["posterior.sampler=sgld", "posterior.integrator=euler"], "posterior.integrator: for"),
         (["posterior.sampler=mclmc", "posterior.gradient_noise=0.05"], "gradient_noise: for post"),
+        (["posterior.sampler=sgld", "posterior.friction=0.3"], "friction: for posterior.sampler="),
+        (["posterior.sampler=sgld", "posterior.energy_variance=1"], "sampler=mclmc alone, not for"),
+        (["posterior.schedule=cyclical", "posterior.thinning=3"], "schedule=constant or exponenti"),
+        (["posterior.schedule=constant", "posterior.num_cycles=3"], "schedule=cyclical alone, not"),
+        (["posterior.schedule=constant", "posterior.lr_decay=1"], "schedule=exponential alone"),
+        (["posterior.prior=laplace", "posterior.prior_df=5"], "prior=student_t or hierarchical"),
         (["critic.name=hybrid", "objective.feature_matching_weight=1"], "feature_matching_weight"),
     ],
-    ids=["integrator", "gradient noise", "feature matching"],
+    ids=lambda given: given[-1].partition("=")[0] if isinstance(given, list) else "",
 )
 def test_what_a_sampler_or_a_critic_does_not_read_is_told(overrides: list[str], told: str) -> None:
     (line,) = body_checks.notes(config.load(None, overrides))
     assert told in line
     assert body_checks.notes(config.load(None, overrides[:1])) == []
+
+
+def test_a_prior_is_centred_at_weights_where_a_body_has_them() -> None:
+    c = settings(
+        *("discriminator.name=r3d_18", "discriminator.weights=w.pt"),
+        *("discriminator.bodies=[r3d_18,dcgan]", "posterior.prior_mean=pretrained"),
+    )
+    assert of_clips(c, "r3d_18", 0).posterior.prior_mean == "pretrained"
+    assert of_clips(c, "dcgan", 1).posterior.prior_mean == "zero"
+    assert of_clips(c, "python:mine.bodies:small", 1).posterior.prior_mean == "pretrained"
 
 
 def test_other_bodies_begin_elsewhere() -> None:

@@ -1,6 +1,7 @@
 """Which parameter is of which group, and its fan-in."""
 
 import pytest
+import torch
 from torch import nn
 
 from bgan_video.sampling import PriorGroups
@@ -32,3 +33,13 @@ def test_fan_in_is_the_number_of_inputs_that_an_output_sums(module: nn.Module, f
 
 def test_alike_groups_name_nobody():
     assert PriorGroups().factors(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))) == {}
+
+
+def test_tokens_and_codes_of_places_have_no_inputs() -> None:
+    network = nn.Module()
+    network.pos_embed = nn.Parameter(torch.zeros(1, 197, 192))
+    network.table = nn.Embedding(5, 3)
+    network.attention = nn.MultiheadAttention(16, 2)
+    found = PriorGroups(by_fan_in=True).factors(network)
+    kernels = [network.attention.in_proj_weight, network.attention.out_proj.weight]
+    assert found == {kernel: pytest.approx(0.25) for kernel in kernels}

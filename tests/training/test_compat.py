@@ -357,3 +357,14 @@ def test_every_option_is_off_by_itself() -> None:
 def test_pairs_have_no_common_teacher() -> None:
     with pytest.raises(UserError, match=r"posterior\.independent with objective\.consistency"):
         config.load(None, ["posterior.independent=true", "objective.consistency_weight=1"])
+
+
+@pytest.mark.parametrize("scale", ["posterior", "notebook", "tensorflow"])
+def test_the_noise_that_is_told_is_that_of_the_chains(scale: str) -> None:
+    sizes = ["clip.size=16", "clip.num_frames=4", "generator.width=4", "discriminator.width=4"]
+    of = settings(*sizes, f"compat.noise_scale={scale}", "posterior.temperature=0.5")
+    trainer = Trainer(of, DataSize(K, NUM_DATA, K), BACKEND)
+    factor = compat.temperature(of, "discriminator", of.posterior.lr, trainer.noise.num_data) / 0.5
+    assert (factor == 1) == (scale == "posterior")
+    assert trainer.noise.temperature == pytest.approx(0.5 * factor)
+    assert trainer.noise.facts()["temperature"] == trainer.discriminators[0].temperature
