@@ -73,8 +73,8 @@ def resume(folder: Path | str, overrides: Sequence[str] = ()) -> Result:
     with ranks.joined(on_cuda(config.run)), ExitStack() as held, faults.explained(folder):
         if ranks.is_first():
             run_folder.claim(folder, held)
-        places = [word for word in overrides if word.partition("=")[0] in changes.PLACES]
-        return _finish(loop.train(config, held, resume=folder), places)
+        ended = loop.train(config, held, resume=folder)
+        return _finish(ended, changes.whereabouts(config, overrides))
 
 
 def train_or_resume(config: Config, default_name: str = "run") -> Result:

@@ -4,7 +4,16 @@
 can serve it is found out by the layers that use it.
 """
 
-from bgan_video.config.files import CHANGES, flat, from_mapping, load, load_run, to_mapping, to_yaml
+from bgan_video.config.files import (
+    CHANGES,
+    dotted,
+    flat,
+    from_mapping,
+    load,
+    load_run,
+    to_mapping,
+    to_yaml,
+)
 from bgan_video.config.kinds import (
     BELIEVERS,
     DRAWN,
@@ -65,6 +74,7 @@ __all__ = [
     "SpatialDims",
     "Summary",
     "Train",
+    "dotted",
     "flat",
     "from_mapping",
     "load",

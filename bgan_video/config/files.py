@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,9 +52,9 @@ def load_run(folder: Path, overrides: Sequence[str] = ()) -> Config:
     if not (folder / "config.yaml").is_file():
         raise UserError(f"{folder} is not a run folder: it holds no config.yaml")
     changed = [
-        f"{key}={json.dumps(value)}"
+        override
         for change in read_lines(folder / CHANGES)
-        for key, value in (change.get("settings") or {change["key"]: change["to"]}).items()
+        for override in dotted(change.get("settings") or {change["key"]: change["to"]})
     ]
     return load(folder / "config.yaml", [*changed, *overrides])
 
@@ -73,6 +73,14 @@ def flat(config: Config) -> dict[str, Any]:
     """The values of a config by dotted key."""
     mapping = to_mapping(config)
     return {f"{part}.{key}": value for part in mapping for key, value in mapping[part].items()}
+
+
+def dotted(settings: Mapping[str, Any]) -> list[str]:
+    """Values by dotted key as `key=value`; JSON is the part of YAML that keeps every value's type.
+
+    Characters stand as they are: YAML does not join the two halves in which JSON escapes some.
+    """
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
 
 
 def to_yaml(config: Config) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -16,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from bgan_video import config as config_module
-from bgan_video.config import FEATURES, Config, Method
+from bgan_video.config import FEATURES, Config, Method, dotted
 from bgan_video.errors import UserError
 
 METHODS = get_args(Method)
@@ -131,14 +130,14 @@ def _read(file: Path, out: Path, overrides: Sequence[str]) -> Study:
         raise UserError(f"reference={reference}; allowed: {', '.join(methods)}")
     _check_overrides(overrides, methods)
     recipe = file.parent / str(content["config"])
-    common = [*_dotted(shared), *overrides]
+    common = [*dotted(shared), *overrides]
     cells = []
     for seed, value, fold, method in product(seeds, label_values, folds, methods):
         grid = {key: value if key == label_key else None for key in LABEL_KEYS}
         grid |= {"data.fold": fold, "data.label_seed": seed, "run.seed": seed}
         cell = (method, label_text(value), fold, seed)
         grid |= {"run.dir": str(out / "cells"), "run.name": Cell(*cell, Config()).name}
-        settings = [*common, *_dotted(method_settings(method, methods[method])), *_dotted(grid)]
+        settings = [*common, *dotted(method_settings(method, methods[method])), *dotted(grid)]
         cells.append(Cell(*cell, _config(recipe, settings, f"{method}, {label_key}={value}")))
     _check_cold(cells)
     _check_names(cells)
@@ -275,12 +274,6 @@ def _check_names(cells: Sequence[Cell]) -> None:
     repeated = [name for name, count in Counter(c.name for c in cells).items() if count > 1]
     if repeated:
         raise UserError(f"two cells are called {repeated[0]}; label lists need names of their own")
-
-
-def _dotted(settings: Mapping[str, Any]) -> Iterator[str]:
-    """As `key=value`; JSON is the part of YAML that keeps every value's type."""
-    for key, value in settings.items():
-        yield f"{key}={json.dumps(value)}"
 
 
 def _config(recipe: Path, settings: Sequence[str], cell: str) -> Config:

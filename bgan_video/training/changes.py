@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 from bgan_video import config as config_module
 from bgan_video.config import Config
+from bgan_video.data import layouts
 from bgan_video.errors import UserError
 from bgan_video.files import append_line, read_lines
 from bgan_video.method.timetable import swag_lr
+from bgan_video.prediction.adjusting import ADJUSTABLE
 
 PLACES = ("data.root", "data.table", "data.store")
 """Data may have moved. Not kept: the next command says again where they are."""
@@ -135,14 +137,24 @@ def differing(folder: Path, config: Config) -> list[str]:
     runs = (config_module.load_run(folder), config_module.load(folder / "config.yaml"), config)
     before, first, now = (config_module.flat(c) for c in runs)
     kept = {key for key in STEP_SIZES if now[key] == first[key]} | {"run.name", "run.dir"}
-    return [f"{k}={_text(now[k])}" for k in now if k not in kept and now[k] != before[k]]
+    return config_module.dotted({k: now[k] for k in now if k not in kept and now[k] != before[k]})
+
+
+def whereabouts(config: Config, overrides: Sequence[str]) -> list[str]:
+    """Of the overrides of a run that goes on, where its data are, as its end is told it.
+
+    A run that is looked at reads no table, but may be told the root of the one that has moved.
+    """
+    keys = {override.partition("=")[0] for override in overrides}
+    root = {}
+    if "data.table" in keys and config.data.root is None:
+        root["data.root"] = layouts.read(config.data).root
+    places = {*PLACES} & {*ADJUSTABLE}
+    kept = [override for override in overrides if override.partition("=")[0] in places]
+    return [*kept, *config_module.dotted(root)]
 
 
 def _values(config: Config) -> dict[str, Any]:
     values = config_module.flat(config)
     lr = config.baseline.lr or config.posterior.burn_in_lr
     return values | {"baseline.lr": lr, "baseline.swag_lr": swag_lr(config, lr)}
-
-
-def _text(value: Any) -> str:
-    return "null" if value is None else str(value)
