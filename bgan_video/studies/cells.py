@@ -18,7 +18,7 @@ from typing import Literal
 from bgan_video import config as config_module
 from bgan_video.errors import UserError
 from bgan_video.studies.grid import Cell, Study
-from bgan_video.training import run_folder
+from bgan_video.training import changes, run_folder
 
 State = Literal["finished", "failed", "running", "unfinished", "to do"]
 
@@ -67,13 +67,16 @@ def state(study: Study, cell: Cell) -> State:
 def check_unchanged(study: Study) -> None:
     """Refuse to mix runs of other settings into the study.
 
+    A roll-back is none: `train.roll_back` says that a run may do so. Nor is another loading.
+
     Raises:
         UserError: Names a begun or finished cell and the key that differs.
     """
     for cell in study.cells:
         if is_begun(study, cell):
             where = folder(study, cell)
-            made = config_module.flat(config_module.load_run(where))
+            made = config_module.flat(config_module.load(where / "config.yaml"))
+            made |= changes.lowered(where)
             wanted = config_module.flat(run_folder.anchored(cell.config))
             for key in (key for key in wanted if key not in _WHERE and wanted[key] != made[key]):
                 raise UserError(

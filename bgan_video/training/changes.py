@@ -129,6 +129,12 @@ def roll_backs(folder: Path) -> int:
     return sum("settings" in line for line in read_lines(folder / config_module.CHANGES))
 
 
+def lowered(folder: Path) -> dict[str, Any]:
+    """Step sizes that a person lowered on the way, as they are now; none of a roll-back's."""
+    lines = (line for line in read_lines(folder / config_module.CHANGES) if "key" in line)
+    return {line["key"]: line["to"] for line in lines if line["key"] in STEP_SIZES}
+
+
 def differing(folder: Path, config: Config) -> list[str]:
     """The overrides that make a run's settings those of `config`, but for its name and place.
 

@@ -17,6 +17,7 @@ from bgan_video import cli, config
 from bgan_video.errors import UserError
 from bgan_video.studies import cells, runner
 from bgan_video.studies.grid import Study
+from bgan_video.training import changes
 from tests.studies import fake
 from tests.studies.conftest import finish
 
@@ -131,6 +132,22 @@ def test_runs_of_other_settings_are_refused_by_key(
     line = str(caught.value)
     assert all(p in line for p in (cell.name, "train.steps=300", "asks for 500", "--out")), line
     assert ran(now) == []
+
+
+def test_a_cell_that_rolled_back_or_loads_otherwise_is_still_the_studys(
+    read_study: Callable[..., Study],
+):
+    study = read_study(**SMALL)
+    cell = study.cells[2]
+    folder = cells.folder(study, cell)
+    fake.begin(folder, config.to_mapping(cell.config))
+    changes.keep(folder, config.load_run(folder, ["data.num_workers=3"]), 10)
+    smaller = changes.smaller(cell.config)
+    changes.keep_smaller(folder, smaller, 10, changes.RollBack(12, "loss_d"))
+    cells.check_unchanged(study)
+    changes.keep(folder, config.load_run(folder, ["posterior.lr=1e-9"]), 20)
+    with pytest.raises(UserError, match=r"was run with posterior\.lr=1e-09"):
+        cells.check_unchanged(study)
 
 
 @pytest.mark.usefixtures("fakes")
