@@ -43,10 +43,9 @@ class Beginning:
             answered: Paths of videos that were asked for already, and whether they have a label.
 
         Raises:
-            UserError: Information is asked for, or every training video was asked for.
+            UserError: As `check_untrained`, or every training video was asked for.
         """
-        if by == "information":
-            raise UserError("--by=information asks a trained run; allowed without one: typical")
+        check_untrained(by)
         answered = answered or {}
         # Who has an answer but no label is neither asked for nor stands for anything.
         kept = [
@@ -63,6 +62,12 @@ class Beginning:
         space = Space(items, self.space.vectors[kept], self.space.tells_copies)
         given = (self.manifest, self.config.data, budget, self.config.run.seed)
         return suggestions.choose_typical(space, None, *given)
+
+
+def check_untrained(by: By) -> None:
+    """Raises UserError where videos are to be chosen by what only a trained run knows."""
+    if by == "information":
+        raise UserError("--by=information asks a trained run; allowed without one: typical")
 
 
 def begin(config: Config, say: Callable[[str], None], progress: Callable[..., Any]) -> Beginning:

@@ -200,27 +200,39 @@ def _copies(chosen: Sequence[int], space: Space | None, data: Data) -> dict[str,
     return copies
 
 
+def check_free(file: Path) -> None:
+    """Raises UserError where the file is there, and someone has filled in labels."""
+    if _is_filled_in(file):
+        raise UserError(f"{file} has labels filled in; move it, or choose another file with --out")
+
+
 def write_csv(file: Path, chosen: Sequence[Suggestion], manifest: Manifest) -> None:
     """The suggestions with an empty label each, and below them the labels the run had.
 
     One file thus holds all labels of the next run.
 
     Raises:
-        UserError: The file is there, and someone has filled in labels.
+        UserError: As `check_free` and `write_rows`.
     """
-    if _is_filled_in(file):
-        raise UserError(f"{file} has labels filled in; move it, or choose another file with --out")
+    check_free(file)
     write_rows(file, [*suggested_rows(chosen), *labelled_rows(manifest)])
 
 
 def write_rows(file: Path, rows: Iterable[Mapping[str, str]]) -> None:
-    """Write a table of suggestions, whole or not at all."""
+    """Write a table of suggestions, whole or not at all.
+
+    Raises:
+        UserError: It cannot be written.
+    """
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     # With the mark by which a spreadsheet knows UTF-8: else it saves other letters than it read.
-    write_atomically(file, text.getvalue().encode("utf-8-sig"))
+    try:
+        write_atomically(file, text.getvalue().encode("utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"{file} cannot be written: {error.strerror}") from None
 
 
 def read_rows(file: Path) -> list[dict[str, str]]:

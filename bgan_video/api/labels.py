@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bgan_video import config as config_module
-from bgan_video.acquisition.first import begin
-from bgan_video.acquisition.suggestions import By, Suggestion, write_csv
+from bgan_video.acquisition.first import begin, check_untrained
+from bgan_video.acquisition.suggestions import By, Suggestion, check_free, write_csv
 from bgan_video.config import Config, recipes
 from bgan_video.data.manifest import Manifest
 from bgan_video.errors import UserError
@@ -64,8 +64,11 @@ def suggest_first(
         As `suggest`.
 
     Raises:
-        UserError: The data do not serve, or the file is there and has labels filled in.
+        UserError: The data do not serve, information is asked for, or the file is there and has
+            labels filled in.
     """
+    check_untrained(by)  # this and the next before minutes of reading
+    check_free(file)
     beginning = begin(config, console.say, console.progress)
     chosen = beginning.choose(budget, by)
     write_csv(file, chosen, beginning.manifest)
@@ -119,10 +122,11 @@ def label(
         port: To listen on, on 127.0.0.1; 0 for a free one.
 
     Raises:
-        UserError: No such run, or the extra `label` is not installed.
+        UserError: No such run, the port is not free, or the extra `label` is not installed.
     """
     from bgan_video.labelling import source
 
+    _check_shows(port)
     table = file or run / "suggestions.csv"
     _page(source.of_run(load(run, overrides), overrides), table, budget, by, port)
 
@@ -146,20 +150,29 @@ def label_first(
         port: To listen on, on 127.0.0.1; 0 for a free one.
 
     Raises:
-        UserError: The data do not serve, or the extra `label` is not installed.
+        UserError: The data do not serve, information is asked for, the port is not free, or the
+            extra `label` is not installed.
     """
     from bgan_video.labelling import source
 
+    check_untrained(by)
+    _check_shows(port)
     config = config_module.load(recipes.find(settings), overrides)
     beginning = begin(config, console.say, console.progress)
     _page(source.of_beginning(beginning, settings, overrides), file, budget, by, port)
 
 
-def _page(source: Source, table: Path, budget: int, by: By, port: int) -> None:
+def _check_shows(port: int) -> None:
+    """Raises UserError where the page could not be shown, before anything is read for it."""
     try:
         from bgan_video.labelling import server
     except ImportError:
         raise UserError("the label page needs pip install 'bgan_video[label]'") from None
+    server.check_port(port)
+
+
+def _page(source: Source, table: Path, budget: int, by: By, port: int) -> None:
+    from bgan_video.labelling import server
     from bgan_video.labelling.answers import held
     from bgan_video.labelling.desk import Desk
     from bgan_video.labelling.source import of_run

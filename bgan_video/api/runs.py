@@ -125,10 +125,21 @@ def export(run: TrainedRun, to: str, out: Path | None = None) -> Path:
     if to not in default:
         raise UserError(f"--to={to}; allowed: {', '.join(default)}")
     place = out or run.folder / "export" / default[to]
-    place.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(place, is_folder=to == "hub")
     if to == "hub":
         hub.write_hub(run, place)
         return place
     write = {"torch": files.write_torch, "onnx": files.write_onnx}[to]
     write(run, program.of_run(run), place)
     return place
+
+
+def _make_room(place: Path, is_folder: bool) -> None:
+    """Make the folder that it goes to; raises UserError where it cannot be there."""
+    if place.exists() and place.is_dir() != is_folder:
+        kinds = ("a file", "a folder") if is_folder else ("a folder", "a file")
+        raise UserError(f"--out={place} is {kinds[0]}; give the name of {kinds[1]}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out={place}: {error.strerror}") from None

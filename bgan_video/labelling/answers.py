@@ -83,7 +83,11 @@ class Answers:
         return {row["path"]: bool(row.get("label")) for row in rows}
 
     def extend(self, chosen: Sequence[Suggestion]) -> None:
-        """Ask for more, behind what is asked already."""
+        """Ask for more, behind what is asked already.
+
+        Raises:
+            UserError: The table cannot be written.
+        """
         with self._lock:
             last = max((int(row["rank"]) for row in self.asked), default=0)
             rows = suggested_rows(chosen, first=last + 1)
@@ -103,6 +107,7 @@ class Answers:
         Raises:
             ConflictError: It has another answer by now, or another program wrote the table.
             KeyError: There is no such suggestion.
+            UserError: The table cannot be written.
         """
         with self._lock:
             row = next((row for row in self.asked if row["path"] == path), None)
@@ -122,10 +127,7 @@ class Answers:
                 self._order.append(path)
 
     def _save(self, rows: list[dict[str, str]]) -> None:
-        try:
-            write_rows(self.file, rows)
-        except OSError as error:
-            raise ConflictError(f"{self.file} cannot be written: {error.strerror}") from None
+        write_rows(self.file, rows)
         self.rows, self._written = rows, self._on_disk()
 
     def _on_disk(self) -> bytes | None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,26 @@ async def _told(act: Callable[[], None], desk: Desk, path: str | None = None) ->
     return JSONResponse(shown | {"problem": problem}, status, headers=_HEADERS)
 
 
+def check_port(port: int) -> None:
+    """Raises UserError where the port is taken, or none."""
+    with _bound(port):
+        pass
+
+
+@contextmanager
+def _bound(port: int) -> Generator[socket.socket, None, None]:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
+        try:
+            listening.bind((HOST, port))
+        except OverflowError:
+            raise UserError(f"--port={port}; allowed: 0..65535, 0 for a free one") from None
+        except OSError as error:
+            raise UserError(
+                f"--port={port}: {error.strerror}; leave it out for a free one"
+            ) from None
+        yield listening
+
+
 def serve(desk: Desk, port: int, say: Callable[[str], None]) -> None:
     """Show the page until Ctrl-C.
 
@@ -116,15 +137,9 @@ def serve(desk: Desk, port: int, say: Callable[[str], None]) -> None:
         say: Gets the address.
 
     Raises:
-        UserError: The port is taken.
+        UserError: As `check_port`.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
-        try:
-            listening.bind((HOST, port))
-        except OSError as error:
-            raise UserError(
-                f"--port={port}: {error.strerror}; leave it out for a free one"
-            ) from None
+    with _bound(port) as listening:
         token = secrets.token_urlsafe(16)
         say(f"http://{HOST}:{listening.getsockname()[1]}/{token}/")
         say(f"answers go to {desk.file}; Ctrl-C ends the page, and nothing is lost")

@@ -72,8 +72,10 @@ class TrainedRun:
         self.config = adjusted(folder, overrides)
         self.backend = resolve_backend(self.config.run, self.config.spatial_dims)
         self._frozen = FrozenBodies(self.backend)
-        manifest = (folder / "manifest.json").read_text(encoding="utf-8")
-        self.manifest = Manifest.from_json(manifest)
+        manifest = folder / "manifest.json"
+        if not manifest.is_file():
+            raise UserError(f"{folder} is not a run folder: it holds no manifest.json")
+        self.manifest = Manifest.from_json(manifest.read_text(encoding="utf-8"))
         t = self.config.train
         self.bank = SampleBank(
             folder / "posterior",
@@ -302,8 +304,10 @@ class TrainedRun:
         Raises:
             UserError: As `choose`; or the file is there and has labels filled in.
         """
+        table = file or self.folder / "suggestions.csv"
+        suggestions.check_free(table)  # before minutes of choosing
         chosen = self.choose(budget, by)
-        suggestions.write_csv(file or self.folder / "suggestions.csv", chosen, self.manifest)
+        suggestions.write_csv(table, chosen, self.manifest)
         return chosen
 
     def choose(

@@ -101,6 +101,13 @@ def test_a_table_of_other_videos_is_refused(tmp_path: Path) -> None:
         Answers(file, MANIFEST)
 
 
+def test_a_table_that_cannot_be_written_is_told_and_nothing_is_asked(tmp_path: Path) -> None:
+    answers = Answers(tmp_path / "gone" / "labels.csv", MANIFEST)
+    with pytest.raises(UserError, match=r"labels\.csv cannot be written: No such file"):
+        answers.extend([suggestion("a")])
+    assert answers.asked == []
+
+
 def test_a_table_is_one_pages_at_a_time(tmp_path: Path) -> None:
     with held(tmp_path / "labels.csv"), pytest.raises(UserError, match="another bgan-video label"):
         held(tmp_path / "labels.csv").__enter__()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import socket
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -15,7 +17,10 @@ import pytest
 import uvicorn
 
 from bgan_video import config
+from bgan_video.acquisition.suggestions import write_rows
+from bgan_video.api import labels as asking
 from bgan_video.data import layouts, splits
+from bgan_video.errors import UserError
 from bgan_video.labelling import again, history, server
 from bgan_video.labelling.desk import Desk
 from tests.labelling import desks
@@ -159,3 +164,52 @@ def _of_run(desk: Desk, run: Path) -> Any:
     import dataclasses
 
     return dataclasses.replace(desk.source, run=run)
+
+
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may be read before what is refused."""
+
+    def read(*_: object) -> None:
+        raise AssertionError("videos were read")
+
+    monkeypatch.setattr(asking, "begin", read)
+    monkeypatch.setattr(asking, "load", read)
+
+
+@pytest.mark.usefixtures("unread")
+@pytest.mark.parametrize("port", [99_999, -1, "taken"])
+def test_a_port_that_does_not_serve_is_told_before_anything_is_read(
+    port: Any, tmp_path: Path
+) -> None:
+    with socket.socket() as other:
+        other.bind((server.HOST, 0))
+        port = other.getsockname()[1] if port == "taken" else port
+        with pytest.raises(UserError, match=f"--port={port}"):
+            asking.label_first("video_folder", [], tmp_path / "labels.csv", port=port)
+        with pytest.raises(UserError, match=f"--port={port}"):
+            asking.label(tmp_path, port=port)
+
+
+@pytest.mark.usefixtures("unread")
+def test_a_missing_extra_is_told_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("bgan_video.labelling.server")
+    monkeypatch.setitem(sys.modules, "bgan_video.labelling.server", None)
+    with pytest.raises(UserError, match="pip install"):
+        asking.label_first("video_folder", [], tmp_path / "labels.csv")
+    with pytest.raises(UserError, match="pip install"):
+        asking.label(tmp_path)
+
+
+@pytest.mark.usefixtures("unread")
+def test_first_labels_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    with pytest.raises(UserError, match="asks a trained run"):
+        asking.label_first("video_folder", [], table, by="information")
+    with pytest.raises(UserError, match="asks a trained run"):
+        asking.suggest_first(config.load("video_folder"), 5, table, by="information")
+    write_rows(table, [{"path": "a.avi", "label": "x", "rank": "1"}])
+    with pytest.raises(UserError, match="filled in; move it"):
+        asking.suggest_first(config.load("video_folder"), 5, table)
