@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -200,7 +201,7 @@ def _best(probabilities: Sequence[float]) -> int:
 
 def _suggest(options: argparse.Namespace) -> None:
     from bgan_video import api
-    from bgan_video.acquisition.suggestions import check_by
+    from bgan_video.acquisition.suggestions import check_by, settings_of
     from bgan_video.labelling.formats import check_format
     from bgan_video.reports import write_report
 
@@ -212,7 +213,9 @@ def _suggest(options: argparse.Namespace) -> None:
         config = config_module.load(options.config, overrides)
         chosen, files = api.suggest_first(config, options.budget, file, *how)
     else:
-        chosen, files = api.suggest(api.load(run, overrides), options.budget, options.out, *how)
+        trained = api.load(run, overrides)
+        config = trained.config
+        chosen, files = api.suggest(trained, options.budget, options.out, *how)
     if options.json:
         _say(json.dumps([dataclasses.asdict(suggestion) for suggestion in chosen]))
         return
@@ -226,7 +229,10 @@ def _suggest(options: argparse.Namespace) -> None:
             f"for {options.format}: {', '.join(map(str, others))}; bgan-video answers {table} "
             f"FILE brings the answers back"
         )
-    _say(f"fill in the labels in {table}, then train with data.label_list={table}")
+    _say(
+        f"fill in the labels in {table}, then train with "
+        f"{shlex.join(settings_of(table, config.data))}"
+    )
 
 
 def _answers(options: argparse.Namespace) -> None:

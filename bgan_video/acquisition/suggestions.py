@@ -16,7 +16,7 @@ from torch import Tensor
 from bgan_video.acquisition import batchbald, coverage
 from bgan_video.acquisition.batchbald import Choice
 from bgan_video.acquisition.coverage import Floats
-from bgan_video.config import Data
+from bgan_video.config import LABEL_CHOICES, Data
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.recordings import recording
 from bgan_video.data.texts import read_table
@@ -263,6 +263,18 @@ def suggested_rows(chosen: Sequence[Suggestion], first: int = 1) -> list[dict[st
         rows.append(words | shown | {"group": s.group, "bodies": alone})
         rows += [{"path": p, "group": s.group, "note": f"{COPY}{rank}"} for p in s.copies]
     return rows
+
+
+def settings_of(file: Path, data: Data) -> list[str]:
+    """The `key=value` by which a run takes its labels from a table, not as `data` says.
+
+    What began with a table already began with a recipe, nearly all of which name labels a class.
+    """
+    others = [
+        key for key in LABEL_CHOICES if key != "label_list" and getattr(data, key) is not None
+    ]
+    off = [f"data.{key}=null" for key in others or ["labels_per_class"]]
+    return [*off, f"data.label_list={file}"]
 
 
 def labelled_rows(manifest: Manifest) -> list[dict[str, str]]:

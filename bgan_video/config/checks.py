@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from bgan_video.config.kinds import DRAWN, GANS, IN_ROUNDS, NEED_LABELS, ON_FEATURES
+from bgan_video.config.kinds import (
+    DRAWN,
+    GANS,
+    IN_ROUNDS,
+    LABEL_CHOICES,
+    NEED_LABELS,
+    ON_FEATURES,
+)
 from bgan_video.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,8 +39,7 @@ def _layout(config: Config) -> None:
 
 
 def _labels(config: Config) -> None:
-    keys = ("labels_per_class", "num_labelled", "label_fraction", "label_list")
-    chosen = [key for key in keys if getattr(config.data, key) is not None]
+    chosen = [key for key in LABEL_CHOICES if getattr(config.data, key) is not None]
     if len(chosen) > 1:
         raise UserError(
             f"data.{chosen[0]} and data.{chosen[1]} both choose the labels; set one to null"

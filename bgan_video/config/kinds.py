@@ -64,6 +64,9 @@ def model_of(method: str) -> str:
     return "bayesian" if method == "bayesian_gan" else method
 
 
+LABEL_CHOICES = ("labels_per_class", "num_labelled", "label_fraction", "label_list")
+"""The settings of `data` that say which labels are used; one of them at most is set."""
+
 SpatialDims = Literal[0, 2, 3]
 """Axes behind batch and channels: none for vectors, two for images, three for clips."""
 

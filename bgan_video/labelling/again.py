@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bgan_video.config import LABEL_CHOICES
 from bgan_video.labelling.source import Source
 
-_OTHER_LABELS = ("labels_per_class", "num_labelled", "label_fraction")
+_OTHER_LABELS = [key for key in LABEL_CHOICES if key != "label_list"]
 _ODD = re.compile(r"[^\w./-]")
 """What makes a path more than a word of YAML."""
 

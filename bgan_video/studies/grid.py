@@ -15,17 +15,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from bgan_video import config as config_module
-from bgan_video.config import FEATURES, Config, Method, dotted
+from bgan_video.config import FEATURES, LABEL_CHOICES, Config, Method, dotted
 from bgan_video.errors import UserError
 
 METHODS = get_args(Method)
 METHOD_LIST = "baseline.methods"
-LABEL_KEYS = (
-    "data.labels_per_class",
-    "data.num_labelled",
-    "data.label_fraction",
-    "data.label_list",
-)
+LABEL_KEYS = tuple(f"data.{key}" for key in LABEL_CHOICES)
 # What the grid itself sets in every cell.
 _OF_THE_GRID = (
     "run.seed",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bgan_video import config
 from bgan_video.acquisition import suggestions
 from bgan_video.acquisition.suggestions import Answers, Guess, Suggestion
 from bgan_video.config import Data
@@ -118,3 +119,17 @@ def test_every_recording_comes_once_before_any_twice(layout: str, both: bool) ->
     data = Data(layout=layout)  # type: ignore[arg-type]
     found = suggestions.choose(items, Answers(p.mean(0), p), MANIFEST, data, 2, torch.Generator())
     assert [s.group for s in found] == (["g5", "g5"] if both else ["g5", "g4"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given"),
+    [
+        ("video_folder", []),
+        ("image/svhn", []),
+        ("video_folder", ["data.labels_per_class=null", "data.label_list=before.csv"]),
+    ],
+)
+def test_the_settings_for_a_filled_in_table_serve_a_recipe(recipe: str, given: list[str]) -> None:
+    of_run = config.load(recipe, given).data
+    told = suggestions.settings_of(Path("labels.csv"), of_run)
+    assert config.load(recipe, told).data.label_list == "labels.csv"

@@ -78,7 +78,8 @@ def test_suggestions_are_filled_in_and_read_back(
 ):
     table = tmp_path / "next.csv"
     assert cli.main(["suggest", str(finished), "--budget", "5", "--out", str(table)]) == 0
-    assert f"data.label_list={table}" in capsys.readouterr().out
+    told = capsys.readouterr().out.splitlines()[-1].partition("train with ")[2].split()
+    assert told == ["data.labels_per_class=null", f"data.label_list={table}"]
     with table.open(newline="", encoding="utf-8-sig") as text:
         rows = list(csv.DictReader(text))
     items = {i["path"]: i for i in json.loads((finished / "manifest.json").read_text())["items"]}
@@ -95,7 +96,7 @@ def test_suggestions_are_filled_in_and_read_back(
         writer = csv.DictWriter(text, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    more = ["data.labels_per_class=null", f"data.label_list={table}", runs.FEW]
+    more = [*told, runs.FEW]
     assert cli.main(["train", *runs.arguments(small_videos, tmp_path, "second", *more)]) == 0
     counts = metrics(tmp_path / "second")["data"], metrics(finished)["data"]
     assert counts[0]["num_labelled"] == counts[1]["num_labelled"] + 5
