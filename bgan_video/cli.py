@@ -22,6 +22,7 @@ from bgan_video import arguments, launcher
 from bgan_video import config as config_module
 from bgan_video.config import recipes
 from bgan_video.errors import Stopped, UserError
+from bgan_video.files import written
 
 _AUTO = "auto"
 # Commands that several processes do together (see `ranks`).
@@ -367,7 +368,7 @@ def _say_of_first(text: str) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(written(text) + "\n")
     sys.stdout.flush()
 
 

@@ -64,6 +64,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     sync(path.parent)
 
 
+def written(text: str) -> str:
+    """A text, with files' names in it, as UTF-8 can hold it: other bytes are written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def sync(path: Path) -> None:
     """Have the system write a file, or the names in a folder, to the disk itself.
 

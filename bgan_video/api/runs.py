@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bgan_video.errors import UserError
+from bgan_video.files import written
 from bgan_video.media import pictures
 from bgan_video.prediction import outputs
 from bgan_video.prediction.generated import generate, side_by_side
@@ -46,7 +47,7 @@ def predict(
         except OSError as error:
             raise UserError(f"--timeline={timelines}: {error.strerror}") from None
     if output is not None and output.done:
-        left = [file for file in files if str(file) not in output.done]
+        left = [file for file in files if written(str(file)) not in output.done]
         console.say(f"{out} has {len(files) - len(left)} of {len(files)} files; going on")
         files = left
     said = run.predict(files) if files else iter(())

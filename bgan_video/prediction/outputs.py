@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bgan_video.errors import UserError
-from bgan_video.files import write_atomically
+from bgan_video.files import write_atomically, written
 from bgan_video.prediction.video_files import Unreadable, VideoPrediction
 
 _FIGURES = ("p_fake", "total_entropy", "mutual_information", "unfamiliar", "num_frames")
@@ -20,11 +20,13 @@ _FIGURES = ("p_fake", "total_entropy", "mutual_information", "unfamiliar", "num_
 def record(said: VideoPrediction | Unreadable, classes: Sequence[str]) -> dict[str, Any]:
     """A prediction as JSON has it: its figures, and its class by name; or why there is none.
 
+    Its path is as `written` has it.
     Of several bodies `bodies` has each one's class and probabilities; of one there is no such key.
     """
     figures: dict[str, Any] = dataclasses.asdict(said) | {"classes": list(classes)}
+    figures["path"] = written(said.path)
     if isinstance(said, Unreadable):
-        return figures
+        return figures | {"error": written(said.error)}
     alone = {name: _classified(p, classes) for name, p in figures.pop("bodies").items()}
     more = {"bodies": alone} if alone else {}
     return _classified(said.probabilities, classes) | figures | more
@@ -37,8 +39,8 @@ def _classified(p: list[float], classes: Sequence[str]) -> dict[str, Any]:
 class Output:
     """A file of predictions, one a line, written as they come: `.csv` or `.jsonl`.
 
-    Opened again it knows the files it has, so that a command that was interrupted goes on. A line
-    that a kill cut off is dropped.
+    Opened again it knows the files it has (`done`, as `written` has them), so that a command that
+    was interrupted goes on. A line that a kill cut off is dropped.
 
     Args:
         path: Its suffix says which form.

@@ -27,13 +27,13 @@ def write(
 
     Args:
         folder: An existing one.
-        name: Of the files, numbered where another timeline has it.
+        name: Of the files, numbered where a file has it, another timeline's or a person's.
         found: The prediction of one video, as `predict --json` has it.
         frames: `[W, H, W', 3]`, one of each window.
     """
     names = chain([name], (f"{name}-{number}" for number in count(2)))
-    free = next(own for own in names if not (folder / f"{own}.html").exists())
-    table, page = folder / f"{free}.csv", folder / f"{free}.html"
+    places = ((folder / f"{own}.csv", folder / f"{own}.html") for own in names)
+    table, page = next(both for both in places if not any(file.exists() for file in both))
     classes, windows = list(found["classes"]), list(found["windows"])
     write_atomically(table, _table(windows, classes).encode("utf-8-sig"))
     rows = [_row(w, classes, frame) for w, frame in zip(windows, frames, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -239,6 +240,19 @@ def test_predict_names_a_broken_file_and_goes_on(
     assert first["error"]
     assert sum(second["probabilities"]) == pytest.approx(1)
     assert second["mutual_information"] >= 0
+
+
+def test_a_name_that_is_not_utf_8_is_printed_and_once_in_a_table(
+    finished: Path, small_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    odd = tmp_path / os.fsdecode(b"caf\xe9.avi")
+    shutil.copy(next(small_videos.rglob("*.avi")), odd)
+    assert cli.main(["predict", str(finished), str(odd)]) == 0
+    assert "caf\\udce9.avi" in capsys.readouterr().out
+    table = tmp_path / "x.csv"
+    for _ in range(2):
+        assert cli.main(["predict", str(finished), str(odd), "--out", str(table)]) == 0
+    assert len(table.read_text(encoding="utf-8-sig").splitlines()) == 2
 
 
 def _logged(run: Path) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from bgan_video.errors import UserError
+from bgan_video.files import written
 from bgan_video.prediction.outputs import Output, record
 from bgan_video.prediction.video_files import Unreadable, VideoPrediction, Window
 
@@ -38,6 +40,19 @@ def test_what_is_there_is_known_and_a_torn_line_is_dropped(suffix: str, tmp_path
             if found.path not in again.done:
                 again.add(found)
         assert torn.read_bytes() == content
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_name_that_is_not_utf_8_is_a_line_too_and_known_again(
+    suffix: str, tmp_path: Path
+) -> None:
+    name = os.fsdecode(b"caf\xe9.mp4")
+    out = Output(tmp_path / f"x{suffix}", CLASSES)
+    out.add(said(name))
+    out.add(Unreadable(name, f"{name}: no video"))
+    assert Output(tmp_path / f"x{suffix}", CLASSES).done == {written(name)}
+    assert written(name) == "caf\\udce9.mp4"
+    assert written("läuft.mp4") == "läuft.mp4"
 
 
 def test_a_table_has_a_column_a_class_and_the_mark_of_spreadsheets(tmp_path: Path) -> None:

@@ -50,3 +50,11 @@ def test_a_page_and_a_table_of_every_window(tmp_path: Path) -> None:
     again = timeline.write(tmp_path, "a", found, np.ones((3, 8, 10, 3), np.uint8))
     assert again == [tmp_path / "a-2.csv", tmp_path / "a-2.html"]
     assert page.read_text() == html
+
+
+def test_a_persons_table_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("mine")
+    found = {"path": "a.mp4", "class": "x", "classes": ["x", "y"], "windows": []}
+    table, _ = timeline.write(tmp_path, "a", found, np.zeros((0, 8, 10, 3), np.uint8))
+    assert table == tmp_path / "a-2.csv"
+    assert (tmp_path / "a.csv").read_text() == "mine"
