@@ -22,7 +22,7 @@ from bgan_video.files import append_line, write_atomically
 from bgan_video.models.weights import PACKAGED
 from bgan_video.prediction.adjusting import BODY_WEIGHTS
 from bgan_video.prediction.bodies import kinds
-from bgan_video.prediction.judging import BAYESIAN, FINISHED, most_entropy
+from bgan_video.prediction.judging import BAYESIAN, FINISHED, how_judged, most_entropy
 from bgan_video.prediction.together import WEIGHTS
 from bgan_video.prediction.trained import TrainedRun, kind_of
 from bgan_video.reports.comparison import with_bodies
@@ -60,15 +60,21 @@ def write_hub(run: TrainedRun, folder: Path) -> None:
     write_atomically(folder / "config.yaml", config_module.to_yaml(anonymous))
     write_atomically(folder / "manifest.json", manifest.to_json())
     write_atomically(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    write_atomically(folder / "README.md", card(run, metrics))
+    write_atomically(folder / "README.md", card(run, metrics, folder.resolve().name))
     if (limit := most_entropy(run)) is not None:
-        judged = {key: metrics[key] for key in ("test_clips", "test_crops", "renormalised")}
+        judged = how_judged(run, renormalise=False)
         append_line(folder / "evaluations.jsonl", judged | {"unfamiliar": {"total_entropy": limit}})
     shutil.copy(run.folder / FINISHED, folder / FINISHED)  # last: now it is whole
 
 
-def card(run: TrainedRun, metrics: dict[str, Any]) -> str:
-    """The model card: what the run is, how good, and where it is not to be trusted."""
+def card(run: TrainedRun, metrics: dict[str, Any], name: str) -> str:
+    """The model card: what the run is, how good, and where it is not to be trusted.
+
+    Args:
+        run: Finished.
+        metrics: What its `metrics.json` holds; empty where it was not evaluated.
+        name: Of the folder that the card lies in.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -81,7 +87,7 @@ def card(run: TrainedRun, metrics: dict[str, Any]) -> str:
     clip, data = run.config.clip, metrics.get("data", {})
     of_bodies = (_pixels(run.config, name) for name in run.answering_names)
     return environment.get_template("card.md").render(
-        name=run.folder.name,
+        name=name,
         classes=run.classes,
         level=level,
         items=run.config.items,

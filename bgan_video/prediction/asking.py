@@ -35,11 +35,13 @@ def choose(run: TrainedRun, budget: int, by: By, answered: Mapping[str, bool]) -
             label now.
 
     Raises:
-        UserError: Every training video is labelled or was asked for, or a video changed.
+        UserError: Every training video is labelled or was asked for, a video changed, or the run
+            was exported.
     """
     training = run.manifest.part("train")
     left = [item for item in training if not item.labelled and item.path not in answered]
     if not left:
+        run.check_knows_items()
         done = "labelled or was asked for" if answered else "labelled"
         raise UserError(f"{run.folder}: every training video is {done} already")
     known = [

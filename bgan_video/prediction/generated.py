@@ -143,7 +143,7 @@ def side_by_side(run: TrainedRun, select: bool = False) -> tuple[Tensor, Tensor]
         One clip of each of some test videos and generated clips, `[N, C, (T,) H, W]` both.
 
     Raises:
-        UserError: As in `generate`.
+        UserError: As in `generate`, or there are no test items.
     """
     chains = _chains(run)
     one_each = dataclasses.replace(
@@ -160,6 +160,7 @@ def _chains(run: TrainedRun) -> list[Record]:
     """The generators a run has, at least one."""
     chains = run.bank.records("generator")
     if not chains:
+        run.check_knows_items()
         raise UserError(
             f"{run.folder} trained no generator (objective.adversarial_weight=0 without a "
             f"critic, or no bayesian_gan among baseline.methods)"
@@ -168,7 +169,16 @@ def _chains(run: TrainedRun) -> list[Record]:
 
 
 def _real(run: TrainedRun, config: Config, part: Split, most: int = MAX_COUNT) -> Iterator[Tensor]:
-    """The clips, or the image, of items of a part, `most` in all or a few more."""
+    """The clips, or the image, of items of a part, `most` in all or a few more.
+
+    Raises:
+        UserError: The part has none.
+    """
+    if not run.manifest.part(part):
+        raise UserError(
+            f"{run.folder}: fold {run.manifest.fold} has no {part} {config.items}, which generated "
+            f"ones are held against"
+        )
     config = dataclasses.replace(config, clip=dataclasses.replace(config.clip, test_crops=1))
     count = math.ceil(most / config.clip.test_clips)
     items = rng.shuffled(run.manifest.part(part), config.run.seed, "quality")[:count]

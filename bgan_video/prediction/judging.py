@@ -73,6 +73,7 @@ def evaluate(
     split = split or run.final_split
     answering = run.answering  # a run without networks says so before any video is read
     if not run.manifest.part(split):
+        run.check_knows_items()
         raise UserError(f"{run.folder}: fold {run.manifest.fold} has no {split} {kind}")
     wanted: list[Split] = ["test", "validation", "open"] if split == "test" else [split]
     items: dict[Split, tuple[Item, ...]] = {part: run.manifest.part(part) for part in wanted}
@@ -82,7 +83,7 @@ def evaluate(
     models = {m: figures(p, said.true, level) for m, p in said.of_models.items()}
     if not ranks.is_first():
         return models
-    judged = _how_judged(run, renormalise)
+    judged = how_judged(run, renormalise)
     more = _more(run, said, answering)
     if is_final or split == "test":
         path = run.folder / "predictions" / f"{split}.safetensors"
@@ -111,15 +112,15 @@ def most_entropy(run: TrainedRun) -> float | None:
     None where the run was not evaluated as it predicts now: with as many clips of each video, and
     the networks as they were stored.
     """
-    wanted = _how_judged(run, renormalise=False)
+    wanted = how_judged(run, renormalise=False)
     path = run.folder / "evaluations.jsonl"
     records = reversed(read_lines(path))
     fitting = (r for r in records if "unfamiliar" in r and wanted.items() <= r.items())
     return next((r["unfamiliar"]["total_entropy"] for r in fitting), None)
 
 
-def _how_judged(run: TrainedRun, renormalise: bool) -> dict[str, Any]:
-    """Everything of an evaluation that its figures depend on."""
+def how_judged(run: TrainedRun, renormalise: bool) -> dict[str, Any]:
+    """Everything of an evaluation that its figures depend on, as evaluations.jsonl has it."""
     c = run.config.clip
     return {
         "test_clips": c.test_clips,

@@ -351,6 +351,14 @@ class TrainedRun:
         if self.config.is_unsupervised:
             raise UserError(f"{self.folder} used no labels: its discriminators know no classes")
 
+    def check_knows_items(self) -> None:
+        """Raises UserError where the run was exported, without its items and generators."""
+        if not self.manifest.items:
+            raise UserError(
+                f"{self.folder} was exported: it predicts, and knows no {self.config.items} of its "
+                f"training and no generators; ask the run itself"
+            )
+
     def frames(self, items: Sequence[Item]) -> Frames:
         """The frames of items whose files are still those of the run: each rank checks a share."""
         frames = Frames(self.config.data.root or self.manifest.root, self.config)

@@ -205,7 +205,7 @@ def test_a_hub_folder_names_no_table(finished: Path, small_videos: Path, tmp_pat
 
 
 def test_the_card_says_what_answers(finished: Path, on_features: Path):
-    of_posterior, of_probe = (hub.card(api.load(run), {}) for run in (finished, on_features))
+    of_posterior, of_probe = (hub.card(api.load(run), {}, "hub") for run in (finished, on_features))
     assert "(dcgan), sampled from a posterior" in of_posterior
     assert "- bayesian" in of_posterior
     assert "(features:timm:test_efficientnet) of the method `linear_probe`" in of_probe
@@ -222,7 +222,7 @@ def test_the_card_tells_the_figures_of_each_body(finished: Path):
 
     metrics = {"models": {"bayesian": of(0.9)}, "bodies": {"dcgan": of(0.8), "features:a": of(0.7)}}
     data = dict.fromkeys(("fold", "name", "num_labelled", "num_unlabelled"), 1)
-    card = hub.card(api.load(finished), metrics | {"data": data})
+    card = hub.card(api.load(finished), metrics | {"data": data}, "hub")
     rows = ["| bayesian | 0.900 |", "| body dcgan | 0.800 |", "| body features:a | 0.700 |"]
     assert all(row in card for row in rows)
     assert "A row `body …` is what one of its bodies says alone." in card

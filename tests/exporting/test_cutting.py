@@ -35,7 +35,7 @@ def test_a_run_cut_by_time_tells_frames_a_second_and_no_stride(tmp_path: Path) -
     of = run(tmp_path, "clip.fps=12.5")
     told = files.describe(of, PROGRAM)
     assert (told["num_frames"], told["fps"], told["stride"]) == (4, 12.5, None)
-    card = hub.card(of, {})
+    card = hub.card(of, {}, "hub")
     assert "4 frames at 12.5 a second, seen" in card
     assert "stride" not in card
 
@@ -44,7 +44,7 @@ def test_a_run_cut_by_a_stride_tells_that(tmp_path: Path) -> None:
     of = run(tmp_path, "clip.stride=3")
     told = files.describe(of, PROGRAM)
     assert (told["num_frames"], told["fps"], told["stride"]) == (4, None, 3)
-    assert "4 frames at a stride of 3, seen" in hub.card(of, {})
+    assert "4 frames at a stride of 3, seen" in hub.card(of, {}, "hub")
 
 
 @pytest.mark.parametrize("fps", [None, 5.0])

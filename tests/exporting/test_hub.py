@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ import torch
 
 from bgan_video import api, config
 from bgan_video.errors import UserError
+from bgan_video.files import append_line
+from bgan_video.prediction.extractors import Extractor
+from bgan_video.prediction.generated import generate, measure, side_by_side
+from bgan_video.prediction.judging import most_entropy
 from bgan_video.prediction.trained import TrainedRun
 from tests.prediction.finished import run_of
 
@@ -35,3 +40,50 @@ def test_a_place_that_does_not_serve_is_told(
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=f"--out={tmp_path / out}.*{said}"):
         api.export(run, to, tmp_path / out)
+
+
+def evaluated(run: TrainedRun, clips: int, limit: float) -> None:
+    """What an evaluation leaves, as far as it says what is unfamiliar."""
+    judged = {"test_clips": clips, "test_crops": 1, "renormalised": False}
+    append_line(run.folder / "evaluations.jsonl", judged | {"unfamiliar": {"total_entropy": limit}})
+    (run.folder / "metrics.json").write_text(json.dumps(judged))
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_what_is_unfamiliar_is_known_by_the_clips_that_predict_looks_at(
+    judged: bool, run: TrainedRun, tmp_path: Path
+) -> None:
+    """Whatever was evaluated last, and where nothing tells of it any more."""
+    clips = run.config.clip.test_clips
+    evaluated(run, clips, 0.5)
+    evaluated(run, clips + 1, 0.7)
+    if not judged:
+        (run.folder / "metrics.json").unlink()
+    taken = api.load(api.export(run, "hub", tmp_path / "hub"))
+    assert most_entropy(run) == most_entropy(taken) == 0.5
+    assert most_entropy(api.load(taken.folder, [f"clip.test_clips={clips + 1}"])) is None
+
+
+def test_the_card_loads_the_folder_by_its_name(run: TrainedRun, tmp_path: Path) -> None:
+    taken = api.export(run, "hub", tmp_path / "hands")
+    assert 'bgan_video.load("hands")' in (taken / "README.md").read_text()
+
+
+def test_an_exported_run_says_what_it_cannot_be_asked(run: TrainedRun, tmp_path: Path) -> None:
+    taken = api.load(api.export(run, "hub", tmp_path / "hub"))
+    asked = (
+        lambda: taken.suggest(5),
+        lambda: taken.evaluate(),
+        lambda: next(generate(taken, 1)),
+    )
+    for ask in asked:
+        with pytest.raises(UserError, match="hub was exported: it predicts, and knows no videos"):
+            ask()
+
+
+def test_generated_clips_need_test_clips_to_be_held_against(run: TrainedRun) -> None:
+    run.bank.add("generator", 1, 0, {"w": torch.zeros(1)})
+    unasked = Extractor("unasked", lambda _: pytest.fail("features were taken"))
+    for hold_against in (lambda: measure(run, unasked), lambda: side_by_side(run)):
+        with pytest.raises(UserError, match="fold 1 has no test videos, which generated ones"):
+            hold_against()
