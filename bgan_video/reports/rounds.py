@@ -45,6 +45,8 @@ class Rounds:
     """Where the figures are from."""
     answering: str
     """Which rounds answer in the end, of each method; empty where the run has not ended."""
+    networks: str
+    """Which networks learn from what is believed."""
     pictures: list[Picture]
 
 
@@ -75,7 +77,17 @@ def rounds(folder: RunFolder) -> Rounds | None:
     pictures = [_picture(evaluations, methods, key, split) for key in _FIGURES]
     answering = _answering(section(folder.metrics, "answering_rounds"))
     drawn = [found for found in pictures if found is not None]
-    return Rounds(rows, len(labels), split, answering, drawn)
+    networks = _networks(section(folder.config, "rounds").get("start") == "warm")
+    return Rounds(rows, len(labels), split, answering, networks, drawn)
+
+
+def _networks(is_warm: bool) -> str:
+    if not is_warm:
+        return "fresh networks learn from them and the labels"
+    return (
+        "networks learn from them and the labels, the Bayesian GAN's and self-training's from "
+        "where their round before ended"
+    )
 
 
 def _answering(by_model: Row) -> str:

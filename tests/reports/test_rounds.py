@@ -118,6 +118,15 @@ def test_the_page_has_a_table_plots_and_a_warning(run):
     assert "a setting chosen by it would be chosen by labels one does not have" in section
 
 
+def test_where_a_rounds_networks_begin_is_told_by_the_settings(run):
+    assert "fresh networks learn from them" in _section(run)[1]
+    with (run / "config.yaml").open("a") as file:
+        file.write("rounds:\n  start: warm\n")
+    section = _section(run)[1]
+    assert "fresh networks" not in section
+    assert "from where their round before ended" in section
+
+
 def test_a_round_that_has_not_ended_has_dashes(run):
     path = run / "evaluations.jsonl"
     lines = [line for line in path.read_text().splitlines() if json.loads(line).get("round") != 2]
