@@ -81,10 +81,11 @@ def equal_mass_ece(confidence: Floats, right: Floats | Bools, bins: int = NUM_BI
 
 
 def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """The T that minimises the NLL of softmax(log p / T) (Guo et al. 2017, section 4.2).
+    """The T of softmax(log p / T) (Guo et al. 2017, section 4.2) that is best by NLL and prior.
 
-    The NLL is convex in 1/T, so its derivative has one sign change: found by bisection, at the
-    bounds of `TEMPERATURES` where there is none inside.
+    It minimises the NLL summed over items, plus (log T)^2 / 2: a Gaussian of width 1 on log T. The
+    prior is worth about one item. Without it a few dozen items that are all right ask for T = 0,
+    and make the first wrong answer elsewhere cost dozens of nats. Found by bisection.
 
     Args:
         probabilities: `[V, K]` of videos that no network was trained on.
@@ -93,18 +94,19 @@ def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
     logits, y = _log(probabilities), np.asarray(labels)
     of_label = logits[np.arange(len(y)), y]
 
-    def slope(inverse: float) -> float:
+    def slope(log_temperature: float) -> float:
+        inverse = math.exp(-log_temperature)
         expected = (logits * softmax(inverse * logits, axis=1)).sum(axis=1)
-        return float((expected - of_label).mean())
+        return log_temperature - inverse * float((expected - of_label).sum())
 
-    low, high = (math.log(1 / t) for t in reversed(TEMPERATURES))
+    low, high = map(math.log, TEMPERATURES)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if slope(math.exp(middle)) < 0:
+        if slope(middle) < 0:
             low = middle
         else:
             high = middle
-    return math.exp(-(low + high) / 2)
+    return math.exp((low + high) / 2)
 
 
 def scale(probabilities: ArrayLike, temperature: float) -> Floats:
