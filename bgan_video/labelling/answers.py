@@ -86,7 +86,8 @@ class Answers:
         """Ask for more, behind what is asked already.
 
         Raises:
-            UserError: The table cannot be written.
+            ConflictError: Another program wrote the table.
+            UserError: It cannot be written.
         """
         with self._lock:
             last = max((int(row["rank"]) for row in self.asked), default=0)
@@ -117,16 +118,16 @@ class Answers:
                 return
             if answer_of(row) != before:
                 raise ConflictError("this video was answered in another tab")
-            if self._on_disk() != self._written:
-                raise ConflictError(
-                    f"{self.file} was changed by another program; start bgan-video label again"
-                )
             self._save([_answered(each, row, given) for each in self.rows])
             self._order = [each for each in self._order if each != path]
             if given:
                 self._order.append(path)
 
     def _save(self, rows: list[dict[str, str]]) -> None:
+        if self._on_disk() != self._written:
+            raise ConflictError(
+                f"{self.file} was changed by another program; start bgan-video label again"
+            )
         write_rows(self.file, rows)
         self.rows, self._written = rows, self._on_disk()
 

@@ -74,6 +74,8 @@ def test_what_another_program_wrote_is_not_overwritten(tmp_path: Path) -> None:
     answers.file.write_text(written)
     with pytest.raises(ConflictError, match="another program"):
         answers.answer("unlabelled/a.avi", "label:walk", "")
+    with pytest.raises(ConflictError, match="another program"):
+        answers.extend([suggestion("d")])
     assert answers.file.read_text() == written
 
 
