@@ -203,7 +203,7 @@ def _copies(chosen: Sequence[int], space: Space | None, data: Data) -> dict[str,
 def check_free(file: Path) -> None:
     """Raises UserError where the file is there, and someone has filled in labels."""
     if _is_filled_in(file):
-        raise UserError(f"{file} has labels filled in; move it, or choose another file with --out")
+        raise UserError(f"{file} has answers filled in; move it, or choose another file with --out")
 
 
 def write_csv(file: Path, chosen: Sequence[Suggestion], manifest: Manifest) -> None:
@@ -332,5 +332,7 @@ def _best(p: Tensor, classes: Sequence[str]) -> tuple[str, float]:
 
 
 def _is_filled_in(file: Path) -> bool:
-    """Whether a table of suggestions holds work that must not be lost."""
-    return file.is_file() and any(row["rank"] and row["label"] for row in read_rows(file))
+    """Whether a table of suggestions holds work that must not be lost: labels, or notes alone."""
+    if not file.is_file():
+        return False
+    return any(row["rank"] and (row["label"] or row["note"]) for row in read_rows(file))

@@ -65,7 +65,7 @@ def suggest_first(
 
     Raises:
         UserError: The data do not serve, information is asked for, or the file is there and has
-            labels filled in.
+            answers filled in.
     """
     check_untrained(by)  # this and the next before minutes of reading
     check_free(file)

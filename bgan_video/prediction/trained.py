@@ -302,7 +302,7 @@ class TrainedRun:
             by: How they are chosen.
 
         Raises:
-            UserError: As `choose`; or the file is there and has labels filled in.
+            UserError: As `choose`; or the file is there and has answers filled in.
         """
         table = file or self.folder / "suggestions.csv"
         suggestions.check_free(table)  # before minutes of choosing

@@ -74,10 +74,23 @@ def test_a_run_reads_the_table_back_filled_in_or_not(tmp_path: Path) -> None:
         table = csv.DictWriter(text, suggestions.COLUMNS)
         table.writeheader()
         table.writerows(rows)
-    with pytest.raises(UserError, match="labels filled in"):
+    with pytest.raises(UserError, match="answers filled in"):
         suggestions.write_csv(file, chosen(2), MANIFEST)
     added = {i.path for i in split(whole, data).labelled} - {i.path for i in MANIFEST.labelled}
     assert added == {rows[1]["path"]}
+
+
+def test_a_table_whose_only_answers_are_skips_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "next.csv"
+    near = Suggestion(1, "a.avi", "g", None, None, None, None, None, ("b.avi",))
+    rows = suggestions.suggested_rows([near])
+    suggestions.write_rows(file, rows)
+    suggestions.write_csv(file, [near], MANIFEST)  # nobody has written `copy of 1`
+    suggestions.write_rows(file, [rows[0] | {"note": "skipped"}, rows[1]])
+    kept = file.read_bytes()
+    with pytest.raises(UserError, match="answers filled in"):
+        suggestions.write_csv(file, [near], MANIFEST)
+    assert file.read_bytes() == kept
 
 
 def test_a_suggestion_tells_what_the_run_answers_not_what_its_networks_mean() -> None:
