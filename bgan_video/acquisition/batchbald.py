@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bgan_video.acquisition.coverage import CopiesOf
 from bgan_video.metrics.entropy import entropy
 
 MAX_CONFIGURATIONS = 2048
@@ -110,7 +111,11 @@ class Batch:
 
 
 def suggest(
-    probabilities: Tensor, recordings: Sequence[str], budget: int, generator: torch.Generator
+    probabilities: Tensor,
+    recordings: Sequence[str],
+    budget: int,
+    generator: torch.Generator,
+    copies_of: CopiesOf = lambda _: (),
 ) -> list[Choice]:
     """The items to label next, best first; no recording twice before every recording came once.
 
@@ -124,6 +129,7 @@ def suggest(
         recordings: Of each item: the recording or person it is from.
         budget: How many, >= 1; all items where there are fewer.
         generator: On the CPU.
+        copies_of: What is no candidate any more once an item is chosen.
     """
     p = probabilities.double()
     batch = Batch(p, generator)
@@ -148,5 +154,5 @@ def suggest(
                 batch.add(index)
         chosen.append(Choice(index, gain, float(own[index])))
         taken[recordings[index]] += 1
-        left.remove(index)
+        left -= {index, *copies_of(index)}
     return chosen

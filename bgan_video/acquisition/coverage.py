@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
 Floats = NDArray[np.float64]
+
+CopiesOf = Callable[[int], Iterable[int]]
+"""The near-copies of an item, which get its label and so are not asked for."""
 
 NEAR_COPY = 0.85
 """Cosine between unit vectors of a recording's items from which on they are near-copies: of the 34
@@ -38,7 +41,12 @@ def unit_vectors(vectors: NDArray[np.floating]) -> Floats:
 
 
 def typical(
-    vectors: Floats, known: Sequence[int], recordings: Sequence[str], budget: int, seed: int
+    vectors: Floats,
+    known: Sequence[int],
+    recordings: Sequence[str],
+    budget: int,
+    seed: int,
+    copies_of: CopiesOf = lambda _: (),
 ) -> list[int]:
     """TypiClust: the most typical item of each of the largest clusters that have no label yet.
 
@@ -52,6 +60,7 @@ def typical(
         recordings: Of each item: the recording or person it is from.
         budget: How many, >= 1; all candidates where there are fewer.
         seed: Of k-means.
+        copies_of: What is no candidate any more once an item is chosen.
 
     Returns:
         Candidates, best first; no label is needed for any.
@@ -66,7 +75,7 @@ def typical(
     taken: Counter[str] = Counter()
     typicality = _typicality(vectors, members)
     chosen: list[int] = []
-    while len(chosen) < wanted:
+    while left and len(chosen) < wanted:
         turn = min(taken[recordings[i]] for i in left)
         open_items = [i for i in left if taken[recordings[i]] == turn]
 
@@ -78,7 +87,7 @@ def typical(
 
         best = max(open_items, key=worth)
         chosen.append(best)
-        left.remove(best)
+        left -= {best, *copies_of(best)}
         covered[int(members[best])] += 1
         taken[recordings[best]] += 1
     return chosen

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bgan_video.acquisition import batchbald, coverage
 from bgan_video.acquisition.batchbald import Choice
-from bgan_video.acquisition.coverage import Floats
+from bgan_video.acquisition.coverage import CopiesOf, Floats
 from bgan_video.config import LABEL_CHOICES, Data
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.recordings import recording
@@ -150,8 +150,10 @@ def choose(
         generator: Of the estimate of joint information, on the CPU.
         space: Of these items, in this order, where it tells near-copies.
     """
-    chosen = batchbald.suggest(said.networks, _recordings(items, data), budget, generator)
-    copies = _copies([choice.index for choice in chosen], space, data)
+    copies_of = _copies_of(space, data)
+    cut_from = _recordings(items, data)
+    chosen = batchbald.suggest(said.networks, cut_from, budget, generator, copies_of)
+    copies = _copies([choice.index for choice in chosen], items, copies_of)
     return _suggestions(chosen, items, said, manifest, copies)
 
 
@@ -177,31 +179,38 @@ def choose_typical(
     known = [i for i, item in enumerate(space.items) if item.labelled]
     candidates = [i for i, item in enumerate(space.items) if not item.labelled]
     place = {index: place for place, index in enumerate(candidates)}
-    found = coverage.typical(space.vectors, known, cut_from, budget, seed)
+    copies_of = _copies_of(space, data)
+    found = coverage.typical(space.vectors, known, cut_from, budget, seed, copies_of)
     chosen = [_judged(place[index], said) for index in found]
-    copies = _copies(found, space, data)
+    copies = _copies(found, space.items, copies_of)
     items = [space.items[i] for i in candidates]
     return _suggestions(chosen, items, said, manifest, copies)
 
 
-def _copies(chosen: Sequence[int], space: Space | None, data: Data) -> dict[str, tuple[str, ...]]:
-    """Of each chosen item of a space the near-copies, which nobody has to be asked for."""
+def _copies_of(space: Space | None, data: Data) -> CopiesOf:
+    """The unlabelled near-copies of an item of a space, where it tells them."""
     if space is None or not space.tells_copies:
-        return {}
+        return lambda _: ()
     cut_from = _recordings(space.items, data)
     unlabelled = [i for i, item in enumerate(space.items) if not item.labelled]
+    return lambda index: coverage.near_copies(space.vectors, index, unlabelled, cut_from)
+
+
+def _copies(
+    chosen: Sequence[int], items: Sequence[Item], copies_of: CopiesOf
+) -> dict[str, tuple[str, ...]]:
+    """Paths of each chosen item's near-copies; one of several items' is the first one's."""
     answered = set(chosen)
     copies: dict[str, tuple[str, ...]] = {}
     for index in chosen:
-        left = [i for i in unlabelled if i not in answered]
-        near = coverage.near_copies(space.vectors, index, left, cut_from)
+        near = [i for i in copies_of(index) if i not in answered]
         answered.update(near)
-        copies[space.items[index].path] = tuple(space.items[i].path for i in near)
+        copies[items[index].path] = tuple(items[i].path for i in near)
     return copies
 
 
 def check_free(file: Path) -> None:
-    """Raises UserError where the file is there, and someone has filled in labels."""
+    """Raises UserError where the file is there, and someone has filled in answers."""
     if _is_filled_in(file):
         raise UserError(f"{file} has answers filled in; move it, or choose another file with --out")
 

@@ -117,6 +117,21 @@ def test_near_copies_are_told_of_informative_videos_too() -> None:
     assert all(s.copies == () for s in untold)
 
 
+@pytest.mark.parametrize("by", ["typical", "information"])
+def test_no_near_copy_is_asked_for_itself_however_many_are_wanted(by: str) -> None:
+    """Two recordings of six near-copies each leave two to ask for, of the twelve wanted."""
+    space, data = space_of([6, 6], set()), Data(layout="video_folder")
+    if by == "typical":
+        found = suggestions.choose_typical(space, None, MANIFEST, data, 12, 0)
+    else:
+        p = torch.rand(4, 12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        p = p / p.sum(dim=2, keepdim=True)
+        given = (space.items, Answers(p.mean(0), p), MANIFEST, data, 12)
+        found = suggestions.choose(*given, torch.Generator().manual_seed(0), space)
+    assert [s.rank for s in found] == [1, 2]
+    assert [len(s.copies) for s in found] == [5, 5]
+
+
 def test_figures_are_those_of_the_candidates() -> None:
     space = space_of([4, 4], {0, 5})
     p = torch.zeros(2, 6, 3, dtype=torch.float64)
