@@ -142,8 +142,8 @@ class Desk:
         if path not in {row["path"] for row in self._answers.asked}:
             raise KeyError(path)
         if path not in self._strips:
-            decoder = self.source.config.data.decoder
-            made = strip(self.source.root / path, decoder)
+            item = next(item for item in self.source.manifest.items if item.path == path)
+            made = strip(self.source.root, item, self.source.config.data.decoder)
             while len(self._strips) >= _KEPT_STRIPS:
                 self._strips.pop(next(iter(self._strips)), None)
             self._strips[path] = made

@@ -10,6 +10,8 @@ import numpy as np
 from einops import rearrange
 from PIL import Image
 
+from bgan_video.data.manifest import Item
+from bgan_video.data.spans import file_of
 from bgan_video.video.decoders import Pixels
 from bgan_video.video.reader import Decoder, open_video
 
@@ -35,14 +37,22 @@ class Strip:
     height: int
 
 
-def strip(file: Path, decoder: Decoder) -> Strip:
-    """`FRAMES` frames of a video in rows of `COLUMNS`; a short one's frames are repeated.
+def strip(root: Path, item: Item, decoder: Decoder) -> Strip:
+    """`FRAMES` frames of a video, or of the part of one that an item is, in rows of `COLUMNS`.
+
+    A short one's frames are repeated.
+
+    Args:
+        root: What the item's path is relative to.
+        item: Surveyed.
+        decoder: To read with.
 
     Raises:
         BrokenVideo: It does not read.
     """
-    with open_video(file, decoder, _HEIGHT) as video:
-        places = np.linspace(0, len(video) - 1, FRAMES).round().astype(int)
+    with open_video(root / file_of(item.path), decoder, _HEIGHT) as video:
+        last = min(item.first_frame + item.num_frames, len(video)) - 1
+        places = np.linspace(min(item.first_frame, last), last, FRAMES).round().astype(int)
         wanted = sorted({int(place) for place in places})
         frames = video.read(wanted)[np.searchsorted(wanted, places)]
     return _drawn(frames)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import socket
@@ -10,19 +11,23 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import uvicorn
+from PIL import Image
 
 from bgan_video import config
-from bgan_video.acquisition.suggestions import write_rows
+from bgan_video.acquisition.suggestions import Suggestion, write_rows
 from bgan_video.api import labels as asking
 from bgan_video.data import layouts, splits
 from bgan_video.errors import UserError
 from bgan_video.labelling import again, history, server
 from bgan_video.labelling.desk import Desk
+from bgan_video.video.reader import open_video
 from tests.labelling import desks
 
 TOKEN = "token"
@@ -98,6 +103,22 @@ def test_every_name_has_its_picture_and_no_other_file_has(address: str, desk: De
     assert fetch(base + "..%2Flabels.csv")[0] == 404
 
 
+def test_a_part_of_a_video_has_a_picture_of_its_own(small_videos: Path, tmp_path: Path) -> None:
+    source = desks.source_of(desks.hurtful_folder(small_videos, tmp_path / "videos"))
+    whole = source.manifest.items[0]
+    end = whole.num_frames - 1
+    part = replace(whole, path=f"{whole.path}#t=9", first_frame=end, num_frames=1)
+    asked = Suggestion(1, part.path, "g", None, None, None, None, None)
+    source = replace(source, manifest=source.manifest.replace((part,)), choose=lambda *_: [asked])
+    desk = Desk(source, tmp_path / "labels.csv", 1, "auto", lambda _: source)
+    made = desk.strip(part.path)
+    drawn = np.asarray(Image.open(io.BytesIO(made.jpeg)), np.float64)
+    with open_video(source.root / whole.path, "auto", made.height) as video:
+        first, last = video.read([0, end]).astype(np.float64)
+    for shown in (drawn[: made.height, : made.width], drawn[-made.height :, -made.width :]):
+        assert abs(shown - last).mean() < abs(shown - first).mean() / 2
+
+
 @pytest.mark.parametrize("name", ["", " ", "x" * 81, "two\nlines", "${x}", "Wave"])
 def test_a_name_that_does_not_serve_is_refused(name: str, address: str, desk: Desk) -> None:
     desk.add_class("wave")
@@ -161,9 +182,7 @@ def test_runs_are_numbered_and_their_chain_is_known(tmp_path: Path, desk: Desk) 
 
 
 def _of_run(desk: Desk, run: Path) -> Any:
-    import dataclasses
-
-    return dataclasses.replace(desk.source, run=run)
+    return replace(desk.source, run=run)
 
 
 @pytest.fixture
