@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -173,12 +174,11 @@ def _check_shows(port: int) -> None:
 
 def _page(source: Source, table: Path, budget: int, by: By, port: int) -> None:
     from bgan_video.labelling import server
-    from bgan_video.labelling.answers import held
     from bgan_video.labelling.desk import Desk
     from bgan_video.labelling.source import of_run
 
     def open_run(folder: Path) -> Source:
         return of_run(load(folder))
 
-    with held(table):
-        server.serve(Desk(source, table, budget, by, open_run), port, console.say)
+    with closing(Desk(source, table, budget, by, open_run)) as desk:
+        server.serve(desk, port, console.say)

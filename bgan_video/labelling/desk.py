@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from bgan_video.acquisition.suggestions import COPY, By
 from bgan_video.errors import UserError
 from bgan_video.labelling import again, history
-from bgan_video.labelling.answers import Answers, answer_of
+from bgan_video.labelling.answers import Answers, answer_of, held
 from bgan_video.labelling.source import Source
 from bgan_video.labelling.strips import Strip, strip
 
@@ -20,7 +21,7 @@ _KEPT_STRIPS = 64
 
 
 class Desk:
-    """One person's work, in one or several tabs.
+    """One person's work, in one or several tabs; no other page has its table until it is closed.
 
     Args:
         source: The videos.
@@ -30,7 +31,8 @@ class Desk:
         open_run: Opens a run once it is trained.
 
     Raises:
-        UserError: The table is one of other videos, or there is nothing left to ask.
+        UserError: Another page has the table, it is one of other videos, or there is nothing left
+            to ask.
     """
 
     def __init__(
@@ -41,7 +43,12 @@ class Desk:
         self._open_run = open_run
         self._lock = threading.Lock()
         self._training: again.Training | None = None
-        self._sit(source, file)
+        self._held = ExitStack()
+        try:
+            self._sit(source, file)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def file(self) -> Path:
@@ -49,7 +56,11 @@ class Desk:
         return self._answers.file
 
     def _sit(self, source: Source, file: Path) -> None:
-        answers = Answers(file, source.manifest)
+        with ExitStack() as taken:
+            taken.enter_context(held(file))
+            answers = Answers(file, source.manifest)
+            self._held.close()
+            self._held = taken.pop_all()
         self.source, self._answers = source, answers
         self._strips: dict[str, Strip] = {}
         self._new_classes = [n for n in answers.counts if n not in source.manifest.classes]
@@ -167,7 +178,7 @@ class Desk:
         """Go on with the run that was trained.
 
         Raises:
-            UserError: It is not done.
+            UserError: It is not done, or another page has its table.
         """
         with self._lock:
             if self._training is None or self._training.state != "done":
@@ -177,9 +188,10 @@ class Desk:
             self._training = None
 
     def close(self) -> None:
-        """End a training that runs."""
+        """End a training that runs, and let go of the table."""
         if self._training is not None:
             self._training.stop()
+        self._held.close()
 
     def _is_ready(self) -> bool:
         return len(self._answers.counts) > 1

@@ -144,7 +144,4 @@ def serve(desk: Desk, port: int, say: Callable[[str], None]) -> None:
         say(f"http://{HOST}:{listening.getsockname()[1]}/{token}/")
         say(f"answers go to {desk.file}; Ctrl-C ends the page, and nothing is lost")
         config = uvicorn.Config(application(desk, token), log_level="warning", lifespan="off")
-        try:
-            uvicorn.Server(config).run(sockets=[listening])
-        finally:
-            desk.close()
+        uvicorn.Server(config).run(sockets=[listening])

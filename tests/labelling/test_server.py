@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from bgan_video.api import labels as asking
 from bgan_video.data import layouts, splits
 from bgan_video.errors import UserError
 from bgan_video.labelling import again, history, server
+from bgan_video.labelling.answers import held
 from bgan_video.labelling.desk import Desk
 from bgan_video.video.reader import open_video
 from tests.labelling import desks
@@ -156,6 +158,26 @@ def test_more_are_asked_for_until_there_are_none(address: str, desk: Desk) -> No
     assert told == 400
     assert "asked for already" in json.loads(content)["problem"]
     assert {row["path"] for row in desk._answers.asked} == {*desks.NAMES}
+
+
+def test_the_page_that_goes_on_with_a_run_has_its_table_alone(tmp_path: Path, desk: Desk) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    desk._open_run = lambda _: desk.source
+    desk._training = SimpleNamespace(  # type: ignore[assignment]
+        state="done", command=SimpleNamespace(folder=run), stop=lambda: None
+    )
+    first, second = desk.file, run / "suggestions.csv"
+    with held(second), pytest.raises(UserError, match="another bgan-video label"):
+        desk.next_round()
+    assert desk.file == first
+    desk.next_round()
+    assert desk.file == second
+    with held(first), pytest.raises(UserError, match="another bgan-video label"):
+        held(second).__enter__()
+    desk.close()
+    with held(second):
+        pass
 
 
 def test_runs_are_numbered_and_their_chain_is_known(tmp_path: Path, desk: Desk) -> None:
