@@ -16,6 +16,7 @@ from torch import Tensor
 from bgan_video.acquisition import batchbald, coverage
 from bgan_video.acquisition.batchbald import Choice
 from bgan_video.acquisition.coverage import CopiesOf, Floats
+from bgan_video.acquisition.notes import COPY
 from bgan_video.config import LABEL_CHOICES, Data
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.recordings import recording
@@ -29,9 +30,6 @@ By = Literal["auto", "typical", "information"]
 
 TYPICAL_LABELS = 4
 """Labels a class up to which `auto` is `typical`; docs/labelling.md says what that was seen on."""
-
-COPY = "copy of "
-"""A near-copy's note, before the rank of the video whose label answers for it."""
 
 COLUMNS: tuple[str, ...] = (
     "path",

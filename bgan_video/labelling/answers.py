@@ -7,8 +7,8 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bgan_video.acquisition.notes import COPY, NOTES, answer_of
 from bgan_video.acquisition.suggestions import (
-    COPY,
     Suggestion,
     labelled_rows,
     read_rows,
@@ -18,10 +18,6 @@ from bgan_video.acquisition.suggestions import (
 from bgan_video.data.manifest import Manifest
 from bgan_video.errors import UserError
 from bgan_video.files import locked
-
-SKIPPED = "skipped"
-NONE_OF_THESE = "none of these"
-_NOTES = (SKIPPED, NONE_OF_THESE)
 
 
 class ConflictError(Exception):
@@ -184,7 +180,7 @@ def _answered(each: dict[str, str], asked: Mapping[str, str], given: str) -> dic
     """A row as it stands after the answer to `asked`: a label is one for near-copies as well."""
     label = given.removeprefix("label:") if given.startswith("label:") else ""
     if each is asked:
-        return each | {"label": label, "note": given if given in _NOTES else ""}
+        return each | {"label": label, "note": given if given in NOTES else ""}
     if each.get("note") == f"{COPY}{asked['rank']}":
         return each | {"label": label}
     return each
@@ -210,10 +206,3 @@ def held(file: Path) -> Generator[None, None, None]:
             yield
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror}") from None
-
-
-def answer_of(row: Mapping[str, str]) -> str:
-    """A suggestion's answer: `label:<class>`, one of the notes, or nothing."""
-    if row.get("label"):
-        return f"label:{row['label']}"
-    return row["note"] if row.get("note") in _NOTES else ""

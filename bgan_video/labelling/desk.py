@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bgan_video.acquisition.suggestions import COPY, By
+from bgan_video.acquisition.notes import COPY, answer_of
+from bgan_video.acquisition.suggestions import By
 from bgan_video.errors import UserError
 from bgan_video.labelling import again, history
-from bgan_video.labelling.answers import Answers, answer_of, held
+from bgan_video.labelling.answers import Answers, held
 from bgan_video.labelling.source import Source
 from bgan_video.labelling.strips import Strip, strip
 

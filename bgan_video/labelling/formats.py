@@ -13,11 +13,11 @@ from typing import Any, Literal, get_args
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
+from bgan_video.acquisition.notes import NONE_OF_THESE, SKIPPED
 from bgan_video.acquisition.suggestions import Suggestion
 from bgan_video.data.spans import file_of
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
-from bgan_video.labelling.answers import NONE_OF_THESE, SKIPPED
 
 Format = Literal["csv", "label-studio", "fiftyone"]
 
@@ -133,7 +133,7 @@ def _sample(suggestion: Suggestion, root: Path) -> dict[str, Any]:
 
 
 def read(file: Path) -> dict[str, str]:
-    """What a person answered, by path, in the words of `answers.answer_of`.
+    """What a person answered, by path, in the words of `answer_of`.
 
     Args:
         file: Label Studio's export as JSON or JSON-MIN; FiftyOne's folder or its `samples.json`.

@@ -53,7 +53,7 @@ def next_steps(folder: RunFolder, suggested: Sequence[dict[str, str]]) -> Next:
 
     Args:
         folder: The run's.
-        suggested: The rows of its table of suggestions; none where it was not asked.
+        suggested: The rows of its table of suggestions that have no answer yet.
     """
     rows = _class_rows(folder)
     return Next([_label(folder, suggested), *_trust(folder, rows)], rows)
@@ -73,7 +73,7 @@ def _label(folder: RunFolder, suggested: Sequence[dict[str, str]]) -> str:
     kind, run = item_kind(folder), shlex.quote(str(folder.path))
     # The label page plays videos.
     command = f"bgan-video {'label' if kind == 'videos' else 'suggest'} {run}"
-    left = [row.get("path", "") for row in suggested if not row.get("label")]
+    left = [row.get("path", "") for row in suggested]
     if not left:
         return f"Label more: {command} names the {kind} that would teach most."
     return f"Label next: {_some(left, _NAMED)} (in suggestions.csv); {command} shows them."

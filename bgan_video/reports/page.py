@@ -14,6 +14,7 @@ from bgan_video.reports.reading import RunFolder, read_run
 REPORT_NAME = "report.html"
 LARGEST = 2_000_000
 """Bytes of a page that still goes by mail; films are left out, largest first, until it fits."""
+_SHOWN_SUGGESTIONS = 20
 
 
 def write_report(run_dir: Path) -> Path:
@@ -81,7 +82,7 @@ def collect(folder: RunFolder) -> dict[str, Any]:
         "calibration_table": trust.calibration(folder),
         "open_set": trust.open_set(folder),
         "chains": trust.chains(folder),
-        "suggestions": suggested,
+        "suggestions": suggested[:_SHOWN_SUGGESTIONS],
         "next": next_steps.next_steps(folder, suggested),
         "samples": items.samples(folder),
         "quality": trust.quality(folder),

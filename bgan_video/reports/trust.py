@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bgan_video.acquisition.notes import answer_of
 from bgan_video.data.texts import read_table
 from bgan_video.errors import UserError
 from bgan_video.reports import plots
 from bgan_video.reports.comparison import TableCell, number
 from bgan_video.reports.plots import Picture, label_of
 from bgan_video.reports.reading import WHOLE_LEVELS, RunFolder, model_order, section
-
-SHOWN_SUGGESTIONS = 20
 
 _RAW = {"nll": "NLL", "ece": "ECE, equal width", "brier": "Brier"}
 _DETAIL = {"ece_equal_mass": "ECE, equal mass", "aurc": "AURC"}
@@ -134,13 +133,13 @@ def chains(folder: RunFolder) -> Chains | None:
 
 
 def suggestions(folder: RunFolder) -> list[dict[str, str]]:
-    """The videos to label next, where they were asked for."""
+    """The videos to label next, where they were asked for: those that have no answer yet."""
     path = folder.path / "suggestions.csv"
     try:
         rows = [row.cells for row in read_table(path).rows if row.cells.get("rank")]
     except UserError:
         return []
-    return rows[:SHOWN_SUGGESTIONS]
+    return [row for row in rows if not answer_of(row)]
 
 
 def _temperatures(kinetic: Mapping[str, Any]) -> Picture | None:

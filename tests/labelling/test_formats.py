@@ -11,10 +11,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from bgan_video.acquisition.notes import NONE_OF_THESE, SKIPPED, answer_of
 from bgan_video.acquisition.suggestions import Suggestion, read_rows, suggested_rows, write_rows
 from bgan_video.errors import UserError
 from bgan_video.labelling import formats
-from bgan_video.labelling.answers import NONE_OF_THESE, SKIPPED, answer_of, fill, held
+from bgan_video.labelling.answers import fill, held
 
 CLASSES = ("bend", 'say "hi" & <go>')
 HURTS = "un labelled/ünï & co #1?%20.avi"

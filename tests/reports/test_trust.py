@@ -109,15 +109,20 @@ def test_temperatures_of_few_and_of_many_layers(count):
     assert plots.temperatures(ratios).uri.startswith("data:image/svg+xml")
 
 
-def test_suggestions_are_shown_where_there_are_some(run):
+def test_open_suggestions_are_shown_where_there_are_some(run):
     assert trust.suggestions(read_run(run)) == []
     assert 'id="suggestions"' not in _page(run)
-    rows = [f"left/{i}.mp4,,{i},left,0.5,0.25\n" for i in range(1, 31)] + ["a.mp4,up,,,,\n"]
-    header = "path,label,rank,predicted,probability,mutual_information\n"
-    (run / "suggestions.csv").write_text(header + "".join(rows))
+    answered = ["a.mp4,up,1,up,0.5,0.25,\n", "b.mp4,,2,up,0.5,0.25,skipped\n"]
+    answered += ["c.mp4,,3,up,0.5,0.25,none of these\n", "d.mp4,up,,,,,\n"]
+    rows = [f"left/{i}.mp4,,{i},left,0.5,0.25,\n" for i in range(4, 31)]
+    header = "path,label,rank,predicted,probability,mutual_information,note\n"
+    (run / "suggestions.csv").write_text(header + "".join([*answered, *rows]))
     shown = trust.suggestions(read_run(run))
-    assert [row["rank"] for row in shown] == [str(i) for i in range(1, 21)]
-    assert "left/20.mp4" in _page(run)
+    assert [row["rank"] for row in shown] == [str(i) for i in range(4, 31)]
+    page = _page(run)
+    assert "left/23.mp4" in page
+    assert "left/24.mp4" not in page
+    assert "left/6.mp4 and 24 more" in page
 
 
 def test_every_rival_is_held_against_the_posterior_on_the_same_items(run):
