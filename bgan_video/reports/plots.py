@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -64,7 +65,12 @@ MAX_NUMBERED_CLASSES = 30
 MAX_NAMED_LAYERS = 40
 
 STYLE: Any = {
-    "font.family": "DejaVu Sans",
+    # Text stays text, and the browser finds letters that matplotlib's own font has not. Verdana is
+    # as wide as that font; classes may have dollars in their names.
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana"],
+    "text.parse_math": False,
     "font.size": 9,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
@@ -246,7 +252,7 @@ def temperatures(ratios: Mapping[str, float]) -> Picture:
     """Kinetic temperature over its target, layer by layer from the input to the output."""
     names, values = list(ratios), np.array(list(ratios.values()))
     named = len(names) <= MAX_NAMED_LAYERS
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context({**STYLE, "text.parse_math": True}):  # powers of ten
         height = 1.2 + 0.2 * len(names) if named else 6.0
         figure = Figure(figsize=(8.0, height), layout="constrained")
         ax = figure.subplots()
@@ -316,6 +322,8 @@ def _legend_below(figure: Figure, columns: int = 4) -> None:
 def picture(figure: Figure, alt: str) -> Picture:
     """A drawn figure as an SVG in a data URI, with a text that says what it shows."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the browser has one
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
     return Picture(f"data:image/svg+xml;base64,{encoded}", alt)

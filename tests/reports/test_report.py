@@ -3,6 +3,7 @@ import io
 import json
 import re
 import shutil
+from xml.etree import ElementTree
 
 import av
 import numpy as np
@@ -11,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from bgan_video.errors import UserError
 from bgan_video.reports import comparison, items, plots, sections, write_report
-from bgan_video.reports.reading import read_run
+from bgan_video.reports.reading import ModelPredictions, read_run
 
 SECTIONS = ("result", "learning", "calibration", "confusion", "uncertainty", "chains", "samples",
             "items", "broken", "settings")  # fmt: skip
@@ -73,6 +74,17 @@ def test_nothing_but_the_report_is_left_in_the_folder(shared_run, page):
 def test_a_plot_is_the_same_bytes_twice():
     series = {"loss_d": (np.arange(3.0), np.arange(3.0))}
     assert plots.lines("losses", series, [1.0]) == plots.lines("losses", series, [1.0])
+
+
+@pytest.mark.filterwarnings("error")
+def test_class_names_stand_in_plots_as_they_are():
+    """Neither dollars nor letters that no font of matplotlib's has are read as anything else."""
+    names = ["a_$_$", "$x^2$", "挥手", "läuft & <b>"]
+    model, labels = ModelPredictions(np.eye(4)), np.arange(4)
+    drawn = plots.confusion("bayesian", "#0072B2", model, labels, names)
+    svg = ElementTree.fromstring(base64.b64decode(drawn.uri.partition(",")[2]))
+    texts = [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert [texts.count(name) for name in names] == [2, 2, 2, 2]
 
 
 def test_embedded_videos_play_and_are_muted(page):
