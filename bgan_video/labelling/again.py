@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from bgan_video.config import LABEL_CHOICES
 from bgan_video.labelling.source import Source
 
@@ -52,10 +54,10 @@ def command(source: Source, table: Path, classes: Sequence[str]) -> Command:
     settings = [
         *kept,
         *(f"data.{key}=null" for key in _OTHER_LABELS),
-        f"data.label_list={_quoted(str(table)) if _ODD.search(str(table)) else table}",
+        f"data.label_list={_word(str(table))}",
         *more,
-        f"run.dir={folder.parent}",
-        f"run.name={folder.name}",
+        f"run.dir={_word(str(folder.parent))}",
+        f"run.name={_word(folder.name)}",
     ]
     return Command(["train", "--config", file, *settings], folder)
 
@@ -117,6 +119,12 @@ def _numbered(stem: str, number: int) -> str:
 
 def _plain(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip("_.") or "run"
+
+
+def _word(text: str) -> str:
+    """A text as it is where that is read as the same text, else as a YAML string: 007 is none."""
+    is_plain = not _ODD.search(text) and OmegaConf.from_dotlist([f"text={text}"]).text == text
+    return text if is_plain else _quoted(text)
 
 
 def _quoted(name: str) -> str:

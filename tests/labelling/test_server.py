@@ -140,6 +140,16 @@ def test_the_command_trains_on_what_was_answered(desk: Desk) -> None:
     assert {manifest.classes[item.label] for item in manifest.labelled} == {"it's, a [b]", "null"}
 
 
+@pytest.mark.parametrize("name", ["007", "1e3", "null", "plain-2", "it's, a #1"])
+def test_the_command_keeps_the_names_of_runs(name: str, tmp_path: Path, desk: Desk) -> None:
+    source = _of_run(desk, tmp_path / name / f"{name}-1")
+    command = again.command(source, tmp_path / "labels.csv", ["a", "b"])
+    run = config.load("video_folder", command.words[3:]).run
+    assert Path(run.dir) / str(run.name) == command.folder == tmp_path / name / f"{name}-2"
+    loose = again.command(replace(source, run=None, name=name), tmp_path / "l.csv", ["a", "b"])
+    assert config.load("video_folder", loose.words[3:]).run.name == loose.folder.name
+
+
 def test_there_is_nothing_to_train_on_with_one_class(address: str, desk: Desk) -> None:
     desk.add_class("wave")
     desk.answer(desk.state()["video"]["path"], "label:wave", "")
