@@ -159,11 +159,6 @@ class Frames:
             seen = seen._replace(frames=None)
         self._seen[file] = seen
 
-    @property
-    def decoded_mib(self) -> int:
-        """What the surveyed videos take once they are decoded."""
-        return sum(self._sizes.values()) >> 20
-
     def fill(self, progress: Progress = silent) -> bool:
         """Decode the surveyed videos into memory, if all of them fit; whether they do.
 

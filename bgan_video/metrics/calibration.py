@@ -14,8 +14,10 @@ from bgan_video.metrics.arrays import Bools, Floats, Labels
 NUM_BINS = 15
 TEMPERATURES = (0.05, 20.0)
 """Where a fitted temperature is looked for."""
+TINY = 1e-38
+"""Below the smallest probability a float32 softmax gives, so that it caps nothing but exact zeros.
+"""
 _HALVINGS = 60
-_TINY = 1e-38
 
 
 @dataclass(frozen=True)
@@ -115,4 +117,4 @@ def scale(probabilities: ArrayLike, temperature: float) -> Floats:
 
 
 def _log(probabilities: ArrayLike) -> Floats:
-    return np.log(np.maximum(np.asarray(probabilities, np.float64), _TINY))
+    return np.log(np.maximum(np.asarray(probabilities, np.float64), TINY))

@@ -9,13 +9,9 @@ from numpy.typing import ArrayLike
 
 from bgan_video.metrics.arrays import Floats
 from bgan_video.metrics.by_class import balanced_accuracy, macro_f1
-from bgan_video.metrics.calibration import ece
+from bgan_video.metrics.calibration import TINY, ece
 
 Scores = dict[str, float]
-
-TINY = 1e-38
-"""Below the smallest probability a float32 softmax gives, so that it caps nothing but exact zeros.
-"""
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def facts(folder: RunFolder) -> list[tuple[str, str]]:
         "judged by": _judged(folder.metrics),
         "steps": folder.metrics.get("step"),
         "rolled back": _rolled_back(folder.changes),
-        "time": None if seconds is None else show_seconds(seconds),
+        "time": None if seconds is None else show_duration(seconds),
         "speed": f"{np.median(known_speed):.0f} items/s" if known_speed else None,
         "hardware": environment.get("hardware") or environment.get("device"),
         "precision": environment.get("precision"),
@@ -119,7 +119,7 @@ def _rolled_back(changes: Sequence[Row]) -> str | None:
     return "; ".join(told) or None
 
 
-def show_seconds(seconds: float) -> str:
+def show_duration(seconds: float) -> str:
     """A duration as people say it."""
     if seconds < 120:
         return f"{seconds:.0f} s"

@@ -154,8 +154,8 @@ def _cost(method: str, summary: Summary) -> dict[str, str]:
     return {
         "method": method,
         "cells": str(sum(entry.cells for entry in own)),
-        "seconds": sections.show_seconds(spent / sum(n for _, n in seconds)) if seconds else "–",
-        "total": sections.show_seconds(spent) if seconds else "–",
+        "seconds": sections.show_duration(spent / sum(n for _, n in seconds)) if seconds else "–",
+        "total": sections.show_duration(spent) if seconds else "–",
         "memory": f"{max(memory):.0f} MiB" if memory else "–",
         "networks": ", ".join(map(str, networks)) or "–",
     }

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bgan_video import config as config_module
 from bgan_video.files import write_atomically
-from bgan_video.reports.sections import show_seconds
+from bgan_video.reports.sections import show_duration
 from bgan_video.studies import cells
 from bgan_video.studies.grid import Cell, Study
 
@@ -98,7 +98,7 @@ class _Runner:
         mean = sum(every) / len(every)
         means = {method: sum(s) / len(s) for method, s in self._took.items()}
         rest = sum(means.get(c.method, mean) for c in left)
-        return f"{line}; about {show_seconds(rest)} left for one process"
+        return f"{line}; about {show_duration(rest)} left for one process"
 
     def _run(self, cell: Cell, lock: BufferedWriter) -> None:
         started = time.monotonic()
