@@ -175,7 +175,8 @@ class TrainedRun:
             batches: As in `networks`.
 
         Returns:
-            The prediction of every model, and that of each body of the posterior, by its name.
+            The prediction of every model, the one that answers first, and that of each body of the
+            posterior, by its name.
         """
         seen = {m: self.networks(m, batches) for m in self.models if m != BAYESIAN}
         rivals = {m: networks for m, networks in seen.items() if m not in ON_FEATURES}
@@ -190,7 +191,7 @@ class TrainedRun:
             body = self._features_body(items)
             asked = {m: seen[m] for m in self.models if m in of_features}
             predictions |= body.ask(asked, items, self.backend)
-        return predictions, parts.get(BAYESIAN, {})
+        return {m: predictions[m] for m in self.models}, parts.get(BAYESIAN, {})
 
     def bodies(self, frames: ItemFrames, items: Sequence[Item] = ()) -> Sequence[Body]:
         """The bodies of the posterior, ready for some surveyed items.

@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bgan_video.metrics.arrays import Labels
 from bgan_video.metrics.confusion import confusion_counts
-from bgan_video.reports.reading import Predictions, RunFolder
+from bgan_video.reports.reading import ModelPredictions, RunFolder
 from bgan_video.reports.sections import item_kind
 
 TRUSTED = 0.8
@@ -110,17 +111,15 @@ def _doubt(row: ClassRow) -> str:
 
 
 def _class_rows(folder: RunFolder) -> list[ClassRow]:
-    predictions = folder.predictions
-    if predictions is None or not predictions.models:
+    predictions, answering = folder.predictions, folder.answering
+    if predictions is None or answering is None:
         return []
-    return list(_rows(folder, predictions))
+    return list(_rows(folder, predictions.labels, predictions.models[answering]))
 
 
-def _rows(folder: RunFolder, predictions: Predictions) -> Iterable[ClassRow]:
-    """Of the model that answers: the first one."""
-    model = next(iter(predictions.models.values()))
+def _rows(folder: RunFolder, labels: Labels, model: ModelPredictions) -> Iterable[ClassRow]:
     size = model.probs.shape[1]
-    counts = confusion_counts(predictions.labels, model.predicted, size)
+    counts = confusion_counts(labels, model.predicted, size)
     for label in range(size):
         right, said = int(counts[label, label]), int(counts[:, label].sum())
         wrong = counts[label].copy()

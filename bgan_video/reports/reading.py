@@ -115,6 +115,16 @@ class RunFolder:
         return str(section(self.config, "run").get("name") or self.path.name)
 
     @property
+    def answering(self) -> str | None:
+        """The model that predicts and suggests, which `metrics.json` has first.
+
+        None where there are no predictions of any.
+        """
+        predicted = {} if self.predictions is None else self.predictions.models
+        named = [*section(self.metrics, "models"), *predicted]
+        return next((name for name in named if name in predicted), None)
+
+    @property
     def judged_items(self) -> list[Row]:
         """The manifest's items that the run is judged on."""
         return [item for item in self.items if item.get("split") == self.split]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 
 from bgan_video import config
 from bgan_video.data.manifest import Item
+from bgan_video.prediction import trained
 from bgan_video.prediction.on_features import counts
+from tests.prediction.finished import run_of
 
 
 def items(labels: list[int], weight: float = 1.0) -> list[Item]:
@@ -61,3 +65,20 @@ def test_classes_of_pseudo_labels_are_weighed_with_those_of_labels() -> None:
     found = counts(items(labels), items(pseudo), of)
     expected = {k: 4 / (2 * n) for k, n in Counter(labels + pseudo).items()}
     assert found.tolist() == pytest.approx([expected[k] for k in labels + pseudo])
+
+
+def test_a_probe_that_answers_comes_before_rivals_that_see_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads `metrics.json` takes the first model for the one that answers."""
+    given = ["baseline.methods=[linear_probe,supervised]", "run.device=cpu"]
+    run = run_of(tmp_path, config.load(None, given), {})
+    for model in ("linear_probe", "supervised"):
+        run.bank.add(model, 1, 0, {})
+    asked = SimpleNamespace(ask=lambda of, *_: dict.fromkeys(of, "said"))
+    monkeypatch.setattr(trained, "predict_models", lambda *_: ({"supervised": "said"}, {}))
+    monkeypatch.setattr(trained.TrainedRun, "_features_body", lambda *_: asked)
+    monkeypatch.setattr(trained.TrainedRun, "networks", lambda *_: ())
+    predictions, _ = run.predict_items((), run.frames(()))
+    assert [*predictions] == ["linear_probe", "supervised"]
+    assert run.answering == "linear_probe"

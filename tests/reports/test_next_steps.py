@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,7 @@ def rows_of(confusions: list[list[int]], folder) -> list[next_steps.ClassRow]:
     counts = np.array(confusions)
     labels = np.repeat(np.arange(len(counts)), counts.sum(axis=1))
     said = np.concatenate([np.repeat(np.arange(len(counts)), row) for row in counts])
-    predictions = Predictions(labels, {"bayesian": ModelPredictions(np.eye(len(counts))[said])})
-    return list(next_steps._rows(folder, predictions))
+    return list(next_steps._rows(folder, labels, ModelPredictions(np.eye(len(counts))[said])))
 
 
 def test_classes_are_trusted_doubted_or_unknown(run_dir: Path) -> None:
@@ -45,6 +45,21 @@ def test_classes_are_trusted_doubted_or_unknown(run_dir: Path) -> None:
     assert rows[3].said == 0
     few = rows_of([[4, 0], [0, 4]], read_run(run_dir))
     assert [row.verdict for row in few] == ["unknown", "unknown"]
+
+
+def test_classes_are_judged_by_the_model_that_answers(run_dir: Path) -> None:
+    """Which `metrics.json` has first; predictions have models in the order that tables show."""
+    labels = np.arange(40) % 2
+    models = {
+        "supervised": ModelPredictions(np.eye(2)[1 - labels]),
+        "self_training": ModelPredictions(np.eye(2)[labels]),
+    }
+    folder = replace(
+        read_run(run_dir),
+        predictions=Predictions(labels, models),
+        metrics={"models": {"self_training": {}, "supervised": {}}},
+    )
+    assert [row.verdict for row in next_steps.next_steps(folder, []).classes] == ["trust"] * 2
 
 
 def test_the_page_begins_with_what_to_do(run_dir: Path) -> None:
