@@ -13,6 +13,8 @@ from bgan_video.sampling.sampler import Sampler, check_settings, with_gradient
 
 EPSILON = 1e-8  # keeps the preconditioner finite where a gradient has always been zero
 
+_MOST_OF_MEDIAN = 100.0
+
 
 class AdaptiveSGHMC(Sampler):
     """SGHMC whose step size per element is learned in burn-in and then held.
@@ -73,9 +75,18 @@ class AdaptiveSGHMC(Sampler):
         super().check(group)
         check_settings(group, {"friction": (lambda a: 0 < a <= 1, "in (0, 1]")})
 
+    @torch.no_grad()
     def freeze(self) -> None:
-        """Holds the preconditioner from now on; kept in `state_dict()`."""
+        """Holds the preconditioner from now on; kept in `state_dict()`.
+
+        P is held below a hundred times its median in the same tensor: weights that nothing but a
+        prior pulls at, and that burn-in has brought to rest, have gradients near zero, and would
+        take steps that no curvature bears. Any P that is held has the same target.
+        """
         for group in self.param_groups:
+            known = [self.state[param] for param in group["params"] if param in self.state]
+            for square in [] if group["frozen"] else [state["square"] for state in known]:
+                square.clamp_(min=float(square.median()) / _MOST_OF_MEDIAN**2)
             group["frozen"] = True
 
     @torch.no_grad()

@@ -81,6 +81,28 @@ def test_freeze_holds_the_preconditioner_and_survives_a_state_dict():
     assert torch.equal(theta, resumed.param_groups[0]["params"][0])
 
 
+def test_weights_at_rest_that_a_prior_alone_pulls_at_stay_stable():
+    """One of nine rows has the gradient of a weak prior, under which burn-in shrinks it to zero."""
+    theta = torch.randn(9, 50, generator=torch.Generator().manual_seed(1))
+    curvature = torch.full((9, 1), 1.0)
+    curvature[0] = 1e-6
+    theta[0] = 1e-8
+    generator = torch.Generator().manual_seed(2)
+    sampler = AdaptiveSGHMC(
+        [theta], lr=0.01, friction=0.1, temperature=1.0, num_data=100, generator=generator
+    )
+    for _ in range(50):
+        theta.grad = curvature * theta
+        sampler.observe()
+    sampler.freeze()
+    for _ in range(300):
+        theta.grad = curvature * theta
+        sampler.step()
+    assert theta.isfinite().all()
+    assert theta[1:].abs().max() < 5
+    assert theta[0].abs().max() < 100
+
+
 def test_gradient_that_comes_after_freeze_is_an_error():
     theta = torch.ones(3)
     sampler = cold([theta])
