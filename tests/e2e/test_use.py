@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bgan_video import api, cli
+from bgan_video import api, cli, config
 from bgan_video.prediction.judging import most_entropy
 from bgan_video.reports import page as report_page
 from tests.e2e import runs
@@ -58,7 +58,8 @@ def test_every_model_is_calibrated_raw_and_scaled(finished: Path):
 def test_evaluations_say_whether_the_chains_sampled(finished: Path):
     lines = [json.loads(x) for x in (finished / "evaluations.jsonl").read_text().splitlines()]
     last = lines[-1]["diagnostics"]
-    assert last["kinetic"]["target"] == pytest.approx(0.01)
+    friction = config.load(str(finished / "config.yaml")).posterior.friction
+    assert last["kinetic"]["target"] == pytest.approx(0.01 / (1 - friction / 2))
     noise, draws = last["noise"], last["draws"]
     assert noise["nats"] == pytest.approx(0.01 * noise["weights"] / (2 * noise["num_data"]))
     assert len(draws["alone"]) == len(draws["so_far"]) == last["function_space"]["draws"]
