@@ -1,11 +1,11 @@
 """A training step of this tree against that of another, such as a checkout of the commit before.
 
     git worktree add ../before HEAD~1
-    python -m benchmarks.trees ../before [--config demo] [--turns 3] [--steps 10]
+    python -m benchmarks.trees ../before [--config demo] [--turns 6] [--steps 5]
 
 Two processes, one of each tree, do a step in turns, so that other load hits both alike. One
 thread, batches in memory. A turn begins both anew, in one this tree's first, in the next the
-other's: of two equal trees the one begun first was found the slower by 10 to 25 %. Each pair of
+other's: of two equal trees the one begun first was found the slower by 9 to 25 %. Each pair of
 steps gives a ratio, each turn their median; the table has the geometric mean over turns, and the
 turns' least and largest. CPU tells what a step costs, the clock of other work too.
 """

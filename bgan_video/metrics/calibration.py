@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
 from bgan_video.metrics.arrays import Bools, Floats, Labels
+from bgan_video.metrics.ranking import with_ties
 
 NUM_BINS = 15
 TEMPERATURES = (0.05, 20.0)
@@ -73,12 +74,10 @@ def equal_mass_ece(confidence: Floats, right: Floats | Bools, bins: int = NUM_BI
         confidence: `[V]`.
         right: `[V]`, whether each is right.
         bins: As many bins, or one an item where there are fewer; counts differ by one at most.
-            Items of the same confidence cannot be told apart, so each counts with their mean gap.
+            Items of the same confidence count with their mean gap.
     """
-    values, group = np.unique(confidence, return_inverse=True)
-    sizes = np.bincount(group, minlength=len(values))
-    gaps = np.bincount(group, weights=right - confidence, minlength=len(values)) / sizes
-    parts = np.array_split(np.repeat(gaps, sizes), min(bins, len(confidence)))
+    gaps = with_ties(confidence, right - confidence)
+    parts = np.array_split(gaps, min(bins, len(gaps)))
     return float(sum(abs(part.sum()) for part in parts) / len(confidence))
 
 

@@ -8,6 +8,17 @@ from numpy.typing import ArrayLike
 from bgan_video.metrics.arrays import Floats
 
 
+def with_ties(key: ArrayLike, values: ArrayLike) -> Floats:
+    """Values in the rising order of a key, `[V]`; of equal keys each counts with their mean.
+
+    Items of the same key cannot be told apart, so nothing may depend on the order they came in.
+    """
+    distinct, group = np.unique(np.asarray(key, np.float64), return_inverse=True)
+    sizes = np.bincount(group, minlength=len(distinct))
+    totals = np.bincount(group, weights=np.asarray(values, np.float64), minlength=len(distinct))
+    return np.repeat(totals / sizes, sizes)
+
+
 def risk_coverage(certainty: ArrayLike, right: ArrayLike) -> tuple[Floats, Floats]:
     """Error rate among the most certain part of the items, for every part.
 
@@ -21,13 +32,9 @@ def risk_coverage(certainty: ArrayLike, right: ArrayLike) -> tuple[Floats, Float
     Returns:
         Coverage and risk, each `[V]`; the last risk is the error rate of all items.
     """
-    score = -np.asarray(certainty, np.float64)
-    wrong = 1 - np.asarray(right, np.float64)
-    values, group = np.unique(score, return_inverse=True)
-    sizes = np.bincount(group, minlength=len(values))
-    errors = np.bincount(group, weights=wrong, minlength=len(values)) / sizes
-    kept = np.arange(1, len(score) + 1)
-    return kept / len(score), np.cumsum(np.repeat(errors, sizes)) / kept
+    errors = with_ties(-np.asarray(certainty, np.float64), 1 - np.asarray(right, np.float64))
+    kept = np.arange(1, len(errors) + 1)
+    return kept / len(errors), np.cumsum(errors) / kept
 
 
 def aurc(certainty: ArrayLike, right: ArrayLike) -> float:

@@ -84,9 +84,10 @@ class AdaptiveSGHMC(Sampler):
         take steps that no curvature bears. Any P that is held has the same target.
         """
         for group in self.param_groups:
-            known = [self.state[param] for param in group["params"] if param in self.state]
-            for square in [] if group["frozen"] else [state["square"] for state in known]:
-                square.clamp_(min=float(square.median()) / _MOST_OF_MEDIAN**2)
+            for param in group["params"]:
+                if param in self.state:
+                    square = self.state[param]["square"]
+                    square.clamp_(min=float(square.median()) / _MOST_OF_MEDIAN**2)
             group["frozen"] = True
 
     @torch.no_grad()
