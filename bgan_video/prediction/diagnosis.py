@@ -73,8 +73,10 @@ def momentum_at_rest(posterior: Posterior) -> float:
     denominator for a curvature h = lr c (`sampling.SGHMC`); `baoa` and `mclmc` refresh momenta to
     the full T.
     """
-    of_steps = posterior.sampler in ("sghmc", "adaptive_sghmc") and posterior.integrator != "baoa"
-    return 1 / (1 - posterior.friction / 2) if of_steps else 1.0
+    refreshed = {"sghmc": posterior.integrator == "baoa", "adaptive_sghmc": False}
+    if refreshed.get(posterior.sampler, True):
+        return 1.0
+    return 1 / (1 - posterior.friction / 2)
 
 
 def kinetic(log: Log, friction: float, steps: StepSize) -> dict[str, Any] | None:

@@ -231,3 +231,9 @@ def test_momenta_at_rest_are_those_of_the_samplers_themselves(
         chain.step()
     expected = diagnosis.momentum_at_rest(Posterior(**settings))
     assert kinetic_temperature(chain)[0] == pytest.approx(expected, rel=0.03)
+
+
+def test_an_integrator_that_the_sampler_does_not_read_changes_nothing() -> None:
+    adaptive = Posterior(sampler="adaptive_sghmc", integrator="baoa", friction=0.5)
+    assert diagnosis.momentum_at_rest(adaptive) == pytest.approx(1 / 0.75)
+    assert diagnosis.momentum_at_rest(Posterior(sampler="mclmc", friction=0.5)) == 1
