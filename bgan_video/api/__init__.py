@@ -8,7 +8,7 @@ from bgan_video.api.labels import answers, label, label_first, suggest, suggest_
 from bgan_video.api.runs import export, predict, sample, show_beside
 from bgan_video.api.studies import study, study_report, study_states
 from bgan_video.api.training import Result, resume, train, train_or_resume, within
-from bgan_video.prediction.generated import generate, measure
+from bgan_video.prediction.generated import chooser, generate, measure
 from bgan_video.prediction.trained import TrainedRun, load
 from bgan_video.reports.text import comparison, recall_table
 from bgan_video.training.plan import plan
@@ -18,6 +18,7 @@ __all__ = [
     "TrainedRun",
     "answers",
     "check_data",
+    "chooser",
     "comparison",
     "export",
     "features",

@@ -9,7 +9,7 @@ from bgan_video.errors import UserError
 from bgan_video.files import written
 from bgan_video.media import pictures
 from bgan_video.prediction import outputs
-from bgan_video.prediction.generated import generate, side_by_side
+from bgan_video.prediction.generated import chooser, generate, side_by_side
 from bgan_video.prediction.trained import TrainedRun
 from bgan_video.prediction.video_files import Unreadable, VideoPrediction
 from bgan_video.reports import timeline
@@ -83,7 +83,8 @@ def sample(run: TrainedRun, count: int, out: Path, select: bool = False) -> list
     if run.config.spatial_dims == 0:
         raise UserError(f"{run.folder} makes points, of which there is no picture")
     files: list[Path] = []
-    for name, items in generate(run, count, select, console.progress):
+    choose = chooser(run) if select else None
+    for name, items in generate(run, count, choose, console.progress):
         files += pictures.write(out / f"samples_{name}", items, run.config.spatial_dims)
     return files
 

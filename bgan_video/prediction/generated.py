@@ -25,13 +25,13 @@ from bgan_video.metrics.looks import (
 )
 from bgan_video.metrics.quality import Quality, quality
 from bgan_video.models import build_generator, draw_latents, nd
-from bgan_video.prediction import extractors, selection
+from bgan_video.prediction import extractors
 from bgan_video.prediction.chunks import test_chunks
 from bgan_video.prediction.extractors import Extractor, Judged
+from bgan_video.prediction.selection import BATCH, CALIBRATION, PROPOSALS, Chooser
 from bgan_video.prediction.trained import TrainedRun
 from bgan_video.sampling import Record
 
-BATCH = 64
 MAX_COUNT = 2000
 """Clips or images of a set: the Fréchet distance takes a matrix root of each."""
 SHOWN = 12
@@ -40,38 +40,57 @@ SHOWN = 12
 
 @torch.no_grad()
 def generate(
-    run: TrainedRun, count: int, select: bool = False, progress: Progress = silent
+    run: TrainedRun, count: int, choose: Chooser | None = None, progress: Progress = silent
 ) -> Iterator[tuple[str, Tensor]]:
     """Items of every generator chain, always from the same latents.
 
     Args:
         run: Whose generators.
         count: Items of each.
-        select: Choose them among more by the run's judges of looks (prediction/selection.py).
+        choose: Choose them among more by the run's judges of looks (`chooser`).
         progress: Wraps the batches of each generator.
 
     Yields:
         The chain's name `z<group>_m<member>` and its items `[count, C, (T,) H, W]` on the CPU.
 
     Raises:
-        UserError: The run has no generator or, to select by, no judge.
+        UserError: The run has no generator.
     """
     config, device = run.config, run.backend.device
     _chains(run)
-    choose = selection.Chooser(run) if select else None
-    drawn = count * selection.PROPOSALS if select else count
     with torch.random.fork_rng(devices=[]):
         module = build_generator(config).to(device).eval()
+
+    def made(count: int, *stream: str | int) -> Iterator[Tensor]:
+        z = draw_latents(config, count, rng.generator(config.run.seed, *stream)).split(BATCH)
+        for part in progress(z, f"{count} items of a generator, batches", len(z)):
+            with run.backend.autocast():
+                yield module(part.to(device)).items.float().cpu()
+
     for record, state in run.bank.iterate("generator"):
         module.load_state_dict(state)
-        z = draw_latents(config, drawn, rng.generator(config.run.seed, "generate", record.chain))
-        with run.backend.autocast():
-            batches = z.split(BATCH)
-            shown = progress(batches, f"{drawn} items of a generator, batches", len(batches))
-            made = (module(part.to(device)).items.float().cpu() for part in shown)
-            parts = [choose(items) for items in made] if choose else list(made)
         group, member = divmod(record.chain, config.posterior.num_mcmc)
-        yield f"z{group:02d}_m{member:02d}", torch.cat(parts)
+        name = f"z{group:02d}_m{member:02d}"
+        if choose is None:
+            yield name, torch.cat(list(made(count, "generate", record.chain)))
+            continue
+        choose.begin(name, torch.cat(list(made(CALIBRATION, "calibrate", record.chain))))
+        proposals = made(count * PROPOSALS, "generate", record.chain)
+        yield name, torch.cat([choose(items) for items in proposals])
+
+
+def chooser(run: TrainedRun) -> Chooser:
+    """What chooses among a run's generated items, held to its validation items where it has some.
+
+    Raises:
+        UserError: Nothing in the run learned to tell generated items from real ones.
+    """
+    if not run.manifest.part("validation"):
+        return Chooser(run, None)
+    real = torch.cat(list(_real(run, run.config, "validation", CALIBRATION)))
+    if run.config.generator.size is not None:
+        real = nd.resized(real, run.config.generator.size)
+    return Chooser(run, real)
 
 
 def measure(
@@ -90,7 +109,7 @@ def measure(
         run: Whose generators and test items.
         extractor: What makes the features (`extractors.named`), or the run whose supervised network
             does; by default the run itself.
-        select: As in `generate`.
+        select: Choose the generated ones among more (`chooser`).
         progress: Wraps what is made and what is looked at.
 
     Raises:
@@ -101,7 +120,8 @@ def measure(
         extractor = extractors.of_run(run, extractor or run)
     real = torch.cat(list(_real(run, run.config, "test")))
     each = math.ceil(len(real) / len(chains))
-    made = dict(generate(run, each, select, progress))
+    choose = chooser(run) if select else None
+    made = dict(generate(run, each, choose, progress))
     items, of_same_size = torch.cat(list(made.values())), real
     if run.config.generator.size is not None:
         of_same_size = nd.resized(real, run.config.generator.size)
@@ -126,6 +146,7 @@ def measure(
         looks = with_classes(looks, told)
     found = dataclasses.asdict(distances) | {
         "selected": select,
+        "log_odds_times": choose.slopes if choose else None,
         "looks": dataclasses.asdict(looks),
     }
     write_atomically(run.folder / "quality.json", json.dumps(found, indent=2) + "\n")
@@ -137,13 +158,13 @@ def side_by_side(run: TrainedRun, select: bool = False) -> tuple[Tensor, Tensor]
 
     Args:
         run: Whose generators and test items.
-        select: As in `generate`.
+        select: Choose the generated ones among more (`chooser`).
 
     Returns:
         One clip of each of some test videos and generated clips, `[N, C, (T,) H, W]` both.
 
     Raises:
-        UserError: As in `generate`, or there are no test items.
+        UserError: As in `generate` and `chooser`, or there are no test items.
     """
     chains = _chains(run)
     one_each = dataclasses.replace(
@@ -151,7 +172,7 @@ def side_by_side(run: TrainedRun, select: bool = False) -> tuple[Tensor, Tensor]
     )
     real = torch.cat(list(_real(run, one_each, "test", SHOWN)))
     each = math.ceil(len(real) / len(chains))
-    made = torch.cat([items for _, items in generate(run, each, select)])
+    made = torch.cat([items for _, items in generate(run, each, chooser(run) if select else None)])
     made = made[torch.linspace(0, len(made) - 1, len(real)).long()]  # of each generator some
     return nd.resized(real, made.shape[-1]), made
 

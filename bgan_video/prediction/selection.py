@@ -9,13 +9,22 @@ items drawn from the generator's q, which move from x to x' with probability
 log-odds up to a constant, which falls out: at its optimum `D(x) - D(y)` is the log-odds that x is
 real and y made. K+1-class discriminators have them as `log (1 - p_0) / p_0`. What answers is the
 posterior's mean of the log-odds, over chains and, of a critic, over what it looks at.
+
+Networks that play a game are held near its draw, so their log-odds are flatter than the odds. They
+are multiplied by a slope, that of a logistic regression between held-out real items and items of
+the generator (Turner et al. 2019, section 3.2), with the targets of Platt 1999, by which the slope
+stays finite where all are told apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
 from torch import Tensor
 
 from bgan_video import rng
@@ -27,6 +36,9 @@ from bgan_video.prediction.trained import TrainedRun
 PROPOSALS = 32
 """Items that are drawn for each one that is kept. Of a good generator a chain moves at every second
 or third of them."""
+BATCH = 64
+CALIBRATION = 512
+"""Items of each side that a slope is fitted to, at most."""
 
 Judge = Callable[[Tensor], Tensor]
 """From items `[B, C, (T,) H, W]` to log-odds of being real `[B]`, up to a constant."""
@@ -48,6 +60,37 @@ def metropolis_hastings(log_odds: Tensor, random: torch.Generator) -> Tensor:
         at[moves] = k
         now = torch.where(moves, log_odds[:, k], now)
     return at
+
+
+def slope(of_real: Tensor, of_made: Tensor) -> float:
+    """What log-odds are to be multiplied by so that they are right on these items.
+
+    Both sides weigh the same, however many items each has. Targets are (n + 1) / (n + 2) and
+    1 / (n + 2) instead of 1 and 0 (Platt 1999, with the n of each side).
+
+    Args:
+        of_real: `[R]`, log-odds of real items, R >= 1.
+        of_made: `[M]`, of generated ones, M >= 1.
+
+    Returns:
+        0 or more; 0 where generated items look at least as real.
+    """
+    sides = [of_real.double().numpy(), of_made.double().numpy()]
+    x = np.concatenate(sides)
+    center, scale = x.mean(), x.std() or 1.0
+    x = (x - center) / scale
+    real, made = (len(side) for side in sides)
+    target = np.repeat([(real + 1) / (real + 2), 1 / (made + 2)], [real, made])
+    weight = np.repeat([0.5 / real, 0.5 / made], [real, made])
+
+    def loss(line: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logit = line[0] * x + line[1]
+        value = weight @ (np.logaddexp(0, logit) - target * logit)
+        off = weight * (expit(logit) - target)
+        return float(value), np.array([off @ x, off.sum()])
+
+    found = minimize(loss, np.zeros(2), jac=True, method="BFGS")
+    return max(0.0, float(found.x[0]) / scale)
 
 
 @torch.no_grad()
@@ -97,20 +140,46 @@ class Chooser:
 
     Args:
         run: Whose judges choose.
+        held_out: `[R, C, (T,) H, W]`, real items that nothing was trained on. Without any, log-odds
+            are taken as they are.
+
+    Attributes:
+        slopes: What the log-odds were multiplied by, for each generator that was begun with.
 
     Raises:
         UserError: Nothing in the run learned to tell generated items from real ones.
     """
 
-    def __init__(self, run: TrainedRun) -> None:
+    def __init__(self, run: TrainedRun, held_out: Tensor | None) -> None:
         self._judges = judges(run)
         self._device = run.backend.device
         self._random = rng.generator(run.config.run.seed, "select")
+        self._of_real = None if held_out is None else self._log_odds(held_out)
+        self.slopes: dict[str, float] = {}
 
-    @torch.no_grad()
+    def begin(self, name: str, items: Tensor) -> None:
+        """Choose from now on among items of another generator.
+
+        Args:
+            name: Of the generator.
+            items: `[M, C, (T,) H, W]`, of its own, for the slope.
+        """
+        self._slope = 1.0
+        if self._of_real is not None:
+            self._slope = slope(self._of_real, self._log_odds(items))
+        self.slopes[name] = self._slope
+
     def __call__(self, items: Tensor) -> Tensor:
-        """Of `[n · PROPOSALS, C, (T,) H, W]` of one generator, n."""
-        x = items.to(self._device)
-        log_odds = torch.stack([judge(x) for judge in self._judges]).mean(dim=0).cpu()
+        """Of `[n · PROPOSALS, C, (T,) H, W]` of the generator begun with, n."""
+        log_odds = self._slope * self._log_odds(items)
         ends = metropolis_hastings(log_odds.unflatten(0, (-1, PROPOSALS)), self._random)
         return items[torch.arange(len(ends)) * PROPOSALS + ends]
+
+    @torch.no_grad()
+    def _log_odds(self, items: Tensor) -> Tensor:
+        """The posterior's mean `[B]`, on the CPU in float64."""
+        said: list[Tensor] = []
+        for batch in items.split(BATCH):
+            x = batch.to(self._device)
+            said.append(torch.stack([judge(x) for judge in self._judges]).mean(dim=0).cpu())
+        return torch.cat(said)

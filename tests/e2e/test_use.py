@@ -253,6 +253,10 @@ def test_generated_clips_are_measured_and_shown_beside_real_ones(
     with Image.open(run / "samples" / "real_and_generated.webp") as shown:
         assert shown.n_frames == api.load(run).config.clip.num_frames
     assert "data:image/webp;base64," in (run / "report.html").read_text()
+    assert cli.main(["sample", str(run), "--quality", "--select"]) == 0
+    chosen = json.loads(capsys.readouterr().out)
+    assert chosen["selected"] is True
+    assert chosen["log_odds_times"].keys() == chosen["looks"]["covered"].keys()
 
 
 def test_a_run_whose_networks_were_removed_says_so(

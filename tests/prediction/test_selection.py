@@ -6,17 +6,33 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from bgan_video import config
+from bgan_video.config import Config
 from bgan_video.method import losses
 from bgan_video.method.bodies import of_clips
 from bgan_video.models import build_discriminator
-from bgan_video.prediction.selection import judges, metropolis_hastings
+from bgan_video.prediction.selection import Chooser, judges, metropolis_hastings, slope
 from tests.prediction.finished import CLASSES, run_of
 
 
 def random(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def network() -> tuple[Config, dict[str, Tensor]]:
+    """Settings of a discriminator that looks at pixels, as the first of its bodies, and weights."""
+    c = config.load(
+        None,
+        [
+            *("discriminator.bodies=[dcgan@rgb]", "discriminator.input=difference"),
+            *("discriminator.fake=coupled", "discriminator.width=4", "run.device=cpu"),
+            *("clip.num_frames=4", "clip.size=16"),
+        ],
+    )
+    torch.manual_seed(0)
+    return c, build_discriminator(of_clips(c, "dcgan@rgb", 0), len(CLASSES)).state_dict()
 
 
 @pytest.mark.statistical
@@ -46,21 +62,50 @@ def test_where_nothing_can_be_told_every_proposal_is_taken() -> None:
     assert metropolis_hastings(torch.zeros(30, 8), random()).eq(7).all()
 
 
+@pytest.mark.statistical
+def test_flat_log_odds_get_the_slope_that_makes_them_right() -> None:
+    """Real ones from N(1, 1), made ones from N(0, 1): the log-odds are x - 1/2."""
+    real = 1 + torch.randn(4000, generator=random(5), dtype=torch.float64)
+    made = torch.randn(1000, generator=random(6), dtype=torch.float64)
+    assert slope(real, made) == pytest.approx(1, rel=0.1)
+    assert slope((real - 0.5) / 5, (made - 0.5) / 5) == pytest.approx(5 * slope(real, made))
+    assert slope(real + 3, made + 3) == pytest.approx(slope(real, made))
+
+
+def test_a_slope_is_finite_and_never_below_zero() -> None:
+    apart = torch.linspace(1, 2, 20)
+    assert 0 < slope(apart, -apart) < 100
+    assert slope(-apart, apart) == 0
+    assert slope(torch.zeros(5), torch.zeros(7)) == 0
+
+
+def test_each_generator_has_a_slope_of_its_own(tmp_path: Path) -> None:
+    """Two sets of made items, one that is held to be as real as the real ones."""
+    run = run_of(tmp_path, *network())
+    real = torch.randn(64, 3, 4, 16, 16, generator=random(7))
+    (judge,) = judges(run)
+    with torch.no_grad():
+        order = judge(real).argsort()
+    low, high = real[order[:32]], real[order[32:]]
+    choose = Chooser(run, high)
+    choose.begin("worse", low)
+    worse = choose(real)
+    choose.begin("same", high)
+    assert choose.slopes["worse"] > choose.slopes["same"] == pytest.approx(0, abs=1e-6)
+    assert worse.shape == (2, 3, 4, 16, 16)
+    as_they_are = Chooser(run, None)
+    as_they_are.begin("worse", low)
+    assert as_they_are.slopes == {"worse": 1}
+
+
 def test_the_first_body_judges_by_what_it_sees(tmp_path: Path) -> None:
     """Its weights fit into the network of `discriminator.name`, which would see differences."""
-    c = config.load(
-        None,
-        [
-            *("discriminator.bodies=[dcgan@rgb]", "discriminator.input=difference"),
-            *("discriminator.fake=coupled", "discriminator.width=4", "run.device=cpu"),
-            *("clip.num_frames=4", "clip.size=16"),
-        ],
-    )
-    torch.manual_seed(0)
-    network = build_discriminator(of_clips(c, "dcgan@rgb", 0), len(CLASSES)).eval()
-    (judge,) = judges(run_of(tmp_path, c, network.state_dict()))
+    c, state = network()
+    (judge,) = judges(run_of(tmp_path, c, state))
+    body = build_discriminator(of_clips(c, "dcgan@rgb", 0), len(CLASSES)).eval()
+    body.load_state_dict(state)
     x = torch.randn(3, 3, 4, 16, 16)
     with torch.no_grad():
-        logits = network(x)
+        logits = body(x)
         wanted = losses.log_real(logits).double() - losses.log_fake(logits).double()
         torch.testing.assert_close(judge(x), wanted)
