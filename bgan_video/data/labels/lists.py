@@ -178,7 +178,7 @@ class _Names:
 
     def _around(self, paths: Sequence[str], span: Span | None) -> set[str]:
         """The parts of a video, as a table names them, that hold a part of theirs."""
-        known = next((found for p in paths if (found := self._parts.get(plain(p)))), [])
+        known = (part for path in paths for part in self._parts.get(plain(path), ()))
         return {path for whole, path in known if span is not None and holds(whole, span)}
 
     def _is_left_out(self, path: str) -> bool:
