@@ -22,7 +22,7 @@ import av
 import numpy as np
 
 from bgan_video.video import index
-from bgan_video.video.decoders import Decoder, decord_version
+from bgan_video.video.decoders import Decoder, versions
 from bgan_video.video.reader import OpenFiles, open_video
 
 NUM_FRAMES, SIZE = 16, 73
@@ -187,7 +187,7 @@ def first_reading(path: Path, decoder: Decoder) -> float:
 
 
 def main(folder: str | None) -> None:
-    decoders: list[Decoder] = ["pyav", "decord"] if decord_version() else ["pyav"]
+    decoders: list[Decoder] = ["pyav", "decord"] if versions("decord") else ["pyav"]
     with tempfile.TemporaryDirectory() as scratch:
         for name, path in make(Path(folder or scratch)).items():
             cost = {decoder: first_reading(path, decoder) for decoder in decoders}

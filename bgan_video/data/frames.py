@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bgan_video import ranks
-from bgan_video.config import Config
+from bgan_video.config import Clip, Config
 from bgan_video.data import cutting, images, parallel
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.parallel import Progress, silent
@@ -66,6 +66,7 @@ class Frames:
         self._times: dict[str, Times] = {}
         self._decoder: Decoder = config.data.decoder
         self._needs_times = config.clip.fps is not None
+        self._is_stored = config.data.store is not None
 
     def survey(self, item: Item) -> Item:
         """Count an item's frames and hash it.
@@ -137,7 +138,13 @@ class Frames:
     def _times_of(self, file: str) -> Times:
         if file not in self._times:
             length = self._length_of(file)
-            self._times[file] = frame_times(self.root / file, length, self._decoder)
+            try:
+                self._times[file] = frame_times(self.root / file, length, self._decoder)
+            except BrokenVideo as error:
+                if not self._is_stored:
+                    raise
+                why = "a clip store keeps no times, which clip.fps and parts of videos need"
+                raise BrokenVideo(error.path, f"{error.reason} ({why})") from None
         return self._times[file]
 
     def _length_of(self, file: str) -> int:
@@ -222,18 +229,14 @@ def survey(
     """
     good: list[Item] = []
     broken: list[Broken] = []
-    allowed = max_broken(config, len(manifest.items))
     items = manifest.items
     found = progress(frames.survey_all(items, shared=True), f"reading {config.items}", len(items))
     for item, read in zip(items, found, strict=True):
         if isinstance(read, BrokenVideo):
             broken.append(Broken(item.path, read.reason))
-            if len(broken) > allowed:
-                raise UserError(_too_many(broken, allowed, config))
+            check_broken(broken, len(items), config)
             continue
-        length = cutting.length_of(read, frames, config.clip)
-        if reason := cutting.too_short(length, config.clip):
-            raise UserError(f"{item.path} {reason}")
+        check_long_enough(read, frames, config.clip)
         good.append(read)
     try:
         if config.sees_clips:
@@ -250,11 +253,21 @@ def max_broken(config: Config, num_items: int) -> int:
     return num_items // _BROKEN_ONE_IN if chosen is None else chosen
 
 
-def _too_many(broken: list[Broken], allowed: int, config: Config) -> str:
+def check_long_enough(item: Item, frames: Frames, clip: Clip) -> None:
+    """Raises UserError where an item is too short under `clip.short_clip=error`."""
+    if reason := cutting.too_short(cutting.length_of(item, frames, clip), clip):
+        raise UserError(f"{item.path} {reason}")
+
+
+def check_broken(broken: Sequence[Broken], num_items: int, config: Config) -> None:
+    """Raises UserError where more items are broken than `data.max_broken` allows of so many."""
+    allowed = max_broken(config, num_items)
+    if len(broken) <= allowed:
+        return
     path, reason = broken[-1]
     check = "; bgan-video data check lists them all" if config.spatial_dims == 3 else ""
     by_default = "" if config.data.max_broken is not None else ", one in a hundred"
-    return (
+    raise UserError(
         f"broken {config.item_level} {path}: {reason}; {len(broken)} so far, allowed: "
         f"data.max_broken={allowed}{by_default} (raise it to leave such {config.items} out{check})"
     )

@@ -288,8 +288,7 @@ def _folder_groups(groups: str | None, paths: list[str]) -> dict[str, str]:
         file = Path(groups)
         if not file.is_file():
             raise UserError(f"data.groups={groups}: no such file")
-        rows = (cells for _, cells in read_rows(file) if len(cells) >= 2)
-        named = {name: cells[1] for cells in rows for name in map(plain, meant(cells[0]))}
+        named = _named_groups(file)
         listed = {p: named[plain(p)] for p in paths if plain(p) in named}
         absent = [p for p in paths if p not in listed]
         if absent:
@@ -307,6 +306,30 @@ def _folder_groups(groups: str | None, paths: list[str]) -> dict[str, str]:
         if match is None or not match.groups() or match[1] is None:
             raise UserError(f"data.groups={groups!r} finds no group (in parentheses) in {path!r}")
     return {path: match[1] for path, match in matches.items() if match}
+
+
+def _named_groups(file: Path) -> dict[str, str]:
+    """The group of each video that a CSV names: two columns, or those called path and group."""
+    rows = read_rows(file)
+    header = [name.casefold() for name in rows[0][1]] if rows else []
+    columns = (0, 1)
+    if {"path", "group"} <= set(header):
+        columns, rows = (header.index("path"), header.index("group")), rows[1:]
+    named: dict[str, str] = {}
+    for number, cells in rows:
+        where = f"data.groups={file}:{number}"
+        if columns == (0, 1) and any(cells[2:]):
+            raise UserError(
+                f"{where}: {len(cells)} columns; allowed: a video and its group, or a header that "
+                f"names path and group"
+            )
+        path, group = (cells[i] if i < len(cells) else "" for i in columns)
+        if not path or not group:
+            raise UserError(f"{where}: no {'group' if path else 'video'}; every row has both")
+        for name in map(plain, meant(path)):
+            if named.setdefault(name, group) != group:
+                raise UserError(f"{where}: {path} is of {group}, and of {named[name]} further up")
+    return named
 
 
 def _found(folder: Path) -> str:

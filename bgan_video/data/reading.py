@@ -108,8 +108,12 @@ class VideoFiles:
                 known = list(pool.map(self._known, block))
             new = [path for path, found in zip(block, known, strict=True) if found is None]
             with closing(parallel.in_order(reading, new, self._useful(new, workers))) as read:
-                for found in known:
-                    yield next(read) if found is None else found
+                for path, found in zip(block, known, strict=True):
+                    if found is None:
+                        found = next(read)
+                        if isinstance(found, Index):
+                            index.remember(_file(self._root, path), self._decoder, found)
+                    yield found
 
     def _known(self, path: str) -> Index | None:
         try:

@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from bgan_video.config import Config
-from bgan_video.data.frames import Broken, Frames
+from bgan_video.data.frames import Broken, Frames, check_long_enough
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.spans import Span, frames_of, joined, parted
+from bgan_video.errors import UserError
 from bgan_video.video.reader import BrokenVideo
 from bgan_video.video.times import Times, usual_gap
 
@@ -28,14 +29,24 @@ def cut(manifest: Manifest, frames: Frames, config: Config) -> tuple[Manifest, l
 
     Returns:
         The manifest, and the labelled parts that hold no frame.
+
+    Raises:
+        UserError: A part or segment is too short under `clip.short_clip=error`, or a video that is
+            to be cut is not there any more.
     """
     broken: list[Broken] = []
     items: list[Item] = []
     for item in manifest.items:
+        if item.num_frames:
+            items.append(item)
+            continue
         try:
-            items.append(item if item.num_frames else frames.survey(item))
+            part = frames.survey(item)
         except BrokenVideo as error:
             broken.append(Broken(item.path, error.reason))
+            continue
+        check_long_enough(part, frames, config.clip)
+        items.append(part)
     lasts = config.data.segment_seconds
     if lasts is None:
         return manifest.replace(tuple(items)), broken
@@ -49,8 +60,14 @@ def cut(manifest: Manifest, frames: Frames, config: Config) -> tuple[Manifest, l
             whole.append(item)
             continue
         known = labelled[parted(item.path)[0]]
-        for segment in _segments(item, frames.times(item), lasts):
+        try:
+            times = frames.times(item)
+        except BrokenVideo as error:
+            where = f"data.segment_seconds={lasts:g}: {item.path}"
+            raise UserError(f"{where} is to be cut by its times: {error.reason}") from None
+        for segment in _segments(item, times, lasts):
             if segment.path == item.path or not any(_overlap(segment, other) for other in known):
+                check_long_enough(segment, frames, config.clip)
                 whole.append(segment)
     return manifest.replace(tuple(whole)), broken
 

@@ -50,6 +50,12 @@ def joined(file: str, span: Span | None) -> str:
     return f"{file}#t={_shown(span.start)}{end}"
 
 
+def holds(whole: Span, part: Span) -> bool:
+    """Whether a part of a video lies within another one."""
+    behind = np.inf if whole.end is None else whole.end + _ROUNDING
+    return part.start >= whole.start - _ROUNDING and (part.end or np.inf) <= behind
+
+
 def span_of(
     where: str, cells: Mapping[str, str], columns: tuple[str, str] = ("start", "end")
 ) -> Span | None:

@@ -13,7 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction as Rational
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,6 +85,7 @@ class ClipStream:
         self._clip = config.clip
         self._weights = weights
         self._seed = config.run.seed
+        self._orders: dict[int, NDArray[np.int64]] = {}
         # Sample that each loading process is reading, -1 while it reads none.
         self._reading = torch.full((max(1, config.data.num_workers),), -1)
         self._reading.share_memory_()
@@ -92,8 +93,14 @@ class ClipStream:
     def item(self, sample: int) -> Item:
         """The item of a sample: position `sample mod n` in the order of pass `sample div n`."""
         epoch, position = divmod(sample, len(self._items))
-        order = _order(self._seed, self._name, epoch, len(self._items), self._weights)
-        return self._items[int(order[position])]
+        return self._items[int(self._order(epoch)[position])]
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """The items of a pass, by number; two passes are kept, as samples are read ahead."""
+        if epoch not in self._orders:
+            found = _order(self._seed, self._name, epoch, len(self._items), self._weights)
+            self._orders = {**dict([*self._orders.items()][-1:]), epoch: found}
+        return self._orders[epoch]
 
     def random(self, sample: int) -> np.random.Generator:
         """The generator of everything random about a sample."""
@@ -318,7 +325,6 @@ def label_weights(items: Sequence[Item], config: Config) -> tuple[float, ...] | 
     return None if len(set(weights)) == 1 else tuple(weights)
 
 
-@lru_cache(maxsize=4)
 def _order(
     seed: int, name: str, epoch: int, length: int, weights: tuple[float, ...] | None
 ) -> NDArray[np.int64]:

@@ -51,7 +51,7 @@ def read_rows(file: Path) -> list[tuple[int, list[str]]]:
     """The rows of a table between commas, semicolons or tabs: line and cells, empty rows left out.
 
     Raises:
-        UserError: As `read_text`.
+        UserError: As `read_text`, or a quote is not closed.
     """
     text = read_text(file)
     first, _, rest = text.partition("\n")
@@ -60,9 +60,21 @@ def read_rows(file: Path) -> list[tuple[int, list[str]]]:
         text, skipped = rest, 1
         first = rest.partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows = ((reader.line_num + skipped, [plain(cell) for cell in cells]) for cells in reader)
-    return [(number, cells) for number, cells in rows if any(cells)]
+    begun = skipped + 1
+    found: list[tuple[int, list[str]]] = []
+    try:
+        for number, cells in rows:
+            begun = number + 1
+            if any(cells):
+                found.append((number, cells))
+    except csv.Error as error:
+        raise UserError(
+            f"{file}:{begun}: not a row of a table ({error}); a quote that opens a cell has to "
+            f"close it, and one inside is written twice"
+        ) from None
+    return found
 
 
 def read_table(file: Path) -> Table:

@@ -17,7 +17,7 @@ from bgan_video import config as config_module
 from bgan_video.backend import Backend
 from bgan_video.config import Config
 from bgan_video.data import layouts, segments, splits
-from bgan_video.data.frames import Broken, Frames, max_broken, survey
+from bgan_video.data.frames import Broken, Frames, check_broken, max_broken, survey
 from bgan_video.data.labels import choice
 from bgan_video.data.manifest import Manifest
 from bgan_video.data.reading import say_stand_in
@@ -173,6 +173,7 @@ def prepare_data(config: Config) -> tuple[Manifest, list[Broken], Frames]:
     if config.spatial_dims == 3:
         manifest, empty = segments.cut(manifest, frames, config)
         broken += empty
+        check_broken(broken, len(listed.items), config)
     check_prior(config.rounds, manifest.num_classes)
     if not manifest.labelled and not config.is_unsupervised:
         raise UserError(

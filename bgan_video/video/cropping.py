@@ -99,7 +99,7 @@ def _elements(file: BinaryIO, parent: _Part) -> Iterator[_Part]:
         if name == _CLUSTER:
             return
         length = _length(file, at)
-        size = int.from_bytes(_bytes(file, at, length)) - (1 << 7 * length)
+        size = int.from_bytes(_bytes(file, at, length), "big") - (1 << 7 * length)
         is_unknown = size == (1 << 7 * length) - 1
         start = at + length
         end = parent.end if is_unknown else min(start + size, parent.end)

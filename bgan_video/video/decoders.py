@@ -11,6 +11,8 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -124,9 +126,14 @@ def in_use(decoder: Decoder) -> Decoder:
     return "pyav" if asked == "auto" else asked
 
 
-def decord_version() -> str:
-    """Which build of decord reads; empty where there is none."""
-    return "" if decord is None else str(_DECORD.__version__)
+def versions(decoder: Decoder) -> list[str]:
+    """The build of a decoder other than PyAV, as a list of one; empty where it is not there."""
+    if decoder == "torchcodec":
+        with suppress(PackageNotFoundError):
+            return [version("torchcodec")]
+    if decoder == "decord" and decord is not None:
+        return [str(_DECORD.__version__)]
+    return []
 
 
 def passes(decoder: Decoder) -> list[type[Pass]]:

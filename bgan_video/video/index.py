@@ -88,7 +88,7 @@ class _State(NamedTuple):
     decoder: Decoder
 
 
-_kept: OrderedDict[_State, Index | None] = OrderedDict()
+_kept: OrderedDict[_State, Index] = OrderedDict()
 
 
 def known(path: Path, decoder: Decoder) -> Index | None:
@@ -100,13 +100,26 @@ def known(path: Path, decoder: Decoder) -> Index | None:
     """
     try:
         state = _state(path, decoder)
-        if state not in _kept:
-            found = _load(fingerprint(path), state.decoder)
-            _keep(state, found)
-            return found
+        found = _kept.get(state) or _load(fingerprint(path), state.decoder)
     except OSError:
         return None
-    return _kept.get(state)
+    if found is not None:
+        _keep(state, found)
+    return found
+
+
+def remember(path: Path, decoder: Decoder, found: Index) -> None:
+    """Keep what another process found in memory: the cache folder may not be writable.
+
+    Args:
+        path: The file.
+        decoder: That reads it.
+        found: Its index; passed over where the file is another one by now.
+    """
+    with suppress(OSError):
+        state = _state(path, decoder)
+        if fingerprint(path) == found.fingerprint:
+            _keep(state, found)
 
 
 def of(path: Path, decoder: Decoder) -> Index:
@@ -133,7 +146,7 @@ def _state(path: Path, decoder: Decoder) -> _State:
     return _State(path, now.st_size, now.st_mtime_ns, now.st_ino, decoders.in_use(decoder))
 
 
-def _keep(state: _State, index: Index | None) -> None:
+def _keep(state: _State, index: Index) -> None:
     """Threads may do so at once: the oldest goes, not the least used, so that none is moved."""
     _kept[state] = index
     while len(_kept) > _MOST_KEPT:
@@ -174,8 +187,7 @@ def _table(marks: Sequence[Sequence[int]] | None) -> NDArray[np.int64]:
 def _file(content: str, decoder: Decoder) -> Path:
     """Where the index of a file is kept: all that it depends on is in its name."""
     libraries = [av.__version__, str(av.library_versions)]
-    if decoder == "decord":
-        libraries.append(decoders.decord_version())
+    libraries += decoders.versions(decoder)
     depends_on = json.dumps([_SCHEMA, content, decoder, containers.MOST_PIXELS, *libraries])
     name = hashlib.blake2b(depends_on.encode(), digest_size=16).hexdigest()
     return cache_folder() / "video_index" / name[:2] / f"{name[2:]}.json"

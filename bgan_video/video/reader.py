@@ -238,7 +238,9 @@ class OpenFiles:
         containers.check_file(path)
         now = path.stat()
         key = (path, now.st_size, now.st_mtime_ns, now.st_ino)
-        video = self._open.pop(key, None) or OpenVideo(path, self._decoder, self._size)
+        video = self._open.pop(key, None)
+        if video is None:  # not by its truth: that asks for its length, which may decode it whole
+            video = OpenVideo(path, self._decoder, self._size)
         try:
             frames = video.read(indices)
             video.rest()
@@ -248,9 +250,9 @@ class OpenFiles:
         except BaseException:
             video.close()
             raise
-        if (of_another_thread := self._open.pop(key, None)) is not None:
-            of_another_thread.close()
-        self._open[key] = video
+        while self._open.setdefault(key, video) is not video:
+            if (of_another_thread := self._open.pop(key, None)) is not None:
+                of_another_thread.close()
         while len(self._open) > self._most:
             self._open.popitem(last=False)[1].close()
         return frames

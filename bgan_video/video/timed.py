@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from bgan_video.video.clips import ShortClip
 from bgan_video.video.times import Times, usual_gap
 
+# Seconds: rounding must not decide between frames that are equally near.
+_HAIR = 1e-6
+
 
 def seconds(num_frames: int, fps: float) -> float:
     """From the first frame of a clip to its last."""
@@ -23,7 +26,8 @@ def is_short(times: Times, num_frames: int, fps: float) -> bool:
 
     Half of the usual gap is let pass, as the nearest frame is taken.
     """
-    return float(times[-1] - times[0]) + usual_gap(times) / 2 < seconds(num_frames, fps)
+    lasts = float(times[-1] - times[0]) + usual_gap(times) / 2
+    return lasts + _HAIR / 2 < seconds(num_frames, fps)
 
 
 def random_clip(
@@ -73,7 +77,7 @@ def _last_start(times: Times, num_frames: int, fps: float, short_clip: ShortClip
             )
         return 0
     latest = times[-1] + usual_gap(times) / 2 - seconds(num_frames, fps)
-    return max(0, int((times <= latest).sum()) - 1)
+    return max(0, int((times <= latest + _HAIR / 2).sum()) - 1)
 
 
 def _clip(
@@ -84,10 +88,10 @@ def _clip(
         gap = usual_gap(times)
         length = times[-1] - times[0] + gap
         # Behind the middle between the last frame and the first one again, that one is the nearest.
-        moments = times[0] + (moments - times[0] + gap / 2) % length - gap / 2
+        before_first = gap / 2 - _HAIR
+        moments = times[0] + (moments - times[0] + before_first) % length - before_first
     after: NDArray[np.intp] = np.searchsorted(times, moments)
     after = np.minimum(after, len(times) - 1)
     before = np.maximum(after - 1, 0)
-    # A hair's breadth in favour of the earlier one: rounding must not decide between equals.
-    is_earlier = moments - times[before] <= times[after] - moments + 1e-6
+    is_earlier = moments - times[before] <= times[after] - moments + _HAIR  # of two as near
     return np.where(is_earlier, before, after).tolist()

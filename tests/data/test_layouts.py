@@ -247,6 +247,25 @@ def test_a_csv_names_the_group(tmp_path: Path) -> None:
     assert [(i.path, i.group) for i in manifest.items] == [("a/1.mp4", "anna"), ("b/1.mp4", "bob")]
 
 
+def test_groups_may_be_named_by_a_header(tmp_path: Path) -> None:
+    touch(tmp_path / "root", "a/1.mp4", "b/1.mp4")
+    file = tmp_path / "groups.csv"
+
+    def groups(*rows: str) -> set[str]:
+        file.write_text("".join(row + "\n" for row in rows))
+        return {i.group for i in read("video_folder", tmp_path / "root", groups=str(file)).items}
+
+    named = groups("path,session,group", "a/1.mp4,1,anna", "b/1.mp4,1,bob")
+    assert named == {"anna", "bob"}
+    for rows, said in (
+        (("path,session,person", "a/1.mp4,1,anna", "b/1.mp4,1,bob"), "3 columns"),
+        (("a/1.mp4,anna", "b/1.mp4,"), r"groups.csv:2: no group"),
+        (("a/1.mp4,anna", "b/1.mp4,bob", "a/1.mp4,eve"), "a/1.mp4 is of eve, and of anna"),
+    ):
+        with pytest.raises(UserError, match=said):
+            groups(*rows)
+
+
 def test_the_folds_of_a_folder_test_every_video_once_and_cut_no_group(tmp_path: Path) -> None:
     touch(tmp_path, *FOLDER)
     tested: Counter[str] = Counter()

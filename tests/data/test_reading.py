@@ -44,3 +44,18 @@ def test_only_files_that_are_not_known_are_read_and_all_come_in_order(
     read.clear()
     assert list(files.first_readings(paths[:4], 0)) == found[:4]
     assert read == []
+
+
+@pytest.mark.parametrize("is_writable", [True, False])
+def test_what_other_processes_read_is_known_afterwards(
+    small_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_writable: bool
+) -> None:
+    monkeypatch.setattr(reading, "FEW_FILES", 2)
+    if not is_writable:
+        (tmp_path / "cache").write_text("a file")
+    paths = videos_under(small_videos)[:4]
+    files = VideoFiles(small_videos, "pyav", 18)
+    found = list(files.first_readings(paths, 2))
+    known = [index.known(small_videos / path, "pyav") for path in paths]
+    assert all(known)
+    assert [one and one.content for one in known] == [getattr(one, "content", 0) for one in found]

@@ -145,6 +145,15 @@ def test_a_part_behind_the_end_is_broken(root: Path, tmp_path: Path) -> None:
     assert all(i.num_frames for i in manifest.items)
 
 
+def test_parts_that_are_too_short_for_a_clip_are_refused(root: Path, tmp_path: Path) -> None:
+    labels = write_labels(tmp_path, '"unlabelled/long.mp4#t=1,1.1",a')
+    strict = ("clip.short_clip=error", "clip.num_frames=16", "clip.stride=1")
+    with pytest.raises(UserError, match=r"long.mp4#t=1,1.1 has .* frames, a clip needs 16"):
+        prepared(settings(root, labels, *strict))
+    with pytest.raises(UserError, match=r"long.mp4#t=.* frames, a clip needs 16"):
+        prepared(settings(root, "data.segment_seconds=0.4", *strict))
+
+
 def test_wrong_parts_are_named(root: Path, tmp_path: Path) -> None:
     labels = write_labels(tmp_path, "unlabelled/long.mp4,b,5,4")
     of = settings(root, labels)

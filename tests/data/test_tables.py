@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bgan_video.config import Data
 from bgan_video.data import layouts
 from bgan_video.data.labels.choice import remarks
+from bgan_video.data.labels.lists import Listed, read_list
 from bgan_video.data.manifest import UNKNOWN, Manifest
 from bgan_video.data.spans import Span, joined, parted
 from bgan_video.data.splits import split
@@ -172,6 +173,62 @@ def test_without_a_split_five_folds_by_group(root: Path) -> None:
         tested += [i.path for i in found.part("test")]
     assert sorted(tested) == sorted(PATHS)
     assert "allowed: 1..5" in refusal(write(root, *plain_rows()), fold=6)
+
+
+def test_tables_named_by_their_split_are_that_split(root: Path) -> None:
+    half = len(ROWS) // 2
+    rows = [f"{path},{label}" for path, label in (*ROWS[::2], *ROWS[1::2])]
+    train = write(root, "path,label", *rows[:half], name="train.csv")
+    test = write(root, "path,label", *rows[half:], name="my_test.csv")
+    manifest = read((train, test))
+    assert [i.path for i in manifest.part("test")] == [row.split(",")[0] for row in rows[half:]]
+    other = write(root, "path,label", *rows[half:], name="other.csv")
+    assert "other.csv: no row has a split" in refusal((train, other))
+    assert {i.split for i in read((other,)).items} == {"train", "test"}
+
+
+def test_parts_of_a_video_are_of_one_group(root: Path) -> None:
+    rows = [f"{path},{label},,," for path, label in ROWS[1:]]
+    parts = [f"{PATHS[0]},läuft,{group},{i},{i + 1}" for i, group in enumerate(["", "anna", ""])]
+    header = "path,label,group,start,end"
+    manifest = read(write(root, header, *rows, *parts))
+    assert {i.group for i in manifest.items if i.path.startswith(PATHS[0])} == {"anna"}
+    said = refusal(write(root, header, *rows, *parts, f"{PATHS[0]},läuft,bob,8,9"))
+    assert "group bob, where another part" in said
+
+
+def test_a_folder_with_a_dot_is_no_suffix(root: Path) -> None:
+    (root / "v1.0").mkdir()
+    for n in range(4):
+        (root / "v1.0" / f"clip_{n}").touch()
+    rows = [f"v1.0/clip_{n},{'läuft' if n % 2 else 'steht'}" for n in range(4)]
+    assert len({i.group for i in read(write(root, "path,label", *rows)).items}) == 4
+
+
+def test_labels_of_parts_of_parts_are_found_and_others_refused(root: Path) -> None:
+    rows = [f"{path},{label},," for path, label in ROWS]
+    table = write(root, "path,label,start,end", *rows, "other/9.mp4,,0,100")
+    (root / "none.mp4").touch()
+    labels = root / "labels.csv"
+
+    def listed(path: str) -> Listed:
+        labels.write_text(f'path,label\n"{path}",läuft\n', encoding="utf-8")
+        data = Data(layout="table", table=table, label_list=str(labels))
+        return read_list(layouts.read(data), data)
+
+    inside = listed("other/9.mp4#t=30,40")
+    assert inside.chosen == {"other/9.mp4#t=30,40": 0}
+    for path in ("other/9.mp4#t=90,140", "none.mp4"):
+        (problem,) = listed(path).problems
+        assert "is no video, and no part of one, that data.table names" in problem
+
+
+def test_a_quote_that_nobody_closes_is_named(root: Path) -> None:
+    rows = [f"{path},{label}" for path, label in ROWS]
+    rows[3] = rows[3].replace(",", ',"')
+    assert "videos.csv:5: not a row of a table" in refusal(write(root, "path,label", *rows))
+    rows[-1] += "x" * 140000
+    assert "videos.csv:5: not a row of a table" in refusal(write(root, "path,label", *rows))
 
 
 def own_split(*more: str) -> list[str]:

@@ -36,6 +36,17 @@ def test_a_multiple_of_the_rate_gives_the_clips_of_a_stride(
     assert timed.is_short(times, frames, fps) == is_short
 
 
+@pytest.mark.parametrize(("rate", "fps"), [(25, 10), (30, 12), (50, 20), (30, 4)])
+def test_the_last_clip_of_a_long_enough_video_does_not_begin_again(rate: int, fps: int) -> None:
+    """Where a clip lasts a half of a gap more than frames do, its last moment lies between two."""
+    for length in range(130, 400):
+        times = np.arange(length) / rate
+        first, *_, last = timed.uniform_clips(times, 16, fps, 5, "loop")
+        assert first == sorted(first)
+        assert last == sorted(last)
+        assert timed.random_clip(times, 16, fps, "loop", 0.9999) == last
+
+
 @given(st.integers(40, 80), st.integers(0, 3), RATES)
 def test_time_stamps_in_milliseconds_change_nothing(length: int, clip: int, rate: Fraction) -> None:
     exact, rounded = constant(length, rate), constant(length, rate, digits=3)

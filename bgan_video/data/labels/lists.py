@@ -11,9 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from bgan_video.config import Data
+from bgan_video.data import tables
 from bgan_video.data.found import Finder
 from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item, Manifest, Split
-from bgan_video.data.spans import Span, joined, parted, span_of
+from bgan_video.data.spans import Span, file_of, holds, joined, parted, span_of
 from bgan_video.data.texts import meant, plain, read_table, read_text
 from bgan_video.errors import UserError
 
@@ -135,6 +136,10 @@ class _Names:
         for path in everything:
             for name in (plain(path), _with_class(path), _stem(path)):
                 self._by_name[name].add(path)
+        self._parts: dict[str, list[tuple[Span, str]]] = defaultdict(list)
+        for path in self._items:
+            file, span = parted(path)
+            self._parts[plain(file)] += [] if span is None else [(span, path)]
         folders = {PurePosixPath(path).parent.name for path in everything}
         self._folders = {plain(name).casefold() for name in (*folders, *manifest.classes)}
 
@@ -149,17 +154,17 @@ class _Names:
             UserError: It is no video of the data set, or several, or tested on in this fold.
         """
         parts = [path for path in (joined(p, span) for p in paths) if path in self._items]
-        fits = {parts[0]} if parts else self._fitting(paths)
+        fits = {parts[0]} if parts else self._fitting(paths) or self._around(paths, span)
         span = None if parts else span
         if len(fits) == 1:
             (path,) = fits
             if path not in self._items:
                 return "broken"
             if self._items[path].split in TRAINING_FOLD or self._is_own:
-                part = joined(path, span)
+                part = path if span is None else joined(file_of(path), span)
                 return self._items.get(part, dataclasses.replace(self._items[path], path=part))
             what = "is a test video"
-        elif not fits and self._is_own and self._finder.find(paths[0]):
+        elif not fits and self._is_left_out(paths[0]):
             return "tested"  # of no known class, and of a group that is tested
         else:
             what = "means several videos" if fits else self._not_here()
@@ -171,9 +176,23 @@ class _Names:
         names += [_stem(path) for path in paths if _folder(path) not in self._folders]
         return next((fit for name in names if (fit := self._by_name.get(name))), set[str]())
 
+    def _around(self, paths: Sequence[str], span: Span | None) -> set[str]:
+        """The parts of a video, as a table names them, that hold a part of theirs."""
+        known = (part for path in paths for part in self._parts.get(plain(path), ()))
+        return {path for whole, path in known if span is not None and holds(whole, span)}
+
+    def _is_left_out(self, path: str) -> bool:
+        """Whether a person's own video is in no part of the split: recorded with tested ones."""
+        file = self._finder.find(path) if self._is_own else None
+        if file is None or plain(file) in self._parts:
+            return False
+        return self._data.layout != "table" or file in tables.files_named(self._data)
+
     def _not_here(self) -> str:
         if self._data.layout == "hmdb51" and not self._data.train_on_unused:
             return "is not in this data set without data.train_on_unused=true"
+        if self._data.layout == "table":
+            return "is no video, and no part of one, that data.table names"
         return "is not in this data set"
 
 

@@ -26,7 +26,7 @@ from bgan_video.config import Config
 from bgan_video.data.reading import Seen
 from bgan_video.errors import UserError
 from bgan_video.files import source_fingerprint
-from bgan_video.video.decoders import stand_in
+from bgan_video.video.decoders import in_use
 from bgan_video.video.reader import BrokenVideo
 
 Array = NDArray[np.uint8]
@@ -174,6 +174,8 @@ def check_settings(folder: Path, config: Config) -> None:
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / SETTINGS} does not read: {error}") from None
+    if made.get("decoder") == "auto":  # as older stores have it
+        made["decoder"] = "pyav"
     wanted = settings(config)
     # What decord decoded elsewhere serves where only PyAV could stand in for it.
     if made in (wanted, wanted | {"decoder": config.data.decoder}):
@@ -189,7 +191,7 @@ def check_settings(folder: Path, config: Config) -> None:
 
 def settings(config: Config) -> dict[str, Any]:
     """What the bytes of a store depend on, beside the videos."""
-    decoder = stand_in(config.data.decoder)
+    decoder = in_use(config.data.decoder)
     return {"schema": SCHEMA, "short_side": config.load_size, "decoder": decoder}
 
 

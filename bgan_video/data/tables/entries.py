@@ -101,7 +101,7 @@ def _kinetics(file: Path, table: Table) -> Iterator[Entry]:
             where,
             ((clip, None), (video, span)),
             cells.get("label", ""),
-            _split(where, cells.get("split", "")) or _split_of_file(file),
+            _split(where, cells.get("split", "")) or split_of_file(file),
             video,
         )
 
@@ -117,7 +117,7 @@ def _something_something(file: Path) -> Iterator[Entry]:
         raise UserError(f"{file}:{error.lineno}: not JSON ({error.msg})") from None
     if not isinstance(records, list) or not records:
         raise UserError(f"{file}: a JSON table is a list of objects with id and template")
-    split = _split_of_file(file)
+    split = split_of_file(file)
     if not split:
         raise UserError(f"{file}: its name says no split; allowed: one with train, validation, …")
     for number, record in enumerate(cast(list[Any], records), 1):
@@ -159,7 +159,7 @@ def _split(where: str, text: str) -> str:
     return SPLITS[text.casefold()] if text else ""
 
 
-def _split_of_file(file: Path) -> str:
+def split_of_file(file: Path) -> str:
     """The split that a file's name tells: `something-something-v2-train.json`."""
     words = plain(PurePosixPath(file.name).stem).casefold().replace("_", "-").split("-")
     return next((SPLITS[word] for word in reversed(words) if word in SPLITS), "")

@@ -11,10 +11,10 @@ from typing import NamedTuple
 from bgan_video.config import Data
 from bgan_video.data.found import Finder, videos_under
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest, Split
-from bgan_video.data.spans import Span, joined
+from bgan_video.data.spans import Span, file_of, joined
 from bgan_video.data.splits import NUM_FOLDS, group_folds
 from bgan_video.data.tables.classes import check_single_labels
-from bgan_video.data.tables.entries import Entry, read_entries
+from bgan_video.data.tables.entries import SPLITS, Entry, read_entries, split_of_file
 from bgan_video.errors import UserError
 
 _SIDES: dict[str, Split] = {"train": "train", "validation": "validation", "test": "test"}
@@ -39,7 +39,7 @@ def read(data: Data) -> Manifest:
     for file in files:
         if not file.is_file():
             raise UserError(f"data.table={file}: no such file; see datasets/table.md")
-    entries = [entry for file in files for entry in read_entries(file)]
+    entries = _entries(files)
     if not entries:
         raise UserError(f"data.table={files[0]} names no video; see datasets/table.md")
     root = _root(data, files[0], entries)
@@ -54,6 +54,35 @@ def read(data: Data) -> Manifest:
     has_own = any(entry.split in _SIDES for entry in entries)
     items = _by_own_split(placed, classes, data) if has_own else _by_fold(placed, classes, data)
     return Manifest(files[0].stem, str(root), data.fold, tuple(classes), tuple(items))
+
+
+def files_named(data: Data) -> set[str]:
+    """Every file that a row of `data.table` means, relative to the root: left out or not."""
+    files = [Path(name) for name in table_files(data)]
+    entries = _entries(files)
+    root = _root(data, files[0], entries)
+    placed = _placed(entries, root, files[0].parent if data.root is None else root)
+    return {file_of(p.path) for p in placed}
+
+
+def _entries(files: Sequence[Path]) -> list[Entry]:
+    """The rows of all tables; of several that name no split, the files' names say it.
+
+    Raises:
+        UserError: As `read_entries`, or one file's name says a split and another's does not.
+    """
+    of_files = {file: read_entries(file) for file in files}
+    entries = [entry for some in of_files.values() for entry in some]
+    split_of = {file: split_of_file(file) for file in files}
+    if len(files) == 1 or any(e.split for e in entries) or not any(split_of.values()):
+        return entries
+    for file, split in split_of.items():
+        if not split:
+            raise UserError(
+                f"data.table={file}: no row has a split, and its name says none, as others do; "
+                f"allowed: {', '.join(dict.fromkeys(SPLITS.values()))} in each name, or a column"
+            )
+    return [e._replace(split=split_of[file]) for file, some in of_files.items() for e in some]
 
 
 def table_files(data: Data) -> tuple[str, ...]:
@@ -93,7 +122,7 @@ def _placed(entries: Sequence[Entry], root: Path, base: Path) -> list[_Placed]:
     """Every entry with the file it means; one that is not there keeps its likeliest name."""
     finder, stems = Finder(root), _Stems(root)
     whole = str(root.absolute())
-    placed: list[_Placed] = []
+    found: list[tuple[Entry, str, Span | None]] = []
     for entry in entries:
         wanted: list[tuple[str, Span | None]] = []
         for name, span in entry.files:
@@ -101,10 +130,16 @@ def _placed(entries: Sequence[Entry], root: Path, base: Path) -> list[_Placed]:
             if not _is_within(path, whole):
                 raise UserError(f"{entry.where}: {name} lies outside data.root={root}")
             wanted.append((PurePosixPath(os.path.relpath(path, whole)).as_posix(), span))
-        file, span = _found(wanted, finder, stems)
-        group = entry.group or file.rpartition(".")[0] or file
-        placed.append(_Placed(entry, joined(file, span), group))
-    return placed
+        found.append((entry, *_found(wanted, finder, stems)))
+    group_of: dict[str, str] = {}
+    for entry, file, _ in found:
+        if entry.group and group_of.setdefault(file, entry.group) != entry.group:
+            raise UserError(
+                f"{entry.where}: group {entry.group}, where another part of {file} has "
+                f"{group_of[file]}; all parts of a video are of one group"
+            )
+    groups = {f: str(PurePosixPath(f).with_suffix("")) for _, f, _ in found} | group_of
+    return [_Placed(entry, joined(file, span), groups[file]) for entry, file, span in found]
 
 
 def _found(

@@ -203,8 +203,9 @@ def test_the_command_for_a_store_of_a_table_names_it(tmp_path: Path):
 
 
 def test_a_store_of_another_decoder_is_refused(filled: Config):
-    with pytest.raises(UserError, match=r"data\.decoder auto, the settings ask for pyav"):
-        surveyed(changed(filled, "data.decoder=pyav"))
+    with pytest.raises(UserError, match=r"data\.decoder pyav, the settings ask for torchcodec"):
+        surveyed(changed(filled, "data.decoder=torchcodec"))
+    surveyed(changed(filled, "data.decoder=pyav"))
 
 
 def test_no_store_is_refused_with_the_command_that_makes_one(filled: Config, tmp_path: Path):
