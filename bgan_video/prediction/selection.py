@@ -12,7 +12,7 @@ posterior's mean of the log-odds, over chains and, of a critic, over what it loo
 
 Networks that play a game are held near its draw, so their log-odds are flatter than the odds. They
 are multiplied by a slope, that of a logistic regression between held-out real items and items of
-the generator (Turner et al. 2019, section 3.2), with the targets of Platt 1999, by which the slope
+the generator (Turner et al. 2019 calibrate so), with the targets of Platt 1999, by which the slope
 stays finite where all are told apart.
 """
 
