@@ -24,17 +24,19 @@ def freeze(network: nn.Module, what: int | tuple[str, ...]) -> None:
     Raises:
         UserError: It has fewer layers, or none of such a name.
     """
+    norms = {n: module for n, module in network.named_modules() if isinstance(module, BATCH_NORMS)}
     if isinstance(what, int):
         what = _first(network, what)
+    known = [*norms, *(name for name, _ in network.named_parameters())]  # norms may have no scales
     for name in what:
-        if not any(_is_in(known, (name,)) for known, _ in network.named_parameters()):
+        if not any(_is_in(one, (name,)) for one in known):
             raise UserError(_unknown(network, name))
     for name, parameter in network.named_parameters():
         if _is_in(name, what):
             parameter.requires_grad_(False)
-    for name, module in network.named_modules():
-        if _is_in(name, what) and isinstance(module, BATCH_NORMS):
-            hold(module)
+    for name, norm in norms.items():
+        if _is_in(name, what):
+            hold(norm)
 
 
 def freeze_norms(network: nn.Module) -> None:
@@ -72,13 +74,15 @@ def _first(network: nn.Module, count: int) -> tuple[str, ...]:
             f"discriminator.freeze={count}: this body has {len(layers)} layers with kernels; "
             f"allowed: 0..{len(layers)}, or names"
         )
-    names = [name for name, _ in network.named_parameters()] if count else []
-    if 0 < count < len(layers):
-        names = names[: next(i for i, n in enumerate(names) if n.startswith(f"{layers[count]}."))]
-    # A norm is frozen by the name of its module, which holds its statistics.
+    if count == 0:
+        return ()
     modules = dict(network.named_modules())
-    norms = {name.rpartition(".")[0] for name in names}
-    return (*names, *(n for n in norms if n and isinstance(modules[n], BATCH_NORMS)))
+    before = [*modules]
+    if count < len(layers):
+        before = before[: before.index(layers[count])]
+    names = [name for name, _ in network.named_parameters() if name.rpartition(".")[0] in before]
+    # A norm is frozen by the name of its module, which holds its statistics.
+    return (*names, *(name for name in before if name and isinstance(modules[name], BATCH_NORMS)))
 
 
 def _has_kernel(module: nn.Module) -> bool:

@@ -18,6 +18,7 @@ from bgan_video.config import Config
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.method.bodies import of_features
 from bgan_video.models import Classifier, build_discriminator, frozen_statistics, look_at_body
+from bgan_video.models.finetuning import Held, freeze
 from bgan_video.training.chains import Chain, initialised, without_gradients
 from bgan_video.training.lineup import build
 from bgan_video.training.plan import plan
@@ -143,6 +144,16 @@ def test_frozen_layers_never_move(
     counters = {name for name in before if name.endswith("num_batches_tracked")}
     stayed = {*before} - moved(before, network) - counters
     assert stayed == {name for name in before if is_frozen(name)} - counters
+
+
+@pytest.mark.parametrize("what", [1, ("0", "1")])
+def test_norms_without_scales_are_frozen_too(what: int | tuple[str, ...]) -> None:
+    layers = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False), nn.Conv2d(4, 4, 3)]
+    network = nn.Sequential(*layers, nn.BatchNorm2d(4, affine=False))
+    freeze(network, what)
+    assert [isinstance(layer, Held) for layer in network] == [False, True, False, False]
+    assert not any(p.requires_grad for p in network[0].parameters())
+    assert all(p.requires_grad for p in network[2].parameters())
 
 
 def test_frozen_layers_stay_in_every_learner(weights: str) -> None:
