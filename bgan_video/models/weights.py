@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import pickle
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -144,7 +143,7 @@ def load_weights(
     known = {name: tensor for name, tensor in state.items() if name in own}
     others = [name for name in state if name not in own]
     heads = tuple(f"{name}." for name in classifiers)
-    foreign = [n for n in others if n.startswith(heads) or n.partition(".")[0] not in parts]
+    foreign = [n for n in others if n.startswith(heads) or _is_foreign(n.partition(".")[0], parts)]
     _check(what, own, known, sorted({*others} - {*foreign}))
     network.load_state_dict(known, strict=False)
     return Fit(path, len(known), [*foreign, *outside])
@@ -163,7 +162,7 @@ def read(path: str, what: str) -> State:
     if not Path(path).is_file():
         raise UserError(f"{what}: no such file")
     try:
-        if path.endswith(".safetensors"):
+        if _is_safetensors(path):
             return load_file(path)
         with torch.serialization.safe_globals([argparse.Namespace]):  # of timm's training script
             found: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -172,8 +171,8 @@ def read(path: str, what: str) -> State:
             f"{what} holds other things than tensors, or is no file of weights, and reading such a "
             f"file may run code; save network.state_dict() alone"
         ) from None
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except Exception as error:  # on a text or a damaged file, torch stumbles over anything
+        reason = ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())[:200]]))
         raise UserError(f"{what} does not read as a file of weights: {reason}") from None
     while isinstance(found, Mapping):
         wrapped = next((key for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)
@@ -185,6 +184,12 @@ def read(path: str, what: str) -> State:
     if not state:
         raise UserError(f"{what} holds no tensors by name; save network.state_dict()")
     return state
+
+
+def _is_safetensors(path: str) -> bool:
+    """By its beginning, whatever its name: eight bytes of a length, then JSON."""
+    with Path(path).open("rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def _without_prefix(state: State, own: Mapping[str, Tensor]) -> tuple[State, list[str]]:
@@ -209,6 +214,12 @@ def _without_prefix(state: State, own: Mapping[str, Tensor]) -> tuple[State, lis
         return state, []
     outside = [name for name in state if not name.startswith(best)]
     return {n.removeprefix(best): t for n, t in state.items() if n.startswith(best)}, outside
+
+
+def _is_foreign(part: str, parts: Collection[str]) -> bool:
+    """Whether a part belongs beside the body; a further number among numbers is a layer of it."""
+    is_layer = part.isdigit() and any(own.isdigit() for own in parts)
+    return part not in parts and not is_layer
 
 
 def _fits(state: State, own: Mapping[str, Tensor]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -307,6 +308,12 @@ def test_weights_of_a_deeper_network_are_refused(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "w.pt")
     message = refusal(lambda: look_at_body(of(f"timm:{TINY}", tmp_path / "w.pt", size=32)))
     assert "belong to no layer of it (layer4.1." in message
+
+
+def test_weights_of_a_deeper_network_of_numbered_layers_are_refused(tmp_path: Path) -> None:
+    torch.save(build_body(settings(size=32)).network.state_dict(), tmp_path / "w.pt")
+    message = refusal(lambda: look_at_body(of("dcgan", tmp_path / "w.pt", size=16)))
+    assert re.search(r"^[^;]* \d+ belong to no layer of it \(\d+\.", message)
 
 
 def test_packaged_weights_say_what_they_fill() -> None:
