@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -57,11 +59,24 @@ class Scale:
         """Vectors `[..., L]`, centred and scaled."""
         return (vectors - self.mean) / self.spread
 
-    def write(self, path: Path) -> None:
-        """Keep the statistics with the run that uses them (safetensors)."""
-        write_atomically(path, save({"mean": self.mean, "spread": self.spread}))
+    def write(self, path: Path, weights: str) -> None:
+        """Keep the statistics with the run that uses them (safetensors).
+
+        Args:
+            path: The file.
+            weights: Digest of the weights whose features they are of.
+        """
+        tensors = {"mean": self.mean, "spread": self.spread}
+        write_atomically(path, save(tensors, {"weights": weights}))
 
     @staticmethod
     def read(path: Path) -> Scale:
         """What `write` wrote."""
         return Scale(**load_file(path))
+
+    @staticmethod
+    def weights_of(path: Path) -> str | None:
+        """The digest that `write` was given; None in files from before there was one."""
+        opened: Any = safe_open(path, "pt")
+        with opened as file:
+            return (file.metadata() or {}).get("weights")

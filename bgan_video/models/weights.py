@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import pickle
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -91,6 +93,16 @@ def packaged_file(name: str) -> Path:
             f"them"
         )
     return Path(found.origin).parent / weights.file
+
+
+def file_digest(weights: str) -> str:
+    """BLAKE2b-128 of a file of weights, one's own or a package's; empty where it does not read."""
+    try:
+        path = packaged_file(weights) if weights in PACKAGED else Path(weights)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, partial(hashlib.blake2b, digest_size=16)).hexdigest()
+    except OSError:
+        return ""
 
 
 def load_packaged(network: nn.Module, model: str, name: str) -> Fit:

@@ -18,7 +18,8 @@ from bgan_video.config import FEATURES, Config
 from bgan_video.data.cutting import ItemFrames
 from bgan_video.data.feature_store import FeatureStore
 from bgan_video.data.manifest import Item, Manifest
-from bgan_video.features import FrozenBodies, Scale, fill
+from bgan_video.errors import UserError
+from bgan_video.features import FrozenBodies, FrozenBody, Scale, fill
 from bgan_video.method.bodies import features_of, names, of_clips, of_features
 from bgan_video.models import build_discriminator
 from bgan_video.prediction.chunks import ClipChunk, test_chunks, videos_at_once
@@ -115,7 +116,8 @@ def open_bodies(
         items: Those that will be read; by default all of the manifest.
 
     Raises:
-        UserError: No such body, or a video's features cannot be had.
+        UserError: No such body, its weights are not those that the run began with, or a video's
+            features cannot be had.
     """
     bodies: list[Body] = []
     num_classes = config.num_classes(manifest.num_classes)
@@ -168,12 +170,13 @@ def _features_body(
     items: Sequence[Item] | None,
 ) -> Body:
     """A body that sees the vectors of `config.features`, which are computed where missing."""
-    body = frozen(config.features)
+    body, kept = frozen(config.features), folder / "features" / f"{kind}.safetensors"
+    _check_weights(kept, body, config)
     root = config.data.root or manifest.root  # the data may have moved since
     wanted = manifest.items if items is None else items
     store = fill(wanted, root, config, body, say, progress)
     with ranks.first_goes_first():
-        scale = _scale(folder, kind, store, manifest)
+        scale = _scale(kept, store, manifest)
     own = of_features(config, store.length)
     source = StoredVectors(store, scale, config.data.cache_mib * 2**20)
     vectors = FileVectors(body, config, scale)
@@ -236,11 +239,22 @@ def _seeded(config: Config, name: str, index: int) -> Config:
     return dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
 
 
-def _scale(folder: Path, kind: str, store: FeatureStore, manifest: Manifest) -> Scale:
+def _check_weights(kept: Path, body: FrozenBody, config: Config) -> None:
+    """Refuse, before any feature is computed, a body that is not the one a run learned from."""
+    if not kept.is_file() or Scale.weights_of(kept) in (None, body.digest):
+        return
+    f = config.features
+    source = f"features.weights={f.weights}" if f.weights else f"features.body={f.body}"
+    raise UserError(
+        f"{source}: these are not the weights whose features {kept.parent.parent} learned from "
+        f"(another digest than in {kept}); bring the old ones back, or train a new run"
+    )
+
+
+def _scale(path: Path, store: FeatureStore, manifest: Manifest) -> Scale:
     """The scale of the training videos' features, kept with the run."""
-    path = folder / "features" / f"{kind}.safetensors"
     if not path.is_file():
         path.parent.mkdir(exist_ok=True)
         training = (torch.from_numpy(store.read(item)) for item in manifest.part("train"))
-        Scale.of(training, store.num_summaries).write(path)
+        Scale.of(training, store.num_summaries).write(path, store.made_by["weights"])
     return Scale.read(path)

@@ -173,6 +173,7 @@ def _go_on(
             bar, scalars, clock, stop, ranks.first_says(lambda: changes.roll_backs(folder))
         )
         for number in range(min(done // t.steps, t.rounds), 1 + t.rounds):
+            run_folder.check_weights(folder, config)
             believed = session.believe(number)
             if believed:
                 tools.scalars.believed(number * t.steps, rounds.read(folder, number))

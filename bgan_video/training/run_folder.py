@@ -25,7 +25,7 @@ from bgan_video.data.tables import table_files
 from bgan_video.errors import UserError
 from bgan_video.files import held_alone, write_atomically
 from bgan_video.method.rounds import check_prior
-from bgan_video.models.weights import PACKAGED
+from bgan_video.models.weights import PACKAGED, file_digest
 from bgan_video.training import changes, console
 from bgan_video.video.decoders import in_use
 
@@ -121,6 +121,8 @@ def create(
         "decoder": in_use(config.data.decoder),
         "packages": {name: version(name) for name in _PACKAGES if _installed(name)},
     }
+    if (weights := config.discriminator.weights) is not None:
+        environment["discriminator.weights"] = file_digest(weights)
     lines = [json.dumps(record._asdict()) + "\n" for record in broken]
     try:
         for name in ("samples", "checkpoints", "posterior", "predictions"):
@@ -217,6 +219,21 @@ def check_unchanged(folder: Path, manifest: Manifest, backend: Backend) -> None:
         f"the data in {manifest.root} are not those {path} was written for: {other[0]} is another "
         f"file, new or gone; start a new run, or bring the old files back"
     )
+
+
+def check_weights(folder: Path, config: Config) -> None:
+    """Raises UserError where the file of `discriminator.weights` is not the one a run began with.
+
+    Networks of later rounds, and priors that are centred, are made of it anew.
+    """
+    weights = config.discriminator.weights
+    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    began = environment.get("discriminator.weights")  # runs from before it was kept go on
+    if weights is not None and began not in (None, file_digest(weights)):
+        raise UserError(
+            f"discriminator.weights={weights}: this is not the file that {folder} began with "
+            f"(another digest than in environment.json); bring the old one back, or start a new run"
+        )
 
 
 def _installed(name: str) -> bool:

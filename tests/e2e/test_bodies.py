@@ -32,13 +32,17 @@ def told(file: Path) -> list[str]:
     return [re.sub(r'"seconds": [^,}]*', "", line) for line in file.read_text().splitlines()]
 
 
+def write_weights(file: Path, seed: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        save_file(timm.create_model("test_resnet").state_dict(), file)
+
+
 def arguments(videos: Path, folder: Path, name: str) -> list[str]:
     given = runs.arguments(videos, folder, name, "baseline.methods=[bayesian_gan,supervised]")
     weights = folder / "body.safetensors"
     if not weights.is_file():
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            save_file(timm.create_model("test_resnet").state_dict(), weights)
+        write_weights(weights, seed=0)
     return [
         *given,
         f"discriminator.bodies=[{','.join(BODIES)}]",
@@ -129,19 +133,57 @@ def test_what_each_body_says_of_a_file_is_printed_and_in_the_table(
     assert header.endswith(",".join(f"class({b}),probability({b})" for b in BODIES))
 
 
-@pytest.mark.e2e
-def test_a_run_of_two_bodies_goes_on_where_it_stopped(of_two: Path) -> None:
-    again = of_two.parent / "again"
-    shutil.copytree(of_two, again)
+def stopped(run: Path, name: str) -> Path:
+    """A copy that ended before its last checkpoint."""
+    again = run.parent / name
+    shutil.copytree(run, again)
     max((again / "checkpoints").glob("step_*.pt")).unlink()
     (again / "posterior" / "finished.json").unlink()
     (again / "metrics.json").unlink()
+    return again
+
+
+@pytest.mark.e2e
+def test_a_run_of_two_bodies_goes_on_where_it_stopped(of_two: Path) -> None:
+    again = stopped(of_two, "again")
     assert cli.main(["train", "--resume", str(again)]) == 0
     assert runs.log(again) == runs.log(of_two)
     for name in ("evaluations.jsonl", "pseudo_labels/round_01.jsonl", WEIGHTS):
         assert told(again / name) == told(of_two / name), name
     left, right = (json.loads((run / "metrics.json").read_text()) for run in (again, of_two))
     assert (left["models"], left["bodies"]) == (right["models"], right["bodies"])
+
+
+@pytest.mark.e2e
+def test_weights_that_were_replaced_are_not_taken_for_those_a_run_learned_from(
+    of_two: Path, small_videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, video = of_two.parent / "body.safetensors", str(min(small_videos.glob("*/*.avi")))
+    again, kept = stopped(of_two, "replaced"), weights.read_bytes()
+    write_weights(weights, seed=1)
+    try:
+        for words in (["predict", str(of_two), video], ["train", "--resume", str(again)]):
+            assert cli.main(words) == 2
+            told = capsys.readouterr().err
+            assert f"features.weights={weights}: these are not the weights" in told
+    finally:
+        weights.write_bytes(kept)
+    assert cli.main(["predict", str(of_two), video]) == 0
+
+
+@pytest.mark.e2e
+def test_a_run_is_not_resumed_with_another_file_of_weights(
+    small_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "w.safetensors"
+    more = ["discriminator.name=timm:test_resnet", f"discriminator.weights={weights}"]
+    few = ["train.steps=6", "train.rounds=0", "clip.size=32", "baseline.methods=[supervised]"]
+    write_weights(weights, seed=0)
+    assert cli.main(["train", *runs.arguments(small_videos, tmp_path, "run", *more, *few)]) == 0
+    write_weights(weights, seed=1)
+    again = stopped(tmp_path / "run", "again")
+    assert cli.main(["train", "--resume", str(again)]) == 2
+    assert f"discriminator.weights={weights}: this is not the file" in capsys.readouterr().err
 
 
 @pytest.mark.e2e

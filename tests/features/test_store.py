@@ -326,5 +326,6 @@ def test_the_scale_knows_training_vectors_only(tmp_path: Path) -> None:
         of_parts = Scale.of(parts, 2)
         assert torch.allclose(of_parts.mean.double(), flat.mean(0), rtol=1e-6)
         assert torch.allclose(of_parts.spread, scale.spread, rtol=1e-6)
-    scale.write(tmp_path / "scale.safetensors")
+    scale.write(tmp_path / "scale.safetensors", "digest")
+    assert Scale.weights_of(tmp_path / "scale.safetensors") == "digest"
     assert torch.equal(Scale.read(tmp_path / "scale.safetensors")(training), scale(training))

@@ -14,16 +14,18 @@ import pytest
 import timm
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from torch import Tensor
 
 from bgan_video import config
 from bgan_video.backend import Backend
-from bgan_video.data.manifest import Item
+from bgan_video.data.manifest import Item, Manifest
+from bgan_video.data.parallel import silent, unsaid
 from bgan_video.data.streams import labelled_batches
 from bgan_video.data.transforms import weak_view
 from bgan_video.errors import UserError
-from bgan_video.features import FrozenBodies, FrozenBody, frozen_body
-from bgan_video.method.bodies import chain_settings, names, of_clips, of_features
+from bgan_video.features import FrozenBodies, FrozenBody, Scale, frozen_body
+from bgan_video.method.bodies import chain_settings, features_of, names, of_clips, of_features
 from bgan_video.method.timetable import step_sizes
 from bgan_video.models import sized_discriminator
 from bgan_video.prediction import bodies, body_checks
@@ -145,6 +147,34 @@ def test_a_frozen_body_is_opened_once(weights: str, monkeypatch: pytest.MonkeyPa
     larger = dataclasses.replace(c.features, size=64)
     assert frozen(larger).size == 64
     assert opened == [TIMM, TIMM], "of another size it is another one"
+
+
+def test_weights_that_were_replaced_since_are_refused(weights: str, tmp_path: Path) -> None:
+    """Layers and scale belong to the features of the old ones."""
+    c = settings(
+        weights.replace("discriminator", "features"),
+        *(f"discriminator.bodies=[features:{TIMM}]", f"features.store={tmp_path / 'store'}"),
+        *("features.size=32", "train.steps=30"),
+    )
+    frozen, nothing = FrozenBodies(CPU), Manifest("m", str(tmp_path), 1, ("a", "b"), ())
+    body = frozen(features_of(c, f"features:{TIMM}"))
+    tensors = {"mean": torch.zeros(body.num_features), "spread": torch.ones(body.num_features)}
+    kept = tmp_path / "features" / "discriminator.safetensors"
+    kept.parent.mkdir()
+
+    def opened() -> Sequence[bodies.Body]:
+        given = (c, nothing, Numbered(), frozen, tmp_path)
+        return bodies.open_bodies(*given, unsaid, silent)
+
+    Scale(**tensors).write(kept, body.digest)
+    assert len(opened()) == 1
+    save_file(tensors, kept)  # as runs had it before the digest was kept
+    assert len(opened()) == 1
+    Scale(**tensors).write(kept, "another")
+    with pytest.raises(
+        UserError, match=rf"features\.weights=.*{tmp_path}.* bring the old ones back"
+    ):
+        opened()
 
 
 def test_the_cold_gan_follows_one_body() -> None:

@@ -34,6 +34,22 @@ def test_paths_hold_wherever_a_run_is_resumed(
     assert settled.data.lists is None
 
 
+def test_a_file_of_weights_that_was_replaced_stops_a_run(tmp_path: Path) -> None:
+    file = tmp_path / "w.pt"
+    file.write_bytes(b"some")
+    more = [f"discriminator.weights={file}", f"run.dir={tmp_path}", "run.device=cpu"]
+    chosen = config.load(None, [*more, "run.name=mine"])
+    backend, nothing = resolve_backend(chosen.run, 3), Manifest("m", "root", 1, ("x", "y"), ())
+    with contextlib.ExitStack() as held:
+        folder = run_folder.create(chosen, backend, nothing, [], held)
+    run_folder.check_weights(folder, chosen)
+    file.write_bytes(b"more")
+    with pytest.raises(UserError, match=rf"discriminator\.weights={file}.* bring the old one back"):
+        run_folder.check_weights(folder, chosen)
+    (folder / "environment.json").write_text("{}")  # of a run from before it was kept
+    run_folder.check_weights(folder, chosen)
+
+
 def test_a_pattern_of_groups_is_no_path() -> None:
     given = config.load(None, ["data.groups='(cam.)'"])
     assert run_folder.settle(given, "run").data.groups == "(cam.)"
