@@ -168,7 +168,7 @@ class Features:
     body: str = "efficientnet-lite0"
     """`efficientnet-lite0` (with its ImageNet weights), or `timm:<model>`."""
     weights: str | None = None
-    """A file with pretrained weights, for a body that brings none."""
+    """A file with pretrained weights, or the name of packaged ones, for a body that brings none."""
     size: Annotated[int, Range(8)] = 160
     """Pixels a side of the middle square of each frame that the body sees."""
     clips: Count = 5

@@ -117,7 +117,7 @@ def _pixels(config: Config, body: str) -> int:
 
 def _frozen_state(run: TrainedRun) -> dict[str, Tensor] | None:
     """The tensors of a body that answers with weights out of a file: nothing else of that file."""
-    if run.config.features.weights is None:
+    if run.config.features.weights in (None, *PACKAGED):
         return None
     bodies = run.answering_bodies(run.frames(()))
     vectors = next((body.vectors for body in bodies if body.vectors is not None), None)
@@ -133,8 +133,9 @@ def _anonymous(config: Config, body_weights: str | None) -> Config:
     Those of a table name its file. Nothing is read by a layout any more, and that of folders stands
     in for it.
     """
-    d, data = config.discriminator, config.data
+    d, f, data = config.discriminator, config.features, config.data
     weights = d.weights if d.weights in PACKAGED else None
+    body_weights = f.weights if f.weights in PACKAGED else body_weights
     layout = "video_folder" if data.layout == "table" else data.layout
     return dataclasses.replace(
         config,
@@ -150,7 +151,7 @@ def _anonymous(config: Config, body_weights: str | None) -> Config:
             groups=None,
         ),
         discriminator=dataclasses.replace(d, weights=weights),
-        features=dataclasses.replace(config.features, store=None, weights=body_weights),
+        features=dataclasses.replace(f, store=None, weights=body_weights),
         rounds=dataclasses.replace(config.rounds, answer="all"),
     )
 

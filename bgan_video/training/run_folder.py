@@ -54,16 +54,18 @@ def anchored(config: Config) -> Config:
         label_list=_absolute(d.label_list),
         groups=_absolute(d.groups) if d.groups and d.groups.endswith(".csv") else d.groups,
     )
-    weights = config.discriminator.weights
-    weights = weights if weights in PACKAGED else _absolute(weights)
-    discriminator = dataclasses.replace(config.discriminator, weights=weights)
-    f = config.features
-    features = dataclasses.replace(f, weights=_absolute(f.weights), store=_absolute(f.store))
+    f, discriminator = config.features, config.discriminator
+    discriminator = dataclasses.replace(discriminator, weights=_weights(discriminator.weights))
+    features = dataclasses.replace(f, weights=_weights(f.weights), store=_absolute(f.store))
     return dataclasses.replace(config, data=data, discriminator=discriminator, features=features)
 
 
 def _absolute(path: str | None) -> str | None:
     return None if path is None else str(Path(path).absolute())
+
+
+def _weights(source: str | None) -> str | None:
+    return source if source in PACKAGED else _absolute(source)
 
 
 def _named(config: Config, default: str) -> Config:

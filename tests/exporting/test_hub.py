@@ -69,6 +69,14 @@ def test_the_card_loads_the_folder_by_its_name(run: TrainedRun, tmp_path: Path) 
     assert 'bgan_video.load("hands")' in (taken / "README.md").read_text()
 
 
+def test_packaged_weights_are_named_not_copied(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    named = ["features.body=timm:tf_efficientnet_lite0", "features.weights=efficientnet-lite0"]
+    made = config.load(None, ["run.device=cpu", *named])
+    taken = api.export(run_of(tmp_path / "run", made, {"w": torch.zeros(1)}), "hub", tmp_path / "h")
+    assert api.load(taken).config.features.weights == "efficientnet-lite0"
+
+
 def test_an_exported_run_says_what_it_cannot_be_asked(run: TrainedRun, tmp_path: Path) -> None:
     taken = api.load(api.export(run, "hub", tmp_path / "hub"))
     asked = (

@@ -34,6 +34,13 @@ def test_paths_hold_wherever_a_run_is_resumed(
     assert settled.data.lists is None
 
 
+def test_names_of_packaged_weights_are_no_paths() -> None:
+    name = "efficientnet-lite0"
+    given = config.load(None, [f"discriminator.weights={name}", f"features.weights={name}"])
+    anchored = run_folder.anchored(given)
+    assert (anchored.discriminator.weights, anchored.features.weights) == (name, name)
+
+
 def test_a_file_of_weights_that_was_replaced_stops_a_run(tmp_path: Path) -> None:
     file = tmp_path / "w.pt"
     file.write_bytes(b"some")
