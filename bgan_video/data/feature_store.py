@@ -4,8 +4,8 @@ A store is a folder. `features.json` says how its features were made: body, weig
 clips. `features-*.safetensors` hold them, a tensor `[clips, S, D]` float32 a video, S summaries
 over a clip's frames. `index.jsonl` has a line a video, appended when its tensor is on the disk;
 what no line names does not exist. A video is known by its path in the data set and its file's
-hash, so a store serves all data sets, folds and studies of the same settings.
-`bgan_video.features` fills stores.
+fingerprint (of its size and both ends), so a store serves all data sets, folds and studies of the
+same settings. `bgan_video.features` fills stores.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class FeatureRecord:
         path: Of the video, relative to its data set's root, with forward slashes.
         fingerprint: Of the file.
         num_frames: Frames that decode.
-        shard: Name of the file that holds the features; in it they have the video's path as name.
+        shard: Name of the file that holds the features; in it they have the video's path as name,
+            one that is not UTF-8 as JSON writes it.
         checksum: BLAKE2b-128 of their bytes.
         error: Why there are none, in one line; empty where there are.
     """
@@ -213,7 +214,7 @@ def read_tensor(folder: Path, record: FeatureRecord) -> Vectors:
     try:
         opened: Any = safe_open(folder / record.shard, "np")
         with opened as shard:
-            features: Vectors = shard.get_tensor(record.path)
+            features: Vectors = shard.get_tensor(_tensor_name(record.path))
     except (SafetensorError, OSError) as error:
         reason = str(error)
     else:
@@ -242,7 +243,7 @@ def append(folder: Path, found: Sequence[tuple[FeatureRecord, Vectors | None]]) 
     Raises:
         OSError: The disk has no room; what was there before stays.
     """
-    tensors = {record.path: features for record, features in found if features is not None}
+    tensors = {_tensor_name(r.path): features for r, features in found if features is not None}
     name = _free_name(folder) if tensors else ""
     if tensors:
         write_atomically(folder / name, save(tensors))
@@ -272,6 +273,15 @@ def drop_unfinished(folder: Path) -> None:
         if shard.name not in named:
             with suppress(FileNotFoundError):
                 shard.unlink()
+
+
+def _tensor_name(path: str) -> str:
+    """A path as safetensors can hold it: where it has bytes that are no UTF-8, in quotes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return json.dumps(path)
+    return path
 
 
 def _free_name(folder: Path) -> str:

@@ -239,6 +239,7 @@ def verify(config: Config, body: FrozenBody, say: Say, progress: Progress) -> in
         )
     damaged: list[FeatureRecord] = []
     with _held(store.folder, say):
+        feature_store.drop_unfinished(store.folder)
         store = open_store(config, body)
         whole = [record for record in store.records if not record.error]
         for record in progress(whole, "verifying features", len(whole)):

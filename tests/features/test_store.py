@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.numpy import load_file
 
 from bgan_video import config
 from bgan_video.backend import resolve_backend
@@ -260,6 +261,33 @@ def test_damage_is_found(of: Config, body: FrozenBody) -> None:
             shard.write_bytes(content)
         with pytest.raises(UserError, match=r"is damaged .*; bgan-video features --verify"):
             store.read_all(manifest.items)
+
+
+def test_verifying_takes_off_what_a_kill_left(of: Config, body: FrozenBody) -> None:
+    """Else the line of what is damaged would be glued to half of another."""
+    manifest = surveyed(of)
+    store = fill(of, manifest, body)
+    next(store.folder.glob("*.safetensors")).write_bytes(b"")
+    with (store.folder / feature_store.INDEX).open("ab") as index:
+        index.write(b'{"path": "Grow/')
+    with pytest.raises(UserError, match="of 4 of 4 videos are damaged"):
+        extraction.verify(of, body, [].append, lambda items, *_: items)
+    seen: list[int] = []
+    fill(of, manifest, body, seen)
+    assert seen == [4]
+
+
+def test_a_name_that_is_not_utf8_is_kept_as_any_other(tmp_path: Path) -> None:
+    """Beside one that is spelled as such bytes are written out."""
+    names = ("Grow/plain é.avi", "Grow/caf\udce9.avi", "Grow/caf\\udce9.avi")
+    given = [np.full((2, 2, 4), number, np.float32) for number in range(3)]
+    records = [feature_store.FeatureRecord(name, "x", 9) for name in names]
+    feature_store.append(tmp_path, list(zip(records, given, strict=True)))
+    found = feature_store.read_index(tmp_path)
+    assert [record.path for record in found] == list(names)
+    for record, features in zip(found, given, strict=True):
+        assert np.array_equal(feature_store.read_tensor(tmp_path, record), features)
+    assert names[0] in load_file(tmp_path / found[0].shard)
 
 
 def test_features_are_float32_whatever_the_runs_precision(of: Config, body: FrozenBody) -> None:
