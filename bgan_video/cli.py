@@ -118,10 +118,11 @@ def _features(options: argparse.Namespace) -> None:
     from bgan_video import api
 
     if options.verify:
-        _say(f"the features of all {api.verify_features(config)} videos are whole")
+        for body, videos in api.verify_features(config).items():
+            _say(f"{body}: the features of all {videos} videos are whole")
         return
-    found = api.features(config)
-    _say_of_first(json.dumps(dataclasses.asdict(found)) if options.json else str(found))
+    for found in api.features(config):
+        _say_of_first(json.dumps(dataclasses.asdict(found)) if options.json else str(found))
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from bgan_video import ranks
@@ -49,8 +50,12 @@ def verify(config: Config) -> int:
     return prepare.verify(config, console.say, console.progress)
 
 
-def features(config: Config) -> Extracted:
-    """Compute the features of a data set's videos into the feature store, or go on with it.
+def features(config: Config) -> list[Extracted]:
+    """Compute the features of a data set's videos into feature stores, or go on with them.
+
+    Returns:
+        What the stores hold, one for each frozen body that a run of these settings sees;
+        `features.body`'s where it sees none.
 
     Raises:
         UserError: Body, data, settings or the store's place do not serve.
@@ -58,27 +63,35 @@ def features(config: Config) -> Extracted:
     from bgan_video.features import extract
 
     with ranks.joined(on_cuda(config.run)):
-        body = _frozen_body(config)
-        return extract(layouts.read(config.data), config, body, console.say, console.progress)
+        opened, manifest = _frozen_bodies(config), layouts.read(config.data)
+        return [extract(manifest, *own, console.say, console.progress) for own in opened]
 
 
-def verify_features(config: Config) -> int:
-    """Compare the feature store with its checksums; returns how many videos it has.
+def verify_features(config: Config) -> dict[str, int]:
+    """Compare the stores that `features` fills with their checksums.
+
+    Returns:
+        How many videos are in each, by the name of its body.
 
     Raises:
         UserError: Names the videos whose features are damaged.
     """
     from bgan_video.features import verify
 
-    return verify(config, _frozen_body(config), console.say, console.progress)
+    opened = _frozen_bodies(config)
+    return {body.name: verify(own, body, console.say, console.progress) for own, body in opened}
 
 
-def _frozen_body(config: Config) -> FrozenBody:
+def _frozen_bodies(config: Config) -> list[tuple[Config, FrozenBody]]:
+    """The frozen bodies of a run, each with the settings that name it."""
     from bgan_video.features import frozen_body
+    from bgan_video.method.bodies import seen_features
 
     if config.spatial_dims != 3:
         raise UserError(
             f"features are those of videos, and data.layout={config.data.layout} has "
             f"{config.items}; choose a layout of videos"
         )
-    return frozen_body(config.features, resolve_backend(config.run, config.spatial_dims))
+    backend = resolve_backend(config.run, config.spatial_dims)
+    seen = [dataclasses.replace(config, features=of) for of in seen_features(config)]
+    return [(own, frozen_body(own.features, backend)) for own in seen]

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from bgan_video.config import FEATURES, Config, Critic, Discriminator, Features
+from bgan_video.config import FEATURES, ON_FEATURES, Config, Critic, Discriminator, Features
 from bgan_video.errors import UserError
 from bgan_video.models.bodies import PYTHON_PREFIX
 
@@ -22,6 +22,19 @@ def names(config: Config) -> tuple[str, ...]:
 def features_of(config: Config, name: str) -> Features:
     """Which features a body `features:…` sees."""
     return dataclasses.replace(config.features, body=name.removeprefix(FEATURES))
+
+
+def seen_features(config: Config) -> tuple[Features, ...]:
+    """Which features a run sees: those of its bodies, and of `features.body` where a method does.
+
+    Those of `features.body` alone where it sees none.
+    """
+    methods = {*config.baseline.methods}
+    bodies = config.discriminator.bodies if "bayesian_gan" in methods else ()
+    seen = [features_of(config, name) for name in bodies if name.startswith(FEATURES)]
+    if methods & {*ON_FEATURES} or not seen:
+        seen.append(config.features)
+    return tuple(dict.fromkeys(seen))
 
 
 def of_clips(config: Config, name: str, index: int) -> Config:

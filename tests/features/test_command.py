@@ -69,6 +69,19 @@ def test_what_is_damaged_is_named_and_computed_anew(
     assert "all 4 videos are whole" in printed(capsys, "--verify", *words)
 
 
+def test_features_are_those_of_the_bodies_that_a_run_would_have(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever `features.body` says, which no part of such a run reads."""
+    bodies = f"discriminator.bodies=[dcgan,features:timm:{tiny.MODEL}]"
+    of_run = [*(word for word in words if not word.startswith("features.body=")), bodies]
+    found = json.loads(printed(capsys, "--json", *of_run))
+    assert tiny.MODEL in found["folder"]
+    assert json.loads(printed(capsys, "--json", *words)) == found | {"added": 0}
+    told = printed(capsys, "--verify", *of_run)
+    assert told == f"timm:{tiny.MODEL}: the features of all 4 videos are whole\n"
+
+
 def test_images_have_no_clips(capsys: pytest.CaptureFixture[str]) -> None:
     of_images = ["data.layout=cifar10", "clip.num_frames=1", "clip.stride=1", "clip.test_clips=1"]
     assert "data.layout=cifar10 has images" in refused(capsys, *of_images)

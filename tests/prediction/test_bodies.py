@@ -25,7 +25,14 @@ from bgan_video.data.streams import labelled_batches
 from bgan_video.data.transforms import weak_view
 from bgan_video.errors import UserError
 from bgan_video.features import FrozenBodies, FrozenBody, Scale, frozen_body
-from bgan_video.method.bodies import chain_settings, features_of, names, of_clips, of_features
+from bgan_video.method.bodies import (
+    chain_settings,
+    features_of,
+    names,
+    of_clips,
+    of_features,
+    seen_features,
+)
 from bgan_video.method.timetable import step_sizes
 from bgan_video.models import sized_discriminator
 from bgan_video.prediction import bodies, body_checks
@@ -147,6 +154,22 @@ def test_a_frozen_body_is_opened_once(weights: str, monkeypatch: pytest.MonkeyPa
     larger = dataclasses.replace(c.features, size=64)
     assert frozen(larger).size == 64
     assert opened == [TIMM, TIMM], "of another size it is another one"
+
+
+def test_the_features_of_a_run_are_those_of_its_bodies_and_methods() -> None:
+    of = "discriminator.bodies=[dcgan,features:timm:a,features:timm:b]"
+    own = "efficientnet-lite0"
+
+    def seen(*overrides: str) -> list[str]:
+        return [features.body for features in seen_features(settings(*overrides))]
+
+    assert seen() == [own], "the command is also for looking at features alone"
+    assert seen(of) == ["timm:a", "timm:b"]
+    assert seen(of, "baseline.methods=[bayesian_gan,knn]") == ["timm:a", "timm:b", own]
+    assert seen(of, "baseline.methods=[supervised,knn]") == [own]
+    assert seen(f"discriminator.bodies=[{FEATURES}]", "baseline.methods=[bayesian_gan,knn]") == [
+        own
+    ]
 
 
 def test_weights_that_were_replaced_since_are_refused(weights: str, tmp_path: Path) -> None:
