@@ -62,8 +62,9 @@ def of_features(config: Config, length: int) -> Config:
     """The settings of a linear layer on vectors of that length.
 
     The prior's scale goes with one over the square root of the length; the potential's N is that of
-    the items that bear a label, so that at temperature 1 the chains sample the stated posterior.
-    Vectors are read in the run's own process: each loading process would keep all of them anew.
+    the items that bear a label, whose term weighs 1 whatever `objective.labelled_weight` is. So at
+    temperature 1 the chains sample the stated posterior. Vectors are read in the run's own process:
+    each loading process would keep all of them anew.
     """
     f, steps = config.features, config.train.steps
     burn_in = steps // _BURN_IN_PART
@@ -82,7 +83,7 @@ def of_features(config: Config, length: int) -> Config:
             dropout=0.0,
         ),
         critic=Critic(),
-        objective=_without_game(config),
+        objective=dataclasses.replace(_without_game(config), labelled_weight=1.0),
         posterior=dataclasses.replace(
             config.posterior,
             prior="gaussian",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bgan_video.config import FEATURES, ON_FEATURES, Config, Discriminator, Posterior
 from bgan_video.errors import UserError
@@ -38,6 +38,7 @@ def check(config: Config, frozen: FrozenBodies) -> list[Fit]:
         if not name.startswith(FEATURES):
             looked[own.discriminator.name] = own
     _check_named(d, list(looked))
+    _check_centre(config, named)
     fits = (look_at_body(own) for own in looked.values())
     return [fit for fit in fits if fit is not None]
 
@@ -91,6 +92,8 @@ def _unread_by_bodies(config: Config) -> list[str]:
             f"{', '.join(dropped)}: for the body {names(config)[0]} alone; {', '.join(further)} "
             f"learns from labels and what rounds believe"
         )
+    if config.objective.labelled_weight != 1 and any(n.startswith(FEATURES) for n in names(config)):
+        lines.append("objective.labelled_weight: not for bodies of features, whose labels weigh 1")
     if config.has_features_alone:
         given, own, plain = config.posterior, of_features(config, length=1).posterior, Posterior()
         keys = (field.name for field in dataclasses.fields(Posterior))
@@ -139,6 +142,17 @@ def _check_named(d: Discriminator, there: Sequence[str]) -> None:
                 f"network of this run has ({', '.join(there) or 'frozen features alone'}); name "
                 f"the body that it is for, or set it to {json.dumps(unset)}"
             )
+
+
+def _check_centre(config: Config, bodies: Mapping[str, Config]) -> None:
+    """Refuse a centred prior that none of several bodies has."""
+    of_bodies = [own.posterior.prior_mean for own in bodies.values()]
+    if config.posterior.prior_mean == "pretrained" and bodies and "pretrained" not in of_bodies:
+        raise UserError(
+            f"posterior.prior_mean=pretrained is for discriminator.name="
+            f"{config.discriminator.name}, which is none of discriminator.bodies "
+            f"({', '.join(bodies)}); name the body whose weights are the centre, or set it to zero"
+        )
 
 
 def _check_names(config: Config) -> None:

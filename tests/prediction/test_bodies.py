@@ -253,6 +253,16 @@ def test_what_no_body_of_that_name_would_get_is_refused(fine: str) -> None:
         body_checks.check(c, FrozenBodies(CPU))
 
 
+def test_a_centre_that_no_body_would_have_is_refused() -> None:
+    centred = ["posterior.prior_mean=pretrained", "discriminator.name=r3d_18"]
+    bodies = "discriminator.bodies=[dcgan@rgb,s3d]"
+    c = settings(*centred, bodies, "clip.size=32", "baseline.methods=[bayesian_gan]")
+    with pytest.raises(
+        UserError, match=r"prior_mean=pretrained is for .*=r3d_18.*\(dcgan@rgb, s3d"
+    ):
+        body_checks.check(c, FrozenBodies(CPU))
+
+
 def test_terms_that_further_bodies_do_not_have_are_told() -> None:
     terms = ["objective.consistency_weight=1", "objective.balance_weight=1"]
     two = settings(*terms, "discriminator.bodies=[dcgan,dcgan@rgb,features:x]")
@@ -266,6 +276,16 @@ def test_terms_that_further_bodies_do_not_have_are_told() -> None:
         settings(*terms, "discriminator.bodies=[dcgan,features:x]"),
     ):
         assert body_checks.notes(of) == []
+
+
+def test_labels_weigh_one_for_a_body_of_features_and_it_is_told() -> None:
+    """Else its potential would not be the stated cross-entropy - log p/N."""
+    c = settings("objective.labelled_weight=0.1", "train.steps=30")
+    assert of_features(c, 10).objective.labelled_weight == 1
+    two = ["objective.labelled_weight=0.1", "discriminator.bodies=[dcgan,features:x]"]
+    (line,) = body_checks.notes(settings(*two))
+    assert line.startswith("objective.labelled_weight: not for bodies of features")
+    assert body_checks.notes(c) == []
 
 
 def test_what_of_the_posterior_no_body_reads_is_told() -> None:
