@@ -99,10 +99,13 @@ def file_digest(weights: str) -> str:
     """BLAKE2b-128 of a file of weights, one's own or a package's; empty where it does not read."""
     try:
         path = packaged_file(weights) if weights in PACKAGED else Path(weights)
+        digest = hashlib.blake2b(digest_size=16)
         with path.open("rb") as file:
-            return hashlib.file_digest(file, partial(hashlib.blake2b, digest_size=16)).hexdigest()
+            for block in iter(partial(file.read, 2**20), b""):
+                digest.update(block)
     except OSError:
         return ""
+    return digest.hexdigest()
 
 
 def load_packaged(network: nn.Module, model: str, name: str) -> Fit:
