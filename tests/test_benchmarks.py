@@ -12,12 +12,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import gpu, gpu_steps, notebook_loop, scaling, starting, trees
+from benchmarks import gpu, gpu_steps, notebook_loop, predicting, scaling, starting, trees
 from benchmarks.notebook_loop import NotebookLoop
 from bgan_video import config, ranks
 from bgan_video.data.streams import LabelledBatch
 from bgan_video.files import fingerprint
+from bgan_video.models import build_discriminator
+from bgan_video.sampling import SampleBank
 from bgan_video.video.reader import read_all
+from tests.prediction.finished import CLASSES, run_of
 from tests.video.videos import DECODERS
 
 K, BATCH, WIDTH = 3, 4, 2
@@ -211,6 +214,19 @@ def test_numbers_of_processes_take_turns_and_efficiency_is_of_one(
 # --- two trees ----------------------------------------------------------------------------------
 
 TOY = ("demo", "clip.num_frames=4", "clip.size=16", "generator.width=4", "discriminator.width=4")
+
+
+def test_predicting_takes_turns_with_decoding_alone(small_videos: Path, tmp_path: Path) -> None:
+    small = ["discriminator.width=4", "clip.num_frames=4", "clip.size=16", "run.device=cpu"]
+    c = config.load(None, [*small, "data.layout=video_folder"])
+    state = build_discriminator(c, len(CLASSES)).state_dict()
+    run = run_of(tmp_path, c, state)
+    SampleBank(tmp_path / "posterior", 10).add("discriminator", 2, 0, state)
+    turns = predicting.variants(run, small_videos)
+    assert [*turns] == ["decoding alone", "predict, 1 networks", "predict, 2 networks"]
+    took = predicting.measured(turns, 1)
+    assert all(cpu > 0 and clock > 0 for cpu, clock in took.values())
+    assert predicting.table(took).count("\n") == 1 + len(turns)
 
 
 def test_seconds_of_a_step_are_measured() -> None:
