@@ -7,7 +7,7 @@ take a GPU. Recorded as a CUDA graph, the same kernels on the same memory are on
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -42,6 +42,7 @@ class Replay:
         compute: What a step does to networks; returns what it logs.
         backend: Says whether steps are recorded.
         generators: That `compute` draws from, beside torch's own.
+        states: What `compute` keeps for the next step, with a name for a person.
     """
 
     def __init__(
@@ -49,10 +50,12 @@ class Replay:
         compute: Callable[..., Terms],
         backend: Backend,
         generators: Callable[[], Sequence[torch.Generator]] = list,
+        states: Callable[[], Iterable[tuple[str, Tensor]]] = list,
     ) -> None:
         self._compute = compute
         self._backend = backend
         self._generators = generators
+        self._states = states
         self.forget()
 
     def forget(self) -> None:
@@ -70,6 +73,9 @@ class Replay:
                 anew; where it changes with every step, nothing is recorded.
             inputs: On the backend's device, of `StepInputs`: elsewhere they are another key.
             kind: What steps of one key alternate between; each kind is recorded and kept.
+
+        Raises:
+            UserError: A step cannot be recorded, or moves its state to new memory.
         """
         if not self._backend.records:
             return self._computed(inputs)
@@ -82,9 +88,19 @@ class Replay:
             if recorded.steps < _WARM_UP:
                 recorded.steps += 1
                 return self._aside(inputs)
+            before = self._places()
             recorded.graph, recorded.terms = self._record(inputs)
+            for name, _ in sorted(before - self._places()):
+                raise UserError(
+                    f"run.compile=true records a step with the memory that it reads, and {name} is "
+                    f"in new memory after each; change it in place (copy_), or set "
+                    f"run.compile=false"
+                )
         recorded.graph.replay()
         return recorded.terms
+
+    def _places(self) -> set[tuple[str, int]]:
+        return {(name, state.data_ptr()) for name, state in self._states()}
 
     def _computed(self, inputs: Sequence[Tensor | None]) -> Terms:
         try:

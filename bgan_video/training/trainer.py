@@ -127,7 +127,7 @@ class Trainer:
             ranks.mine(self.fakes_per_generator, "train.fake_batch_size")
         self._inputs = StepInputs(backend)
         drawn_from = (self.random["noise"], self.random["latent"])
-        self._replay = Replay(self._move, backend, lambda: drawn_from)
+        self._replay = Replay(self._move, backend, lambda: drawn_from, self._states)
 
     def _networks(self, role: compat.Role, build: Callable[[], N], count: int) -> list[N]:
         """`count` for each of `posterior.num_mcmc`, whose role and number say where they begin."""
@@ -154,6 +154,13 @@ class Trainer:
     def chains(self) -> Iterator[Chain[Any]]:
         """All chains, discriminators first."""
         return joined(self.discriminators, self.critics, self.generators)
+
+    def _states(self) -> Iterator[tuple[str, Tensor]]:
+        """What optimisers and samplers keep from step to step, by its name."""
+        for optimizer in (chain.optimizer for chain in self.chains):
+            for state in optimizer.state.values():
+                named = ((f"{k} of {type(optimizer).__name__}", x) for k, x in state.items())
+                yield from ((name, x) for name, x in named if isinstance(x, Tensor))
 
     def step(
         self, index: int, labelled: LabelledBatch | None, unlabelled: UnlabelledBatch

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from bgan_video.backend import Backend
 from bgan_video.errors import UserError
+from bgan_video.sampling import SGHMC
 from bgan_video.training import replay
 from bgan_video.training.replay import Replay, StepInputs
+from bgan_video.training.trainer import DataSize, Trainer
+from tests.training.test_trainer import labelled, settings, unlabelled
 
 CPU = Backend(torch.device("cpu"), "fp32", torch.amp.GradScaler("cpu", enabled=False))
 RECORDING = dataclasses.replace(CPU, records=True)
@@ -42,14 +45,19 @@ def test_recorded_steps_read_in_the_same_place() -> None:
 class Recorder:
     """In place of CUDA: what is recorded runs at once, and a replay runs it again."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stays: bool = True) -> None:
         self.calls: list[str] = []
+        self.stays, self.state = stays, torch.zeros(2)
         compute, monkeypatch_ = self._compute, monkeypatch
-        self.of = Replay(compute, RECORDING)
+        self.of = Replay(compute, RECORDING, states=lambda: [("momentum of Own", self.state)])
         monkeypatch_.setattr(self.of, "_aside", self._aside)
         monkeypatch_.setattr(self.of, "_record", self._record)
 
     def _compute(self, x: Tensor) -> dict[str, Tensor]:
+        if self.stays:
+            self.state.copy_(x)
+        else:
+            self.state = x.clone()
         return {"sum": x.sum()}
 
     def _aside(self, inputs: Any) -> dict[str, Tensor]:
@@ -106,6 +114,57 @@ def test_what_changes_with_every_step_is_never_recorded(monkeypatch: pytest.Monk
     for step in range(9):
         of.of(("exponential", step), x)
     assert set(of.calls) == {"launched"}
+
+
+def test_a_state_that_moves_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay would read what the last step before it was recorded had left."""
+    of, x = Recorder(monkeypatch, stays=False), torch.ones(2)
+    for _ in LAUNCHED:
+        of.of("sampling", x)
+    with pytest.raises(UserError, match=r"momentum of Own is in new memory .*run\.compile=false"):
+        of.of("sampling", x)
+    assert of.calls == [*LAUNCHED, "recorded"]
+
+
+class Launched:
+    """A graph that a CPU has none of: its step was made when it was recorded."""
+
+    def replay(self) -> None:
+        pass
+
+
+def advance(monkeypatch: pytest.MonkeyPatch, sampler: str) -> list[str]:
+    """Steps of a trainer whose backend records; what was recorded, by the first chain's mover."""
+    c = settings("posterior.burn_in=3", "train.steps=9", f"posterior.sampler={sampler}")
+    of, batch, recorded = Trainer(c, DataSize(3, 20, 3), RECORDING), (labelled(), unlabelled()), []
+
+    def record(self: Replay, inputs: Any) -> tuple[Launched, dict[str, Tensor]]:
+        recorded.append(type(of.discriminators[0].optimizer).__name__)
+        return Launched(), self._compute(*inputs)
+
+    monkeypatch.setattr(Replay, "_aside", Replay._computed)
+    monkeypatch.setattr(Replay, "_record", record)
+    for step in range(8):
+        of.step(step, *batch)
+    return recorded
+
+
+@pytest.mark.parametrize("sampler", ["sghmc", "sgld", "adaptive_sghmc", "mclmc"])
+def test_samplers_change_their_state_in_place(
+    sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(set(advance(monkeypatch, sampler))) == 2
+
+
+def test_a_sampler_whose_state_moves_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def momentum(self: SGHMC, param: Tensor) -> Tensor:
+        before = self.state[param].get("momentum", torch.zeros_like(param))
+        self.state[param]["momentum"] = before.clone()
+        return self.state[param]["momentum"]
+
+    monkeypatch.setattr(SGHMC, "momentum", momentum)
+    with pytest.raises(UserError, match="momentum of SGHMC is in new memory"):
+        advance(monkeypatch, "sghmc")
 
 
 def test_an_operation_without_a_deterministic_kernel_is_named() -> None:
