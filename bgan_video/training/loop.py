@@ -271,8 +271,9 @@ def _learn(
             step % t.evaluate_every == 0 or (ends and t.rounds > 0),
             step % t.checkpoint_every == 0 or ends or asked > 0,
         )
-        if due.samples or due.logs or due.saves:
-            whole, terms = due.saves or bool(due.samples), ranks.mean(terms)
+        whole = bool(due.samples) or due.judges or due.saves
+        if whole or due.logs:
+            terms = ranks.mean(terms)
             faults.check_finite(step, terms, models, faults.way_on(session.folder), whole)
         if due.saves:
             ranks.check_equal([*models.discriminators, *models.critics, *models.generators])

@@ -40,7 +40,7 @@ def goes_wrong(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         def stepping(self: Models, index: int, *given: Any) -> Any:
             terms = step(self, index, *given)
             if index + 1 >= first and self.config.posterior.lr > STANDS:
-                self.discriminators[0].head.weight.data[0, 0] = float("nan")
+                self.discriminators[0].head.weight.data[1, 0] = float("nan")
             return terms
 
         monkeypatch.setattr(Models, "step", stepping)
@@ -90,6 +90,16 @@ def test_a_run_goes_back_to_its_checkpoint_and_on_with_smaller_steps(
     log = files.read_lines(run / "log.jsonl")
     assert [row["step"] for row in log] == [*range(1, runs.STEPS + 1)]
     assert [row.get("roll_backs", 0) for row in log] == [0] * step + [2] * (runs.STEPS - step)
+
+
+def test_a_run_goes_back_from_an_evaluation_where_nothing_else_is_due(
+    goes_wrong: Callable[[int], None], tmp_path: Path, pictures: Path
+) -> None:
+    goes_wrong(3)
+    rare = ("train.log_every=100", "posterior.burn_in=4", "posterior.thinning=1")
+    assert cli.main(runs.train(pictures, tmp_path / "run", *WORDS, *rare)) == 0
+    lines = files.read_lines(tmp_path / "run" / config.CHANGES)
+    assert [line["after"] for line in lines] == [3, 3]
 
 
 @pytest.mark.parametrize("place", ["before it is written", "after it is written", "on the way"])
