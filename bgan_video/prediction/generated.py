@@ -74,7 +74,8 @@ def generate(
         if choose is None:
             yield name, torch.cat(list(made(count, "generate", record.chain)))
             continue
-        choose.begin(name, torch.cat(list(made(CALIBRATION, "calibrate", record.chain))))
+        held = torch.cat(list(made(CALIBRATION, "calibrate", record.chain)))
+        choose.begin(name, record.chain, held)
         proposals = made(count * PROPOSALS, "generate", record.chain)
         yield name, torch.cat([choose(items) for items in proposals])
 

@@ -7,8 +7,10 @@ items drawn from the generator's q, which move from x to x' with probability
 
 (Turner et al. 2019, eq. 6) have p as their stationary law. A critic under the pairing loss has
 log-odds up to a constant, which falls out: at its optimum `D(x) - D(y)` is the log-odds that x is
-real and y made. K+1-class discriminators have them as `log (1 - p_0) / p_0`. What answers is the
-posterior's mean of the log-odds, over chains and, of a critic, over what it looks at.
+real and y made. K+1-class discriminators have them as `log (1 - p_0) / p_0`. Judges of a generator
+are those that it played against: of the last round, as the stored generators are, and with
+`posterior.independent` its partner alone. What answers is their mean of the log-odds, over chains,
+samples and, of a critic, over what it looks at.
 
 Networks that play a game are held near its draw, so their log-odds are flatter than the odds. They
 are multiplied by a slope, that of a logistic regression between held-out real items and items of
@@ -18,20 +20,23 @@ stays finite where all are told apart.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
-from torch import Tensor
+from torch import Tensor, nn
 
 from bgan_video import rng
 from bgan_video.errors import UserError
 from bgan_video.method import losses
-from bgan_video.models import Critic, build_critic
+from bgan_video.models import build_critic
 from bgan_video.prediction.trained import TrainedRun
+from bgan_video.sampling import Record, SampleBank
 
 PROPOSALS = 32
 """Items that are drawn for each one that is kept. Of a good generator a chain moves at every second
@@ -93,28 +98,33 @@ def slope(of_real: Tensor, of_made: Tensor) -> float:
     return max(0.0, float(found.x[0]) / scale)
 
 
-@torch.no_grad()
-def judges(run: TrainedRun) -> list[Judge]:
-    """What a run's networks say of looks: its critics, else its stored discriminators.
+def judges(run: TrainedRun) -> dict[int, Judge]:
+    """What a run's chains say of looks, by number: its critics, else its discriminators.
 
     Raises:
         UserError: Nothing in the run learned to tell generated items from real ones.
     """
     if run.bank.records("critic"):
-        with torch.random.fork_rng(devices=[]):
-            critics = [build_critic(run.config) for _ in run.bank.records("critic")]
-        for critic, (_, state) in zip(critics, run.bank.iterate("critic"), strict=True):
-            critic.load_state_dict(state)
-        return [_of_critic(c.to(run.backend.device).eval()) for c in critics]
+        return {record.chain: _of_critic(run, record) for record in run.bank.records("critic")}
     if not run.know_fakes & {"bayesian"}:
         raise UserError(
             f"{run.folder} has nothing that tells generated items from real ones; --select needs "
             f"critic.name=hybrid or objective.adversarial_weight above 0 in training"
         )
-    return [_of_discriminators(run)]
+    first = run.bodies(run.frames(()))[0]  # which generators played against
+    module = first.network().to(run.backend.device).eval()
+    samples: dict[int, list[Record]] = defaultdict(list)
+    for record in run.bank.records(first.kind, {run.config.train.rounds}):
+        samples[record.chain].append(record)
+    return {chain: partial(_of_chain, run.bank, module, of) for chain, of in samples.items()}
 
 
-def _of_critic(critic: Critic) -> Judge:
+def _of_critic(run: TrainedRun, record: Record) -> Judge:
+    with torch.random.fork_rng(devices=[]):
+        critic = build_critic(run.config)
+    critic.load_state_dict(run.bank.load(record))
+    critic.to(run.backend.device).eval()
+
     def judge(x: Tensor) -> Tensor:
         frames = torch.arange(x.shape[2], device=x.device) if x.ndim == 5 else None
         return critic(x, frames).double().mean(dim=1)
@@ -122,17 +132,14 @@ def _of_critic(critic: Critic) -> Judge:
     return judge
 
 
-def _of_discriminators(run: TrainedRun) -> Judge:
-    first = run.bodies(run.frames(()))[0]  # which generators played against
-
-    def judge(x: Tensor) -> Tensor:
-        said: list[Tensor] = []
-        for network in run.of_body(first):
-            logits = network(x)
-            said.append(losses.log_real(logits).double() - losses.log_fake(logits).double())
-        return torch.stack(said).mean(dim=0)
-
-    return judge
+def _of_chain(bank: SampleBank, module: nn.Module, samples: list[Record], x: Tensor) -> Tensor:
+    """What a discriminator chain says: the mean over its samples."""
+    said: list[Tensor] = []
+    for record in samples:
+        module.load_state_dict(bank.load(record))
+        logits = module(x)
+        said.append(losses.log_real(logits).double() - losses.log_fake(logits).double())
+    return torch.stack(said).mean(dim=0)
 
 
 class Chooser:
@@ -152,21 +159,27 @@ class Chooser:
 
     def __init__(self, run: TrainedRun, held_out: Tensor | None) -> None:
         self._judges = judges(run)
+        self._in_pairs = run.config.posterior.independent
         self._device = run.backend.device
         self._random = rng.generator(run.config.run.seed, "select")
-        self._of_real = None if held_out is None else self._log_odds(held_out)
+        self._of_real: dict[int, Tensor] = {}
+        if held_out is not None:
+            self._of_real = {chain: self._said(chain, held_out) for chain in self._judges}
         self.slopes: dict[str, float] = {}
 
-    def begin(self, name: str, items: Tensor) -> None:
+    def begin(self, name: str, chain: int, items: Tensor) -> None:
         """Choose from now on among items of another generator.
 
         Args:
             name: Of the generator.
+            chain: Its number, which its partner has as well.
             items: `[M, C, (T,) H, W]`, of its own, for the slope.
         """
+        self._asked = [chain] if self._in_pairs else [*self._judges]
         self._slope = 1.0
-        if self._of_real is not None:
-            self._slope = slope(self._of_real, self._log_odds(items))
+        if self._of_real:
+            of_real = torch.stack([self._of_real[chain] for chain in self._asked]).mean(dim=0)
+            self._slope = slope(of_real, self._log_odds(items))
         self.slopes[name] = self._slope
 
     def __call__(self, items: Tensor) -> Tensor:
@@ -175,11 +188,12 @@ class Chooser:
         ends = metropolis_hastings(log_odds.unflatten(0, (-1, PROPOSALS)), self._random)
         return items[torch.arange(len(ends)) * PROPOSALS + ends]
 
-    @torch.no_grad()
     def _log_odds(self, items: Tensor) -> Tensor:
-        """The posterior's mean `[B]`, on the CPU in float64."""
-        said: list[Tensor] = []
-        for batch in items.split(BATCH):
-            x = batch.to(self._device)
-            said.append(torch.stack([judge(x) for judge in self._judges]).mean(dim=0).cpu())
-        return torch.cat(said)
+        """The mean `[B]` over the judges that are asked, on the CPU in float64."""
+        return torch.stack([self._said(chain, items) for chain in self._asked]).mean(dim=0)
+
+    @torch.no_grad()
+    def _said(self, chain: int, items: Tensor) -> Tensor:
+        """What one of the judges says."""
+        judge = self._judges[chain]
+        return torch.cat([judge(batch.to(self._device)).cpu() for batch in items.split(BATCH)])

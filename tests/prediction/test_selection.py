@@ -12,7 +12,7 @@ from bgan_video import config
 from bgan_video.config import Config
 from bgan_video.method import losses
 from bgan_video.method.bodies import of_clips
-from bgan_video.models import build_discriminator
+from bgan_video.models import build_critic, build_discriminator
 from bgan_video.prediction.selection import Chooser, judges, metropolis_hastings, slope
 from tests.prediction.finished import CLASSES, run_of
 
@@ -21,17 +21,17 @@ def random(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def network() -> tuple[Config, dict[str, Tensor]]:
+def network(*more: str, seed: int = 0) -> tuple[Config, dict[str, Tensor]]:
     """Settings of a discriminator that looks at pixels, as the first of its bodies, and weights."""
     c = config.load(
         None,
         [
             *("discriminator.bodies=[dcgan@rgb]", "discriminator.input=difference"),
             *("discriminator.fake=coupled", "discriminator.width=4", "run.device=cpu"),
-            *("clip.num_frames=4", "clip.size=16"),
+            *("clip.num_frames=4", "clip.size=16", *more),
         ],
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return c, build_discriminator(of_clips(c, "dcgan@rgb", 0), len(CLASSES)).state_dict()
 
 
@@ -83,25 +83,25 @@ def test_each_generator_has_a_slope_of_its_own(tmp_path: Path) -> None:
     """Two sets of made items, one that is held to be as real as the real ones."""
     run = run_of(tmp_path, *network())
     real = torch.randn(64, 3, 4, 16, 16, generator=random(7))
-    (judge,) = judges(run)
+    (judge,) = judges(run).values()
     with torch.no_grad():
         order = judge(real).argsort()
     low, high = real[order[:32]], real[order[32:]]
     choose = Chooser(run, high)
-    choose.begin("worse", low)
+    choose.begin("worse", 0, low)
     worse = choose(real)
-    choose.begin("same", high)
+    choose.begin("same", 0, high)
     assert choose.slopes["worse"] > choose.slopes["same"] == pytest.approx(0, abs=1e-6)
     assert worse.shape == (2, 3, 4, 16, 16)
     as_they_are = Chooser(run, None)
-    as_they_are.begin("worse", low)
+    as_they_are.begin("worse", 0, low)
     assert as_they_are.slopes == {"worse": 1}
 
 
 def test_the_first_body_judges_by_what_it_sees(tmp_path: Path) -> None:
     """Its weights fit into the network of `discriminator.name`, which would see differences."""
     c, state = network()
-    (judge,) = judges(run_of(tmp_path, c, state))
+    (judge,) = judges(run_of(tmp_path, c, state)).values()
     body = build_discriminator(of_clips(c, "dcgan@rgb", 0), len(CLASSES)).eval()
     body.load_state_dict(state)
     x = torch.randn(3, 3, 4, 16, 16)
@@ -109,3 +109,37 @@ def test_the_first_body_judges_by_what_it_sees(tmp_path: Path) -> None:
         logits = body(x)
         wanted = losses.log_real(logits).double() - losses.log_fake(logits).double()
         torch.testing.assert_close(judge(x), wanted)
+
+
+def test_discriminators_of_the_last_round_judge_alone(tmp_path: Path) -> None:
+    """Generators are stored of that round; those of others played against others."""
+    c, first = network("train.rounds=2", "train.steps=400", "rounds.answer=all")
+    run, (_, last) = run_of(tmp_path / "all", c, first), network(seed=1)
+    run.bank.add("discriminator", 1200, 0, last)
+    (judge,) = judges(run).values()
+    (alone,) = judges(run_of(tmp_path / "last", network()[0], last)).values()
+    x = torch.randn(3, 3, 4, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(judge(x), alone(x))
+
+
+@pytest.mark.parametrize("kind", ["discriminator", "critic"])
+def test_in_pairs_a_generator_is_judged_by_its_partner(kind: str, tmp_path: Path) -> None:
+    game = ["critic.name=hybrid", "critic.num=2", "critic.width=4"]
+    c, state = network("posterior.independent=true", *game)
+    torch.manual_seed(1)
+    states = [build_critic(c).state_dict() for _ in range(2)]
+    if kind == "discriminator":
+        states = [state, network(seed=1)[1]]
+    pairs = run_of(tmp_path / "pairs", c, state)
+    for chain, of_chain in enumerate(states):
+        pairs.bank.add(kind, 1, chain, of_chain)
+    real, made, proposals = torch.randn(3, 64, 3, 4, 16, 16, generator=random(8))
+    for chain, of_chain in enumerate(states):
+        alone = run_of(tmp_path / f"alone {chain}", network(*game)[0], state)
+        alone.bank.add(kind, 1, 0, of_chain)
+        partner, only = Chooser(pairs, real), Chooser(alone, real)
+        partner.begin("z", chain, made)
+        only.begin("z", 0, made)
+        assert partner.slopes == only.slopes
+        assert torch.equal(partner(proposals), only(proposals))
