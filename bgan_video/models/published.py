@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
 from bgan_video.errors import UserError
+from bgan_video.models import nd
 from bgan_video.models.generators import Generated
 
 _NOTEBOOK_SIZE = 32
@@ -22,15 +24,16 @@ _MAX_WIDTH = 512
 
 
 class Stack(nn.Module):
-    """A generator that is a sequence of layers."""
+    """A generator that is a sequence of layers, and what brings their outputs into range."""
 
-    def __init__(self, latent_dim: int, *layers: nn.Module) -> None:
+    def __init__(self, latent_dim: int, layers: Sequence[nn.Module], end: nn.Module) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         self.layers = nn.Sequential(*layers)
+        self.end = end
 
     def forward(self, z: Tensor) -> Generated:
-        return Generated(self.layers(z), mask=None)
+        return Generated(self.end(nd.at_least_float32(self.layers(z))), mask=None)
 
 
 def notebook_generator(latent_dim: int, width: int, size: int, channels: int) -> nn.Module:
@@ -42,8 +45,8 @@ def notebook_generator(latent_dim: int, width: int, size: int, channels: int) ->
         layers += [nn.BatchNorm2d(inner), nn.ReLU(inplace=True)]
         layers += [nn.ConvTranspose2d(inner, inner // 2, 4, 2, 1, bias=False)]
     layers += [nn.BatchNorm2d(2 * width), nn.ReLU(inplace=True)]
-    layers += [nn.ConvTranspose2d(2 * width, channels, 4, 2, 1, bias=False), nn.Tanh()]
-    generator = Stack(latent_dim, *layers)
+    layers += [nn.ConvTranspose2d(2 * width, channels, 4, 2, 1, bias=False)]
+    generator = Stack(latent_dim, layers, nn.Tanh())
     for layer in generator.modules():
         if isinstance(layer, nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, 0.0, 0.02)
@@ -78,8 +81,8 @@ def tensorflow_generator(latent_dim: int, width: int, size: int, channels: int) 
     for i in range(3, 0, -1):
         layers += [_upsample(widths[i], widths[i - 1], 3, sizes[i], sizes[i - 1])]
         layers += [_norm(widths[i - 1]), nn.ReLU(inplace=True)]
-    layers += [_upsample(widths[0], channels, 5, sizes[0], size), nn.Tanh()]
-    generator = Stack(latent_dim, *layers)
+    layers += [_upsample(widths[0], channels, 5, sizes[0], size)]
+    generator = Stack(latent_dim, layers, nn.Tanh())
     initialise_tensorflow(generator)
     return generator
 
@@ -100,9 +103,8 @@ def tensorflow_body(width: int, size: int, channels: int) -> tuple[nn.Module, in
 
 def mlp_generator(latent_dim: int, width: int, length: int) -> nn.Module:
     """From a latent through one hidden layer to a vector of any range."""
-    return Stack(
-        latent_dim, nn.Linear(latent_dim, width), nn.LeakyReLU(0.2), nn.Linear(width, length)
-    )
+    layers = [nn.Linear(latent_dim, width), nn.LeakyReLU(0.2), nn.Linear(width, length)]
+    return Stack(latent_dim, layers, nn.Identity())
 
 
 def mlp_body(width: int, length: int) -> tuple[nn.Module, int]:

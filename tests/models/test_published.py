@@ -54,6 +54,16 @@ def sides(network: nn.Module, x: Tensor, kind: type[nn.Module]) -> list[int]:
     return found
 
 
+@pytest.mark.parametrize("name", ["notebook", "tensorflow"])
+def test_items_are_of_full_precision_under_autocast(name: str) -> None:
+    """A critic's penalty is computed without autocast, of items as they come."""
+    generator, _ = published(name, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        items = generator(latents()).items
+    assert items.dtype == torch.float32
+    assert not torch.equal(items, items.bfloat16().float())
+
+
 # --- the TensorFlow code -----------------------------------------------------------------------
 
 
