@@ -14,7 +14,7 @@ from torch import Tensor
 from bgan_video import ranks
 from bgan_video.errors import UserError
 from bgan_video.training.changes import RollBack
-from bgan_video.training.lineup import BodyChains, Models
+from bgan_video.training.lineup import Models, RivalGAN
 
 # What a disk, or who owns it, may say of a file that is to be written. Anything else is a fault of
 # the program, and keeps its traceback.
@@ -116,10 +116,11 @@ def check_finite(
     """
     term = next((name for name, value in terms.items() if not value.isfinite().all()), None)
     place = first_not_finite(models.state_dict()) if whole or term else None
-    if term is None and place is None:
+    source = place if term is None else place or _place_of(term, models)
+    if source is None:
         return
     what = " and ".join(filter(None, (term, place and _in_words(place))))
-    setting, value = _to_lower(models, place or f"chains.{term}")
+    setting, value = _to_lower(models, source)
     raise NotFiniteError(
         f"{what} not finite after step {step}; none of it is stored; go on from the checkpoint "
         f"before with a smaller step size, such as {way} {setting}={value / 10:g} (a run with "
@@ -148,19 +149,27 @@ def _in_words(place: str) -> str:
     return f"{chain[3]} of {chain[1]} chain {chain[2]}{of}"
 
 
+def _place_of(term: str, models: Models) -> str:
+    """Where a term comes from, as a place in the state of models: others' end with their name."""
+    for model in (learner.model for learner in models.learners):
+        if f"_{term}".endswith(f"_{model}"):
+            return f"{model}.{term.removesuffix(f'_{model}')}"
+    return f"chains.{term}"
+
+
 def _to_lower(models: Models, place: str) -> tuple[str, float]:
     """The step size that moved what is not finite, and its value."""
     model, _, rest = place.partition(".")
     config, chains = models.config, models.chains
-    if model != "chains":
-        own = next((m for m in models.learners if m.model == model), None)
-        if isinstance(own, BodyChains) and own.config.features.length:
-            return "features.lr", config.features.lr
-        if not isinstance(own, BodyChains):
-            return "baseline.lr", config.baseline.lr or config.posterior.burn_in_lr
-    if chains is not None and chains.config.features.length:
+    own = next((m for m in models.learners if m.model == model), None)
+    if isinstance(own, RivalGAN):
+        chains = own.trainer
+    elif own is not None:
+        return "baseline.lr", config.baseline.lr or config.posterior.burn_in_lr
+    assert chains is not None, "what is no learner's is the chains'"
+    if chains.config.features.length:
         return "features.lr", config.features.lr
-    if chains is not None and next(chains.chains).is_sampling:
+    if next(chains.chains).is_sampling:
         return "posterior.lr", config.posterior.lr
     if rest.startswith("generators") or rest == "loss_g":
         return "posterior.generator_burn_in_lr", config.posterior.generator_burn_in_lr
