@@ -356,6 +356,7 @@ def test_rivals_and_samplers_that_cannot_be(overrides: list[str], named: list[st
 
 UNLABELLED = ["data.num_labelled=0", "baseline.methods=[bayesian_gan]"]
 HYBRID = "critic.name=hybrid"
+POINTS = ["data.layout=synthetic", "clip.num_frames=1", "clip.stride=1", "clip.test_clips=1"]
 
 
 @pytest.mark.parametrize(
@@ -372,6 +373,10 @@ HYBRID = "critic.name=hybrid"
         (
             [*UNLABELLED, "discriminator.bodies=[dcgan,features:a]"],
             ["data.num_labelled=0", "(features:a) nothing to learn", "one body"],
+        ),
+        (
+            [*POINTS, HYBRID],
+            [HYBRID, "data.layout=synthetic has points", "none"],
         ),
     ],
     ids=lambda value: ",".join(value),

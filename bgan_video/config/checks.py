@@ -165,6 +165,13 @@ def _learning(config: Config) -> None:
             f"({', '.join(config.discriminator.bodies[1:])}) nothing to learn; name one body, or "
             f"use labels"
         )
+    rivals = [m for m in config.baseline.methods if m in GANS and m != "bayesian_gan"]
+    if rivals and not config.has_discriminators:
+        raise UserError(
+            f"data.num_labelled=0 beside critics leaves {', '.join(rivals)} no discriminator, and "
+            f"nothing else is stored of a rival; set baseline.methods=[bayesian_gan], and compare "
+            f"with a run of its own: posterior.bayes=false, or posterior.temperature=0"
+        )
 
 
 def _rounds(config: Config) -> None:
@@ -302,6 +309,11 @@ def _pairs(config: Config) -> None:
 def _critics(config: Config) -> None:
     if not config.has_critics:
         return
+    if config.spatial_dims == 0:
+        raise UserError(
+            f"critic.name={config.critic.name} judges looks, and data.layout={config.data.layout} "
+            f"has {config.items}; set it to none"
+        )
     p, critics = config.posterior, config.critic.num
     if p.independent and critics != p.num_z:
         raise UserError(
