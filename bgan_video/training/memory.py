@@ -51,6 +51,9 @@ class _LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
+_STEPS = 2
+"""That are pretended: at the second, optimisers have their states."""
+
 # cuBLAS's, for the thread of the forward passes and that of the backward ones.
 _CUBLAS_MIB = 2 * 32
 
@@ -69,7 +72,7 @@ def peak_mib(
         bodies: Of the Bayesian GAN; none where it has one, the settings' own.
     """
     t = config.train
-    bodies = [replace(body, config=body.config.without_weights()) for body in bodies]
+    bodies = [replace(body, config=_burning_in(body.config)) for body in bodies]
     # Sizes are the same on a CPU, which is always there.
     pretended = replace(
         backend,
@@ -78,14 +81,27 @@ def peak_mib(
         records=False,
     )
     with FakeTensorMode(), _LiveBytes() as live:
-        models = build(config.without_weights(), size, pretended, bodies=bodies)
+        models = build(_burning_in(config), size, pretended, bodies=bodies)
         labelled = _labelled(config) if size.num_labelled and config.sees_clips else None
         seen = {_reads(body): _labelled(body.config) for body in bodies if size.num_labelled}
         weak = torch.zeros(t.batch_size, *_shape(config))
         strong = torch.zeros_like(weak) if config.needs_strong_views else torch.zeros(t.batch_size)
-        for step in range(2):  # at the second, optimisers have their states
+        for step in range(_STEPS):
             models.step(step, labelled, UnlabelledBatch(weak, strong), seen)
     return live.peak / 2**20 + (_CUBLAS_MIB if backend.device.type == "cuda" else 0)
+
+
+def _burning_in(config: Config) -> Config:
+    """The same networks without weights to read, in burn-in in all steps that are pretended.
+
+    What its end copies and learns from numbers asks for more than tensors without any have.
+    """
+    more = max(0, _STEPS - config.posterior.burn_in)
+    return replace(
+        config.without_weights(),
+        posterior=replace(config.posterior, burn_in=config.posterior.burn_in + more),
+        train=replace(config.train, steps=config.train.steps + more),
+    )
 
 
 def _reads(body: Body) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -11,14 +12,22 @@ import torch
 from bgan_video import config
 from bgan_video.backend import Backend
 from bgan_video.config import Method
+from bgan_video.data.frames import Frames
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
+from bgan_video.method.bodies import of_features
 from bgan_video.models import sized_discriminator
+from bgan_video.prediction.bodies import FIRST_KIND, Body
 from bgan_video.training.lineup import build
 from bgan_video.training.memory import _LiveBytes, peak_mib
 from bgan_video.training.trainer import DataSize
 
 SIZE = DataSize(3, 40, 6)
 BACKEND = Backend(torch.device("cpu"), "fp32", torch.amp.GradScaler("cpu", enabled=False))
+
+
+FRAMES = Frames(Path(), config.Config())
+TWIN = "baseline.methods=[bayesian_gan,cold_gan]"
+ADAPTIVE = "posterior.sampler=adaptive_sghmc"
 
 
 def settings(*overrides: str) -> config.Config:
@@ -53,6 +62,23 @@ def test_what_takes_more_memory() -> None:
     assert peak_mib(settings("train.batch_size=60"), SIZE, halved) < peak_mib(
         settings("train.batch_size=60"), SIZE, BACKEND
     )
+
+
+@pytest.mark.parametrize(("burn_in", "more"), [(0, TWIN), (1, TWIN), (1, ADAPTIVE)])
+def test_the_end_of_burn_in_is_not_simulated(burn_in: int, more: str) -> None:
+    """What is copied and learned from numbers there has none."""
+    plain = ("objective.pretext_weight=0", "train.batch_size=1", more)
+    short = settings(*plain, f"posterior.burn_in={burn_in}")
+    assert peak_mib(short, SIZE, BACKEND) == peak_mib(settings(*plain), SIZE, BACKEND)
+
+
+def test_nor_is_that_of_a_features_body() -> None:
+    steps = ("train.steps=5", "posterior.burn_in=3", "posterior.thinning=1")
+    alone = ("discriminator.bodies=[features:a]", "baseline.methods=[bayesian_gan]")
+    c = settings(ADAPTIVE, *steps, *alone)
+    own = of_features(c, 10)
+    assert own.posterior.burn_in == 1
+    assert peak_mib(c, SIZE, BACKEND, [Body("features:a", FIRST_KIND, own, FRAMES, 3)]) > 0
 
 
 def test_with_memory_spared_one_chains_graph_lives_at_a_time() -> None:
