@@ -8,7 +8,7 @@ recipe's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +18,11 @@ from bgan_video.errors import UserError
 from bgan_video.method.bodies import chain_settings
 from bgan_video.method.timetable import num_chains, posterior_size, step_sizes
 
-LEAST, MOST = 0.25, 4.0
-"""Bounds of the steps, as parts of the recipe's: a burn-in cut further leaves nothing to sample
-from, and longer ones than four times were not looked at."""
+MOST = 4.0
+"""Of the steps, as a part of the recipe's: longer ones were not looked at."""
+LESS = (0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Parts that are tried for the fewest steps whose settings do not contradict each other. A burn-in
+cut further leaves nothing to sample from."""
 
 _PLANNED = 0.9
 """Part of the budget that is planned with: a machine has other things to do as well."""
@@ -34,7 +36,14 @@ _IN_PROPORTION = (
     "posterior.thinning",
     "objective.consistency_warmup",
 )
-_NETWORKS = ("posterior.num_z", "posterior.num_discriminators", "posterior.num_mcmc")
+_NETWORKS = (
+    "posterior.num_z",
+    "posterior.num_discriminators",
+    "posterior.num_mcmc",
+    "critic.num",
+)
+_FEWEST: tuple[dict[str, int], ...] = ({}, {"posterior.num_discriminators": 2})
+"""One network of each kind, or two discriminators where an ensemble of as many teaches."""
 _LEAST_SIDE = 32
 """Pixels below which a side of a clip is not halved."""
 
@@ -142,21 +151,22 @@ def fit(
         kept: Dotted keys that the user set, which stay.
 
     Raises:
-        UserError: Nothing fits; says what the least would need. Or what stays contradicts the rest.
+        UserError: Nothing fits; says what the least would need.
     """
     needed, least, step = 0.0, config, 0.0
-    fewest, most = (1.0, 1.0) if "train.steps" in kept else (LEAST, MOST)
+    less, most = ((1.0,), 1.0) if "train.steps" in kept else (LESS, MOST)
     for shape in _shapes(config, kept):
         cost = measure(shape)
         for rounds in _rounds(config, kept):
             tried = _with(shape, {"train.rounds": rounds})
             left = _PLANNED * budget - cost.spent - _beside_steps(tried, cost, videos)
-            part = left / (tried.total_steps * cost.step)
-            if part >= fewest:
-                fitted = _in_proportion(tried, min(part, most), kept)
+            part = min(most, left / (tried.total_steps * cost.step))
+            within = [part, *reversed([p for p in less if p < part])]
+            fitted = _first(tried, within, kept) if part >= less[0] else None
+            if fitted is not None:
                 expected = _seconds(fitted, cost, videos)
                 return Fitted(fitted, cost, expected, _changed(config, fitted))
-            least = _in_proportion(tried, fewest, kept)
+            least = _first(tried, less, kept) or tried
             needed = (cost.spent + _seconds(least, cost, videos)) / _PLANNED
             step = cost.step
     raise UserError(
@@ -170,7 +180,8 @@ def fit(
 def _shapes(config: Config, kept: Collection[str]) -> Iterator[Config]:
     """The settings as they are, with one network of a kind, and with clips of half the side too."""
     yield config
-    single = _with(config, {key: 1 for key in _NETWORKS if key not in kept})
+    numbers = ({key: of.get(key, 1) for key in _NETWORKS if key not in kept} for of in _FEWEST)
+    single = next(filter(None, (_agreeing(config, values) for values in numbers)), config)
     if single != config:
         yield single
     side = config.clip.size // 2
@@ -180,9 +191,11 @@ def _shapes(config: Config, kept: Collection[str]) -> Iterator[Config]:
     smaller: dict[str, Any] = {"clip.size": side}
     if "clip.load_size" not in kept and loaded is not None:
         smaller["clip.load_size"] = max(side, loaded // 2)
-    if config.generator.size == config.clip.size:  # classifiers that play the game see one size
+    if config.generator.size == config.clip.size and "generator.size" not in kept:
+        # Classifiers that play the game see one size.
         smaller["generator.size"] = side
-    yield _with(single, smaller)
+    if halved := _agreeing(single, smaller):
+        yield halved
 
 
 def _rounds(config: Config, kept: Collection[str]) -> range:
@@ -194,14 +207,20 @@ def _rounds(config: Config, kept: Collection[str]) -> range:
     return range(most, (1 if in_rounds else 0) - 1, -1)
 
 
-def _in_proportion(config: Config, part: float, kept: Collection[str]) -> Config:
-    """Settings whose steps are cut or stretched; what is 1 or more stays so.
+def _first(config: Config, parts: Iterable[float], kept: Collection[str]) -> Config | None:
+    """The settings with the first of these parts of the steps that do not contradict each other."""
+    cut = (_in_proportion(config, part, kept) for part in parts)
+    return next(filter(None, cut), None)
+
+
+def _in_proportion(config: Config, part: float, kept: Collection[str]) -> Config | None:
+    """Settings whose steps are cut or stretched; what is 1 or more stays so. None as `_agreeing`.
 
     Everything is rounded down, so that sampling takes as many samples as before.
     """
     was = config_module.flat(config)
     scaled = {key: max(min(1, was[key]), int(part * was[key])) for key in _IN_PROPORTION}
-    return _with(config, {key: value for key, value in scaled.items() if key not in kept})
+    return _agreeing(config, {key: value for key, value in scaled.items() if key not in kept})
 
 
 def _seconds(config: Config, cost: Cost, videos: Videos) -> float:
@@ -220,6 +239,14 @@ def _beside_steps(config: Config, cost: Cost, videos: Videos) -> float:
     shown = evaluations * videos.validation * (cost.video + (of_round + of_run) * cost.answer)
     final = videos.final * (cost.video + of_run * cost.answer)
     return cost.start + judged + shown + final
+
+
+def _agreeing(config: Config, values: Mapping[str, Any]) -> Config | None:
+    """`_with`, or None where the settings contradict each other."""
+    try:
+        return _with(config, values)
+    except UserError:
+        return None
 
 
 def _with(config: Config, values: Mapping[str, Any]) -> Config:

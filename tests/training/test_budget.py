@@ -117,8 +117,42 @@ def test_what_the_user_set_stays() -> None:
     assert (c.train.steps, c.posterior.burn_in, c.train.rounds) == (600, 576, 2)
     with pytest.raises(UserError, match="5 rounds"):
         fitted(500, a_step(1.0), kept=("train.rounds", "posterior.num_z"))
-    with pytest.raises(UserError, match="thinning=12 takes no sample in the 8 steps"):
-        fitted(333, a_step(0.3), kept=("posterior.thinning",))
+    # Four rounds would leave 8 steps to sample in.
+    c = fitted(333, a_step(0.3), kept=("posterior.thinning",))
+    assert (c.train.rounds, c.posterior.thinning) == (2, 12)
+
+
+ENSEMBLE = "baseline.methods=[bayesian_gan,self_training_ensemble]"
+PAIRS = ("posterior.independent=true", "critic.name=hybrid", "critic.num=2")
+CYCLES = ("posterior.schedule=cyclical", "posterior.burn_in=560", "posterior.num_cycles=3")
+
+
+@pytest.mark.parametrize(
+    ("more", "networks"),
+    [((ENSEMBLE,), (1, 2, 1)), (PAIRS, (1, 1, 1)), (("critic.name=hybrid",), (1, 1, 1))],
+    ids=["an ensemble that teaches", "pairs", "critics"],
+)
+def test_networks_shrink_as_far_as_they_can_be(
+    more: tuple[str, ...], networks: tuple[int, int, int]
+) -> None:
+    """And where nothing fits, that is what is said."""
+
+    def measure(config: Config) -> Cost:
+        p = config.posterior
+        return a_step(1.0 * (p.num_discriminators * p.num_z * config.critic.num - 1) + 0.1)
+
+    c = budget.fit(recipe(*more, "critic.num=2"), 800, measure, NONE).config
+    p = c.posterior
+    assert (p.num_z, p.num_discriminators, c.critic.num) == networks
+    with pytest.raises(UserError, match="too little here"):
+        fitted(5, a_step(1.0), NONE, *more)
+
+
+def test_steps_are_cut_as_far_as_their_schedule_can_be() -> None:
+    """Three cycles want 15 steps after burn-in, where the recipe has 40."""
+    assert fitted(50, a_step(0.2), NONE, *CYCLES).train.steps == 225
+    with pytest.raises(UserError, match=r"too little here: 240 steps in each of 1 rounds"):
+        fitted(45, a_step(0.2), NONE, *CYCLES)
 
 
 def test_judging_and_reading_are_counted() -> None:
