@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -27,7 +28,7 @@ from bgan_video.method.timetable import (
     rival_size,
     step_sizes,
 )
-from bgan_video.models import build_generator, sized_discriminator
+from bgan_video.models import build_critic, build_generator, sized_discriminator
 from bgan_video.models.bodies import PYTHON_PREFIX
 from bgan_video.prediction.bodies import Body, kinds
 from bgan_video.prediction.body_checks import body_settings
@@ -42,47 +43,59 @@ _BYTES_PER_WEIGHT = 16
 _ENSEMBLES = ("deep_ensemble", "self_training_ensemble")
 
 
+class Kinds(NamedTuple):
+    """A number for each kind of network."""
+
+    discriminators: int
+    critics: int
+    generators: int
+
+
 @dataclass(frozen=True)
 class Alike:
-    """Networks of one body, and the generators that play against them.
+    """Networks of one body, and the critics and generators of its game.
 
     Attributes:
         name: Of the body; empty where `discriminator.bodies` names none.
         config: Its settings.
-        discriminator: Parameters of one.
-        frozen: How many of them never move.
-        generator: Parameters of one; 0 where there is none.
-        counts: Discriminators and generators, by method.
+        size: Parameters of one of each kind; 0 where there is none.
+        frozen: How many of a discriminator's never move.
+        counts: How many there are, by method.
     """
 
     name: str
     config: Config
-    discriminator: int
+    size: Kinds
     frozen: int
-    generator: int
-    counts: dict[str, tuple[int, int]]
+    counts: dict[str, Kinds]
 
     @property
     def weights(self) -> int:
         """Of all networks."""
-        return sum(d * self.discriminator + g * self.generator for d, g in self.counts.values())
+        counts = self.counts.values()
+        return sum(n * size for of in counts for n, size in zip(of, self.size, strict=True))
 
     @property
     def stored(self) -> int:
         """Weights of the classifiers that a run stores."""
-        return sum(_stored(self.config, method) for method in self.counts) * self.discriminator
+        stored = sum(_stored(self.config, method) for method in self.counts)
+        return stored * self.size.discriminators
 
     def __str__(self) -> str:
-        frozen = f" ({self.frozen:,} of them frozen)" if self.frozen else ""
-        played = f", generators of {self.generator:,}" if self.generator else ""
-        counts = ", ".join(
-            f"{method} {d}" + (f" + {g}" if self.generator else "")
-            for method, (d, g) in self.counts.items()
-        )
         name = f"{self.name}: " if self.name else ""
-        return f"networks: {name}discriminators of {self.discriminator:,} parameters{frozen}" + (
-            f"{played}: {counts}"
+        sizes = [f"{kind} of {size:,} parameters" for kind, size in self._there(self.size)]
+        if self.frozen:
+            sizes[0] += f" ({self.frozen:,} of them frozen)"
+        counts = ", ".join(
+            f"{method} {' + '.join(str(number) for _, number in self._there(count))}"
+            for method, count in self.counts.items()
         )
+        return f"networks: {name}{', '.join(sizes)}: {counts}"
+
+    def _there(self, numbers: Kinds) -> Iterator[tuple[str, int]]:
+        """Those of the kinds that there are, with their names."""
+        of_kinds = zip(Kinds._fields, numbers, self.size, strict=True)
+        return ((kind, number) for kind, number, size in of_kinds if size)
 
 
 def networks(config: Config, bodies: Mapping[str, Config], num_classes: int) -> list[Alike]:
@@ -110,15 +123,19 @@ def networks(config: Config, bodies: Mapping[str, Config], num_classes: int) -> 
 
 
 def _alike(name: str, config: Config, methods: Sequence[str], num_classes: int) -> Alike:
-    network = sized_discriminator(config, num_classes)
     counts = {method: _networks(config, method) for method in methods}
-    generator = 0
-    if any(played for _, played in counts.values()):
-        with torch.device("meta"):
+    are_there = Kinds(*map(any, zip(*counts.values(), strict=True)))
+    discriminator = learning = critic = generator = 0
+    if are_there.discriminators:
+        network = sized_discriminator(config, num_classes)
+        discriminator, learning = _count(network), _count(network, learning=True)
+    with torch.device("meta"):
+        if are_there.critics:
+            critic = _count(build_critic(config))
+        if are_there.generators:
             generator = _count(build_generator(config))
-    whole = _count(network)
-    frozen = whole - _count(network, learning=True)
-    return Alike(name, config, whole, frozen, generator, counts)
+    size = Kinds(discriminator, critic, generator)
+    return Alike(name, config, size, discriminator - learning, counts)
 
 
 def plan(config: Config) -> str:
@@ -200,7 +217,7 @@ def _noise(config: Config, alike: Sequence[Alike], num_data: int) -> list[str]:
         return []
     if first.name.startswith(FEATURES):
         return [f"noise: features.temperature={config.features.temperature:g}"]
-    noise = noise_of(first.config, first.discriminator - first.frozen, num_data)
+    noise = noise_of(first.config, first.size.discriminators - first.frozen, num_data)
     own = tempered(first.config, noise)
     of_chains = compat.temperature(own, "discriminator", own.posterior.lr, num_data)
     return [describe(dataclasses.replace(noise, temperature=of_chains), config.items)]
@@ -225,18 +242,19 @@ def _rounds(config: Config, manifest: Manifest) -> list[str]:
     ]
 
 
-def _networks(config: Config, method: str) -> tuple[int, int]:
-    """How many networks of a discriminator's body, and how many generators, a method trains."""
+def _networks(config: Config, method: str) -> Kinds:
+    """How many networks of each kind a method trains."""
     p, is_game = config.posterior, config.has_generators
     if method in ("bayesian_gan", "cold_gan"):
         discriminators = p.num_discriminators * config.has_discriminators
-        return discriminators * p.num_mcmc, p.num_z * p.num_mcmc * is_game
+        critics = config.critic.num * config.has_critics
+        return Kinds(*(p.num_mcmc * n for n in (discriminators, critics, p.num_z * is_game)))
     if method == "ml_gan":
-        return int(config.has_discriminators), int(is_game)
+        return Kinds(int(config.has_discriminators), int(config.has_critics), int(is_game))
     if method in _ENSEMBLES:
-        return rival_size(config), 0
+        return Kinds(rival_size(config), 0, 0)
     averages = method in ("mean_teacher", "fixmatch")
-    return 1 + averages, 0
+    return Kinds(1 + averages, 0, 0)
 
 
 def _stored(config: Config, method: str) -> int:

@@ -5,22 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from bgan_video import config
 from bgan_video.errors import UserError
-from bgan_video.training.plan import plan
+from bgan_video.models import build_critic, build_generator
+from bgan_video.training import plan
 from tests.features import tiny
 
 K = 8  # motions
+SMALL = ["discriminator.width=4", "generator.width=4", "clip.size=16", "clip.num_frames=4"]
 
 
 def told(videos: Path, place: Path, *more: str) -> list[str]:
     small = [
         *("data.layout=ucf101", f"data.root={videos}", "data.labels_per_class=1"),
-        *("discriminator.width=4", "generator.width=4", "clip.size=16", "clip.num_frames=4"),
+        *SMALL,
         *("features.size=32", "run.device=cpu", f"features.store={place}", *tiny.save(place)),
     ]
-    return plan(config.load(None, [*small, *more])).splitlines()
+    return plan.plan(config.load(None, [*small, *more])).splitlines()
 
 
 def networks(lines: list[str]) -> list[str]:
@@ -72,9 +75,30 @@ def test_generators_are_counted_where_there_is_a_game(
     assert ("generators of" in line) == bool(weight)
 
 
+GAME = [*SMALL, "critic.name=hybrid", "critic.num=3", "critic.width=4"]
+
+
+def test_critics_are_counted_and_discriminators_that_are_not_there_are_not() -> None:
+    (beside,) = plan.networks(config.load(None, [*GAME, "baseline.methods=[bayesian_gan]"]), {}, K)
+    assert str(beside).endswith(": bayesian_gan 2 + 3 + 2")
+    c = config.load(None, [*GAME, *ALONE, "data.num_labelled=0"])
+    critic, generator = of_one(build_critic(c)), of_one(build_generator(c))
+    (alone,) = plan.networks(c, {}, 1)
+    assert str(alone) == (
+        f"networks: critics of {critic:,} parameters, generators of {generator:,} parameters: "
+        f"bayesian_gan 3 + 2"
+    )
+    assert alone.weights == 3 * critic + 2 * generator
+    assert alone.stored == 0
+
+
+def of_one(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
 def test_a_rival_of_hundreds_is_refused_before_any_video(tmp_path: Path) -> None:
     many = ["train.steps=900", "posterior.max_samples=300", "posterior.thinning=1"]
     missing = ["data.layout=ucf101", f"data.root={tmp_path / 'nothing'}"]
     of = config.load(None, [*many, *missing, "baseline.methods=[bayesian_gan,deep_ensemble]"])
     with pytest.raises(UserError, match="deep_ensemble would be 600 networks"):
-        plan(of)
+        plan.plan(of)

@@ -25,6 +25,7 @@ IMAGES = ["data.layout=image_folder", "clip.num_frames=1", "clip.stride=1", "cli
 SMALL = ["clip.size=16", "generator.name=dcgan", "generator.width=4", "generator.latent_dim=3"]
 SMALL += ["discriminator.width=4", "train.batch_size=4", "posterior.burn_in=1"]
 SMALL += ["posterior.thinning=1", "train.steps=9"]
+GAME = ["critic.name=hybrid", "objective.adversarial_weight=0"]
 
 
 def settings(*overrides: str) -> Config:
@@ -59,7 +60,7 @@ def test_there_are_two_logits_whatever_the_classes_of_the_data() -> None:
         assert chain.network(pictures(0)).shape == (4, 2)
     (with_one_class,) = networks(c, {}, c.num_classes(10))
     (with_ten,) = networks(c, {}, 10)
-    assert with_ten.discriminator - with_one_class.discriminator == 9 * (
+    assert with_ten.size.discriminators - with_one_class.size.discriminators == 9 * (
         8 + 1
     )  # rows of the head, each with a bias
 
@@ -117,6 +118,8 @@ def test_there_is_a_batch_of_labels_for_every_step_and_it_is_none() -> None:
         (["objective.consistency_weight=1"], "objective.consistency_weight"),
         (["data.labels_per_class=2"], "data.labels_per_class"),
         (["data.label_list=a.csv"], "data.label_list"),
+        ([*GAME, "baseline.methods=[bayesian_gan,ml_gan]"], "ml_gan no discriminator"),
+        ([*GAME, "baseline.methods=[bayesian_gan,cold_gan]"], "cold_gan no discriminator"),
     ],
     ids=str,
 )
