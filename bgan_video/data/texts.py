@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,6 +99,15 @@ def read_table(file: Path) -> Table:
 def plain(text: str) -> str:
     """A name as it is compared: accents composed, no blanks around."""
     return unicodedata.normalize("NFC", text).strip()
+
+
+def spellings(names: Iterable[str]) -> dict[str, str]:
+    """Names as files and folders have them, by what a table makes of them (`plain`).
+
+    Of two that a table cannot tell, the one that it can write is meant.
+    """
+    named = list(names)
+    return {plain(name): name for name in named} | {name: name for name in named}
 
 
 def meant(path: str) -> Iterator[str]:

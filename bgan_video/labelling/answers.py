@@ -16,6 +16,7 @@ from bgan_video.acquisition.suggestions import (
     write_rows,
 )
 from bgan_video.data.manifest import Manifest
+from bgan_video.data.texts import spellings
 from bgan_video.errors import UserError
 from bgan_video.files import locked
 
@@ -43,7 +44,7 @@ class Answers:
         self._lock = threading.Lock()
         self._order: list[str] = []
         if file.is_file():
-            self.rows = read_rows(file)
+            self.rows = _as_named(read_rows(file), manifest)
             self._check_belongs(manifest)
         else:
             self.rows = labelled_rows(manifest)
@@ -145,7 +146,7 @@ def fill(file: Path, given: Mapping[str, str]) -> tuple[int, int]:
 
     Args:
         file: The table.
-        given: By path, in the words of `answer_of`.
+        given: By path, in the words of `answer_of`; both as a table has them (`texts.plain`).
 
     Returns:
         How many suggestions got an answer now, and how many are left open.
@@ -174,6 +175,13 @@ def fill(file: Path, given: Mapping[str, str]) -> tuple[int, int]:
         write_rows(file, rows)
     left = sum(bool(row["rank"]) and not answer_of(row) for row in rows)
     return new, left
+
+
+def _as_named(rows: Sequence[dict[str, str]], manifest: Manifest) -> list[dict[str, str]]:
+    """The rows with the manifest's own names of videos and classes."""
+    paths, classes = spellings(item.path for item in manifest.items), spellings(manifest.classes)
+    known = {"path": paths, "label": classes, "predicted": classes}
+    return [row | {key: of.get(row[key], row[key]) for key, of in known.items()} for row in rows]
 
 
 def _answered(each: dict[str, str], asked: Mapping[str, str], given: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from bgan_video.acquisition.notes import COPY, answer_of
 from bgan_video.acquisition.suggestions import By
+from bgan_video.data.texts import plain
 from bgan_video.errors import UserError
 from bgan_video.labelling import again, history
 from bgan_video.labelling.answers import Answers, held
@@ -47,6 +48,7 @@ class Desk:
         self._held = ExitStack()
         try:
             self._sit(source, file)
+            self._ask_where_none_is_open()
         except BaseException:
             self.close()
             raise
@@ -65,12 +67,11 @@ class Desk:
         self.source, self._answers = source, answers
         self._strips: dict[str, Strip] = {}
         self._new_classes = [n for n in answers.counts if n not in source.manifest.classes]
-        if not answers.open:
-            self._ask_more()
 
-    def _ask_more(self) -> None:
-        chosen = self.source.choose(self._budget, self._by, self._answers.known())
-        self._answers.extend(chosen)
+    def _ask_where_none_is_open(self) -> None:
+        if not self._answers.open:
+            chosen = self.source.choose(self._budget, self._by, self._answers.known())
+            self._answers.extend(chosen)
 
     @property
     def classes(self) -> list[str]:
@@ -124,12 +125,12 @@ class Desk:
         Raises:
             UserError: Its name does not serve, or the data's classes are settled.
         """
-        name = name.strip()
+        name = plain(name)
         if self.source.config.data.layout != "video_folder":
             raise UserError("the classes of this data set are settled")
         if not name or len(name) > LONGEST_NAME or not name.isprintable() or "${" in name:
             raise UserError(f"a class has a name of 1 to {LONGEST_NAME} letters on one line")
-        near = {known.casefold(): known for known in self.classes}.get(name.casefold())
+        near = {plain(known).casefold(): known for known in self.classes}.get(name.casefold())
         if near is not None:
             raise UserError(f"there is a class {near!r} already")
         self._new_classes.append(name)
@@ -141,8 +142,7 @@ class Desk:
             UserError: There are none left.
         """
         with self._lock:
-            if not self._answers.open:
-                self._ask_more()
+            self._ask_where_none_is_open()
 
     def strip(self, path: str) -> Strip:
         """The picture of a suggestion's frames.
@@ -179,7 +179,8 @@ class Desk:
         """Go on with the run that was trained.
 
         Raises:
-            UserError: It is not done, or another page has its table.
+            UserError: It is not done, or another page has its table; or there is nothing left to
+                ask, which the page then shows of the new run.
         """
         with self._lock:
             if self._training is None or self._training.state != "done":
@@ -187,6 +188,7 @@ class Desk:
             folder = self._training.command.folder
             self._sit(self._open_run(folder), folder / "suggestions.csv")
             self._training = None
+            self._ask_where_none_is_open()
 
     def close(self) -> None:
         """End a training that runs, and let go of the table."""

@@ -16,6 +16,7 @@ from xml.sax.saxutils import quoteattr
 from bgan_video.acquisition.notes import NONE_OF_THESE, SKIPPED
 from bgan_video.acquisition.suggestions import Suggestion
 from bgan_video.data.spans import file_of
+from bgan_video.data.texts import plain
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
 
@@ -133,7 +134,7 @@ def _sample(suggestion: Suggestion, root: Path) -> dict[str, Any]:
 
 
 def read(file: Path) -> dict[str, str]:
-    """What a person answered, by path, in the words of `answer_of`.
+    """What a person answered, by path, in the words of `answer_of`; both as a table has them.
 
     Args:
         file: Label Studio's export as JSON or JSON-MIN; FiftyOne's folder or its `samples.json`.
@@ -150,7 +151,7 @@ def read(file: Path) -> dict[str, str]:
         raise UserError(f"{file} is neither Label Studio's JSON export nor FiftyOne's samples.json")
     given: dict[str, str] = {}
     try:
-        for path, answer in answers:
+        for path, answer in ((plain(path), answer) for path, answer in answers):
             if given.setdefault(path, answer) != answer:
                 both = " and ".join(a.removeprefix("label:") for a in (given[path], answer))
                 raise UserError(f"{file}: {path} has the answers {both}; leave one of them")
@@ -166,7 +167,9 @@ def _of_label_studio(tasks: Sequence[Any]) -> Iterator[tuple[str, str]]:
     for task in tasks:
         if "data" not in task:  # JSON-MIN
             if task.get(_CHOICES):
-                yield str(task["path"]), _answer(task[_CHOICES])
+                chosen = task[_CHOICES]
+                (name,) = _single([chosen] if isinstance(chosen, str) else chosen["choices"])
+                yield str(task["path"]), _answer(name)
             continue
         path = str(task["data"]["path"])
         for annotation in task.get("annotations", []):
@@ -195,7 +198,8 @@ def _single(names: Sequence[str]) -> Sequence[str]:
     return names
 
 
-def _answer(name: str) -> str:
+def _answer(given: str) -> str:
+    name = plain(given)
     return name if name in (NONE_OF_THESE, SKIPPED) else f"label:{name}"
 
 

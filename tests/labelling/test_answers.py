@@ -103,6 +103,33 @@ def test_a_table_of_other_videos_is_refused(tmp_path: Path) -> None:
         Answers(file, MANIFEST)
 
 
+def test_a_table_knows_its_own_videos_whatever_their_names_are_written_in(tmp_path: Path) -> None:
+    """Accents in two signs and outer blanks, which a table does not keep."""
+    paths, name = ("unlabelled/cafe\u0301.avi", " blank.avi "), "Cafe\u0301"
+    items = tuple(Item(path, -1, "g", "train") for path in paths)
+    manifest = Manifest("test", "root", 1, (name, "walk"), items)
+    chosen = [Suggestion(1, path, "g", name, 0.5, None, None, None) for path in paths]
+    first = Answers(tmp_path / "labels.csv", manifest)
+    first.extend(chosen)
+    first.answer(paths[0], f"label:{name}", "")
+    again = Answers(first.file, manifest)
+    assert [row["path"] for row in again.asked] == [*paths]
+    assert again.counts == {name: 1}
+    assert again.open[0]["predicted"] == name
+    again.answer(paths[1], "label:walk", "")
+    assert Answers(first.file, manifest).known() == dict.fromkeys(paths, True)
+
+
+def test_of_two_names_that_a_table_cannot_tell_it_means_the_one_that_it_can_write(
+    tmp_path: Path,
+) -> None:
+    items = tuple(Item(p, -1, "g", "train") for p in ("caf\xe9.avi", "cafe\u0301.avi"))
+    file = tmp_path / "labels.csv"
+    file.write_text("path,label,rank\ncaf\xe9.avi,,1\n", encoding="utf-8")
+    asked_for = Answers(file, Manifest("test", "root", 1, ("bend",), items)).asked
+    assert [row["path"] for row in asked_for] == ["caf\xe9.avi"]
+
+
 def test_a_table_that_cannot_be_written_is_told_and_nothing_is_asked(tmp_path: Path) -> None:
     answers = Answers(tmp_path / "gone" / "labels.csv", MANIFEST)
     with pytest.raises(UserError, match=r"labels\.csv cannot be written: No such file"):

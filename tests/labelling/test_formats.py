@@ -154,6 +154,7 @@ def test_the_same_answers_again_change_nothing(table: Path, tmp_path: Path) -> N
             "has the answers bend and walk",
         ),
         (exported({PART: ["bend", "walk"]}), "no single class"),
+        ([{"path": PART, "label": {"choices": ["bend", "walk"]}}], "no single class"),
         ([{"data": {"video": "x"}, "annotations": []}], "an item of it has no path"),
         ([3], "an item of it has no path"),
         ({"videos": []}, "neither Label Studio's JSON export nor"),
@@ -178,6 +179,15 @@ def test_another_answer_is_not_overwritten(table: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"has the answer bend for {PART}"):
         fill(table, formats.read(saved(tmp_path, exported(given))))
     assert table.read_bytes() == before
+
+
+def test_names_that_a_table_cannot_write_are_found_in_it(tmp_path: Path) -> None:
+    path, name = "run  /cafe\u0301.avi ", "cafe\u0301 "
+    table = tmp_path / "next.csv"
+    write_rows(table, suggested_rows([suggestion(1, path)]))
+    assert fill(table, formats.read(saved(tmp_path, exported({path: [name]})))) == (1, 0)
+    assert fill(table, formats.read(saved(tmp_path, exported({path: [name]})))) == (0, 0)
+    assert list(answers(table).values()) == ["label:caf\xe9"]
 
 
 def test_not_while_a_page_is_open(table: Path, tmp_path: Path) -> None:

@@ -190,6 +190,34 @@ def test_the_page_that_goes_on_with_a_run_has_its_table_alone(tmp_path: Path, de
         pass
 
 
+def test_a_run_of_nothing_but_labels_is_gone_on_with_and_says_so(
+    tmp_path: Path, desk: Desk
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+
+    def nothing_left(*_: object) -> list[Suggestion]:
+        raise UserError("every training video is labelled")
+
+    desk._open_run = lambda _: replace(desk.source, name="run", choose=nothing_left)
+    desk._training = SimpleNamespace(  # type: ignore[assignment]
+        state="done", command=SimpleNamespace(folder=run), stop=lambda: None
+    )
+    with pytest.raises(UserError, match="every training video"):
+        desk.next_round()
+    shown = desk.state()
+    assert (shown["name"], shown["training"], shown["video"]) == ("run", None, None)
+    with pytest.raises(UserError, match="every training video"):
+        desk.more()
+    desk.close()
+
+
+def test_a_class_is_known_however_its_accents_are_written(desk: Desk) -> None:
+    desk.add_class("Cafe\u0301")
+    with pytest.raises(UserError, match="already"):
+        desk.add_class("caf\xe9")
+
+
 def test_runs_are_numbered_and_their_chain_is_known(tmp_path: Path, desk: Desk) -> None:
     runs = tmp_path / "runs"
     for name, labels in (("a", None), ("a-2", runs / "a" / "suggestions.csv")):
