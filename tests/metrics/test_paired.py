@@ -118,6 +118,26 @@ def test_one_seed_and_one_recording_have_no_interval():
     assert found["nll"] == Interval(1.5, None, None)
 
 
+@pytest.mark.parametrize("difference", [1.0, -0.3])
+@pytest.mark.parametrize(("count", "shown"), [(2, False), (5, False), (6, True), (40, True)])
+def test_a_few_recordings_that_all_say_the_same_show_nothing(
+    count: int, shown: bool, difference: float
+):
+    found = paired_differences([pair(np.full(count, difference), items(count))])["nll"]
+    assert found.estimate == pytest.approx(difference)
+    assert found.holds_zero is not shown
+    # The sign test of as many: both tails of a fair coin.
+    assert (2 * 0.5**count < 0.05) is shown
+    exact = stats.binomtest(count, count).proportion_ci(0.95, method="exact").low
+    near, far = sorted((found.low, found.high), key=lambda bound: abs(bound - difference))
+    assert (near, far) == pytest.approx((difference, difference * (2 * exact - 1)))
+
+
+def test_models_that_never_differ_differ_by_nothing():
+    found = paired_differences([pair(np.zeros(2), items(2))])["nll"]
+    assert found == Interval(0, 0, 0)
+
+
 def test_the_same_cells_give_the_same_interval():
     pairs = [pair(np.arange(9.0) ** 2, items(9), seed=seed) for seed in range(3)]
     assert paired_differences(pairs) == paired_differences(pairs)
