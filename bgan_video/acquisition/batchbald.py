@@ -4,9 +4,10 @@ A batch is chosen greedily for the mutual information between all its labels and
 items that would tell the same are not both chosen, as they would be by their own information.
 
 With S stored networks no batch can tell more than log S nats: which of the networks it was. Where
-the next item adds next to nothing to the batch, the rest is drawn, in proportion to each item's own
-mutual information (PowerBALD, Kirsch et al. 2021, arXiv:2106.12059): the largest ones alone would
-be many videos of the same few classes.
+no item adds more than next to nothing to the batch, the rest is drawn, in proportion to each item's
+own mutual information (PowerBALD, Kirsch et al. 2021, arXiv:2106.12059): the largest ones alone
+would be many videos of the same few classes. So is an item of a recording whose turn it is, and
+which has nothing to tell.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Choice:
     Attributes:
         index: Of the item.
         gain: Information its label adds to the labels of the items chosen before it; None where
-            the networks were told apart already and it was drawn.
+            that is next to nothing, and it was drawn.
         mutual_information: Between its label and the weights (BALD).
     """
 
@@ -148,10 +149,12 @@ def suggest(
         index, gain = int(candidates[drawn[candidates].argmax()]), None
         if not saturated:
             leader, most = batch.best(candidates, bounds)
-            saturated = most < SATURATED
-            if not saturated:
+            if most >= SATURATED:
                 index, gain = leader, most
                 batch.add(index)
+            else:  # perhaps only of the recordings whose turn it is
+                _, most = batch.best(torch.tensor(sorted(left)), bounds)
+                saturated = most < SATURATED
         chosen.append(Choice(index, gain, float(own[index])))
         taken[recordings[index]] += 1
         left -= {index, *copies_of(index)}

@@ -68,8 +68,8 @@ class Suggestion:
         predicted: The class that the run answers.
         probability: Of that class.
         mutual_information: Between its label and the weights.
-        gain: Information its label adds to those of the ranks before it; None past the point where
-            the stored networks can tell no more, and of typical videos.
+        gain: Information its label adds to those of the ranks before it; None where that is next to
+            nothing, and of typical videos.
         total_entropy: Of the answer.
         copies: Paths of the unlabelled near-copies of its recording, which its label answers for.
         bodies: What each of several bodies alone takes it for; empty where one answers.

@@ -183,3 +183,14 @@ def test_one_network_knows_nothing_of_its_own_uncertainty() -> None:
     chosen = suggest(draw(2, networks=1), list("abcdef"), 3, random())
     assert [c.gain for c in chosen] == [None] * 3
     assert all(c.mutual_information == pytest.approx(0, abs=1e-12) for c in chosen)
+
+
+def test_a_recording_with_nothing_to_tell_does_not_end_what_others_tell() -> None:
+    """Two items of one recording tell four networks apart; the one of another tells nothing."""
+    halves = torch.tensor([[0.99, 0.01], [0.01, 0.99]], dtype=torch.float64)
+    first, second = halves[[0, 0, 1, 1]], halves[[0, 1, 0, 1]]
+    boring = torch.full((4, 2), 0.5, dtype=torch.float64)
+    p = torch.stack([first, second, boring], dim=1)
+    chosen = suggest(p, ["a", "a", "b"], 3, random())
+    assert [choice.index for choice in chosen][1] == 2
+    assert [choice.gain is None for choice in chosen] == [False, True, False]
