@@ -149,7 +149,7 @@ def windows(length: Length, config: Config) -> list[tuple[int, int]]:
 
     A window is `clip.test_clips` clips laid end to end and less than twice that, so that the clips
     it is judged by see at least half of it. A shorter video is one window. With `clip.fps` parts
-    are equal in time.
+    are equal in time, but for pauses.
     """
     c, n = config.clip, length.num_frames
     if length.times is None or c.fps is None:
@@ -160,7 +160,25 @@ def windows(length: Length, config: Config) -> list[tuple[int, int]]:
     count = max(1, int(lasts * c.fps / (c.test_clips * c.num_frames) + 1e-6))
     starts = length.times[0] + np.arange(1, count) * (lasts / count)
     inner = np.searchsorted(length.times, starts).tolist()
-    return list(pairwise(sorted({0, *inner, n})))  # a pause may span a window
+    return _whole_clips(sorted({*inner, n}), length, config)  # a pause may span a window
+
+
+def _whole_clips(ends: Sequence[int], length: Length, config: Config) -> list[tuple[int, int]]:
+    """Windows up to these frames; one beside a pause that has no clip goes to its neighbour.
+
+    Args:
+        ends: Rising, up to the last frame's.
+        length: Of a video that has a clip.
+        config: Says what is too short.
+    """
+    found: list[tuple[int, int]] = []
+    start = 0
+    for end in ends:
+        if not too_short(length.part(start, end), config.clip):
+            found.append((start, end))
+            start = end
+    first, _ = found.pop()
+    return [*found, (first, ends[-1])]
 
 
 def window_views(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bgan_video import config
 from bgan_video.backend import Backend
-from bgan_video.data.cutting import Length
+from bgan_video.data.cutting import Length, uniform_clips
 from bgan_video.data.transforms import test_view as view_of
 from bgan_video.errors import UserError
 from bgan_video.prediction.opened import windows
@@ -244,6 +244,25 @@ def test_windows_say_when_they_are(video: Path) -> None:
     found = predicted(video, settings())
     seconds = [(w.start_seconds, w.end_seconds) for w in found.windows]
     assert seconds == [(w.start / 25, w.end / 25) for w in found.windows]
+
+
+@pytest.mark.parametrize("pause", [(0.5, 6), (4, 6), (7.5, 9)])
+@pytest.mark.parametrize("clips_a_window", [1, 2])
+def test_a_window_beside_a_pause_has_a_clip(
+    pause: tuple[float, float], clips_a_window: int
+) -> None:
+    """25 frames a second for 8 seconds, but for one pause."""
+    begins, lasts = pause
+    times = np.arange(200) / 25
+    times = times + np.where(times >= begins, lasts, 0.0)
+    whole = ["clip.num_frames=16", "clip.fps=10", "clip.short_clip=error"]
+    c, length = settings(*whole, f"clip.test_clips={clips_a_window}"), Length(200, times)
+    found = windows(length, c)
+    assert len(found) > 1
+    assert [start for start, _ in found] == [0, *(end for _, end in found[:-1])]
+    assert found[-1][1] == 200
+    for start, end in found:
+        assert len(uniform_clips(length.part(start, end), c.clip, 1)[0]) == 16
 
 
 def test_clips_in_seconds_see_the_same_movement_at_any_rate(tmp_path: Path) -> None:
