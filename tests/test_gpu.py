@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bgan_video import cli, config
+from bgan_video import api, cli, config
 from bgan_video.backend import resolve_backend
 from bgan_video.data.streams import LabelledBatch, UnlabelledBatch
 from bgan_video.models import nd
@@ -156,6 +156,8 @@ def test_evaluation_with_statistics_taken_anew_and_features_of_another_device(
     assert cli.main(["evaluate", run, "--renormalise"]) == 0
     assert cli.main(["sample", run, "--quality", "--extractor", run, "run.device=cpu",
                      "run.precision=fp32"]) == 0  # fmt: skip
+    program = torch.export.load(api.export(api.load(run), "torch")).module()
+    assert {p.device.type for p in program.parameters()} == {"cpu"}
 
 
 def test_a_step_whose_gradients_overflow_adds_no_noise():

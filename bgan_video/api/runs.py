@@ -52,10 +52,10 @@ def predict(
         files = left
     said = run.predict(files) if files else iter(())
     for found in console.progress(said, "predicting", len(files)):
-        if output is not None:
-            output.add(found)
         if timelines is not None and isinstance(found, VideoPrediction) and len(found.windows) > 1:
             _timeline(run, found, timelines)
+        if output is not None:  # last: what it has is not done again after a kill
+            output.add(found)
         yield found
 
 
@@ -123,7 +123,7 @@ def export(run: TrainedRun, to: str, out: Path | None = None) -> Path:
     """
     from bgan_video.exporting import files, hub, program
 
-    default = {"torch": "program.pt2", "onnx": "program.onnx", "hub": run.folder.name}
+    default = {"torch": "program.pt2", "onnx": "program.onnx", "hub": run.folder.resolve().name}
     if to not in default:
         raise UserError(f"--to={to}; allowed: {', '.join(default)}")
     place = out or run.folder / "export" / default[to]

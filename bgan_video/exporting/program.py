@@ -150,7 +150,7 @@ def to_network(clip: Tensor, size: int) -> Tensor:
 
 
 def of_run(run: TrainedRun) -> Program:
-    """The program of the model that answers for a run.
+    """The program of the model that answers for a run, on the CPU and in float32.
 
     Raises:
         UserError: It has no clips, or answers with dropout left on.
@@ -166,11 +166,12 @@ def of_run(run: TrainedRun) -> Program:
         )
     knows_fakes = run.answering in run.know_fakes
     bodies = run.answering_bodies(run.frames(()))
-    if not bodies:
-        networks = copies(run.networks(run.answering))
-        return Program([ClipPart(networks, _clip_input(run))], "product", [1.0], knows_fakes).eval()
-    parts, weights = [_part(run, body) for body in bodies], [body.weight for body in bodies]
-    return Program(parts, run.config.discriminator.combine, weights, knows_fakes).eval()
+    if bodies:
+        parts, weights = [_part(run, body) for body in bodies], [body.weight for body in bodies]
+    else:
+        parts, weights = [ClipPart(copies(run.networks(run.answering)), _clip_input(run))], [1.0]
+    made = Program(parts, run.config.discriminator.combine, weights, knows_fakes)
+    return made.eval().cpu().float()
 
 
 def copies(networks: Networks) -> list[nn.Module]:

@@ -42,14 +42,15 @@ class Source:
 
 
 def of_run(run: TrainedRun, overrides: Sequence[str] = ()) -> Source:
-    """The unlabelled training videos of a run.
+    """The unlabelled training videos of a run, which has a name also where it was opened as `.`.
 
     Args:
         run: Trained.
         overrides: What differs from the run's settings, such as where its data are now.
     """
-    settings = (str(run.folder / "config.yaml"), overrides)
-    return Source(run.folder.name, run.config, run.manifest, run.choose, settings, run.folder)
+    folder = run.folder.resolve()
+    settings = (str(folder / "config.yaml"), overrides)
+    return Source(folder.name, run.config, run.manifest, run.choose, settings, folder)
 
 
 def of_beginning(beginning: Beginning, config: str, overrides: Sequence[str]) -> Source:

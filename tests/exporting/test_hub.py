@@ -11,6 +11,7 @@ import torch
 from bgan_video import api, config
 from bgan_video.errors import UserError
 from bgan_video.files import append_line
+from bgan_video.labelling import again, source
 from bgan_video.prediction.extractors import Extractor
 from bgan_video.prediction.generated import generate, measure, side_by_side
 from bgan_video.prediction.judging import most_entropy
@@ -75,6 +76,18 @@ def test_packaged_weights_are_named_not_copied(tmp_path: Path) -> None:
     made = config.load(None, ["run.device=cpu", *named])
     taken = api.export(run_of(tmp_path / "run", made, {"w": torch.zeros(1)}), "hub", tmp_path / "h")
     assert api.load(taken).config.features.weights == "efficientnet-lite0"
+
+
+@pytest.mark.parametrize("inside", [".", "samples/.."])
+def test_a_run_has_its_name_from_inside_too(
+    inside: str, run: TrainedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run.folder / "samples").mkdir()
+    monkeypatch.chdir(run.folder)
+    opened = api.load(Path(inside))
+    assert api.export(opened, "hub").resolve() == run.folder / "export" / "run"
+    command = again.command(source.of_run(opened), Path("suggestions.csv"), ["a", "b"])
+    assert command.folder == run.folder.parent / "run-2"
 
 
 def test_an_exported_run_says_what_it_cannot_be_asked(run: TrainedRun, tmp_path: Path) -> None:
