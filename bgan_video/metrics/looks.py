@@ -6,7 +6,7 @@ Each figure stands against the same one of real items, so that 1 is "as real ite
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Looks:
     """Generated items beside real ones.
+
+    A figure of which real items have nothing is None.
 
     Attributes:
         change: Mean change between neighbouring frames, against real items; None for images.
@@ -34,7 +36,7 @@ class Looks:
 
     change: float | None
     top_frequency: float | None
-    nearest_training: float
+    nearest_training: float | None
     certainty: float | None = None
     named: dict[str, list[float]] | None = None
     covered: dict[str, int] | None = None
@@ -56,6 +58,12 @@ def with_classes(looks: Looks, probabilities: Mapping[str, Tensor]) -> Looks:
     )
 
 
+def against(figure: Callable[[Tensor], float], items: Tensor, real: Tensor) -> float | None:
+    """A figure of generated items in parts of that of real ones; None where they have nothing."""
+    of_real = figure(real)
+    return figure(items) / of_real if of_real else None
+
+
 def mean_change(clips: Tensor) -> float:
     """Mean absolute difference of neighbouring frames of clips `[N, C, T, H, W]`."""
     return clips.diff(dim=2).abs().mean().item()
@@ -75,8 +83,9 @@ def top_frequency(items: Tensor) -> float:
 
 
 def nearest_distance(items: Tensor, training: Tensor) -> float:
-    """Median over items `[N, F]` of the distance to the nearest of `[M, F]`."""
-    return torch.cdist(items, training).min(dim=1).values.median().item()
+    """Median over items `[N, F]` of the distance to the nearest of `[M, F]`; 0 of exact copies."""
+    exact = "donot_use_mm_for_euclid_dist"
+    return torch.cdist(items, training, compute_mode=exact).min(dim=1).values.median().item()
 
 
 def named_parts(probabilities: Tensor) -> list[float]:

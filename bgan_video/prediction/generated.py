@@ -18,6 +18,7 @@ from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
 from bgan_video.metrics.looks import (
     Looks,
+    against,
     mean_change,
     nearest_distance,
     top_frequency,
@@ -139,9 +140,9 @@ def measure(
     random = rng.generator(run.config.run.seed, "quality")
     distances = quality(of_real, training, fake, extractor.name, random)
     looks = Looks(
-        change=mean_change(items) / mean_change(of_same_size) if real.ndim == 5 else None,
-        top_frequency=top_frequency(items) / top_frequency(of_same_size) if real.ndim > 2 else None,
-        nearest_training=nearest_distance(fake, training) / nearest_distance(of_real, training),
+        change=against(mean_change, items, of_same_size) if real.ndim == 5 else None,
+        top_frequency=against(top_frequency, items, of_same_size) if real.ndim > 2 else None,
+        nearest_training=against(lambda x: nearest_distance(x, training), fake, of_real),
     )
     if told := {name: p for name, (_, p) in of_made.items() if p is not None}:
         looks = with_classes(looks, told)

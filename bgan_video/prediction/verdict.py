@@ -77,7 +77,7 @@ def _of_weights(
 def _of_chains(functions: Mapping[str, Any]) -> str:
     """Of R-hat, effective draws and the error of the probabilities: do the chains agree?"""
     differ = f"{100 * functions['chains_differ']:.0f} %"
-    differ = f"on {differ} of the validation items they prefer different classes"
+    differ = f"on {differ} of the probe items they prefer different classes"
     error = functions["error"]
     exact = "" if error is None else f" Its probabilities are known to about ±{error:.2g}."
     if functions["needed"] is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -39,7 +40,7 @@ def recall_table(recall: Mapping[str, Mapping[str, float | None]]) -> str:
         recall: As `metrics.json` has it.
     """
     first = next(iter(recall.values()))
-    order = sorted(first, key=lambda name: -1.0 if (r := first[name]) is None else r)
+    order = sorted(first, key=lambda name: math.inf if (r := first[name]) is None else r)
     shown = order[:_SHOWN_CLASSES] if len(order) > _SHOWN_CLASSES else list(first)
     width = max(26, *(len(name) + 2 for name in shown))
     column = max(18, *(len(label_of(model)) + 2 for model in recall))

@@ -7,6 +7,7 @@ import torch
 
 from bgan_video.metrics.looks import (
     Looks,
+    against,
     covered,
     mean_change,
     named_parts,
@@ -40,6 +41,16 @@ def test_copies_are_near() -> None:
     training = torch.randn(20, 4, dtype=torch.float64)
     assert nearest_distance(training[:5], training) == pytest.approx(0, abs=1e-6)
     assert nearest_distance(training[:5] + 100, training) > 100
+
+
+def test_nothing_stands_against_real_items_that_have_nothing() -> None:
+    """Test clips that stand still, and test items that are copies of training ones."""
+    still, moving = torch.zeros(2, 3, 4, 8, 8), torch.randn(2, 3, 4, 8, 8)
+    assert against(mean_change, moving, moving) == 1
+    assert against(mean_change, moving, still) is None
+    training = 100 * torch.randn(40, 64)
+    copies = training[:30]
+    assert against(lambda x: nearest_distance(x, training), training + 1, copies) is None
 
 
 def test_classes_are_covered_that_are_named_often_enough() -> None:

@@ -134,6 +134,8 @@ def test_few_draws_have_no_r_hat_but_an_error(chains: int, draws: int) -> None:
     of_label = means[:, torch.arange(12), LABELS]
     assert found["error"] == pytest.approx((of_label.std(dim=0) / chains**0.5).quantile(0.5).item())
     said = verdict(None, None, found)[2]
+    assert "probe items" in said
+    assert "validation" not in said
     assert said.startswith("Not enough draws to say")
     assert f"{chains} chains of {draws}" in said
 
