@@ -175,7 +175,7 @@ def _predict(options: argparse.Namespace) -> None:
                 if window.start_seconds is not None:
                     place += f", {window.start_seconds:.1f}-{window.end_seconds:.1f} s"
                 _say(f"  {place}: {_judgement(window, run.classes)}")
-    if total and not read:
+    if not read and total == len(run.files(options.paths)):  # none of them before either
         raise UserError("none of the files reads")
     if options.out and not options.json:
         _say(f"{options.out}: {total} files added, {total - read} of them do not read")

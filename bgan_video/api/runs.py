@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bgan_video.errors import UserError
-from bgan_video.files import written
 from bgan_video.media import pictures
 from bgan_video.prediction import outputs
 from bgan_video.prediction.generated import chooser, generate, side_by_side
+from bgan_video.prediction.judging import identity
 from bgan_video.prediction.trained import TrainedRun
 from bgan_video.prediction.video_files import Unreadable, VideoPrediction
 from bgan_video.reports import timeline
@@ -32,7 +32,8 @@ def predict(
     Args:
         run: Whose networks.
         paths: Files and folders.
-        out: A `.csv` or `.jsonl` that gets a line a file; files it has are not predicted again.
+        out: A `.csv` or `.jsonl` that gets a line a file; files it has predictions of are not
+            predicted again.
         timelines: A folder that gets the timeline of each video of several windows.
 
     Raises:
@@ -40,15 +41,16 @@ def predict(
     """
     files = run.files(paths)
     bodies = run.answering_names if len(run.answering_names) > 1 else ()
-    output = None if out is None else outputs.Output(out, run.classes, bodies)
+    output = None if out is None else outputs.Output(out, identity(run), run.classes, bodies)
     if timelines is not None:
         try:
             timelines.mkdir(exist_ok=True)
         except OSError as error:
             raise UserError(f"--timeline={timelines}: {error.strerror}") from None
-    if output is not None and output.done:
-        left = [file for file in files if written(str(file)) not in output.done]
-        console.say(f"{out} has {len(files) - len(left)} of {len(files)} files; going on")
+    if output is not None:
+        left = output.left(files)
+        if output.done:
+            console.say(f"{out} has {len(files) - len(left)} of {len(files)} files; going on")
         files = left
     said = run.predict(files) if files else iter(())
     for found in console.progress(said, "predicting", len(files)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -16,7 +17,7 @@ from bgan_video import ranks
 from bgan_video.data.manifest import Item, Split
 from bgan_video.data.streams import labelled_batches
 from bgan_video.errors import UserError
-from bgan_video.files import append_line, read_lines, write_atomically
+from bgan_video.files import append_line, fingerprint, read_lines, write_atomically
 from bgan_video.metrics.by_class import recalls
 from bgan_video.metrics.scores import Scores
 from bgan_video.prediction import diagnosis, uncertainty
@@ -127,6 +128,14 @@ def how_judged(run: TrainedRun, renormalise: bool) -> dict[str, Any]:
         "test_crops": c.test_crops,
         "renormalised": renormalise,
     }
+
+
+def identity(run: TrainedRun) -> str:
+    """The run's name, and a word that differs where its networks do, or how it looks at videos."""
+    stored = sorted(path for path in (run.folder / "posterior").iterdir() if path.is_file())
+    all_of_it = [how_judged(run, renormalise=False), [(f.name, fingerprint(f)) for f in stored]]
+    digest = hashlib.blake2b(json.dumps(all_of_it).encode(), digest_size=4).hexdigest()
+    return f"{run.config.run.name} {digest}"
 
 
 def _labelled_clips(run: TrainedRun) -> list[Tensor]:
