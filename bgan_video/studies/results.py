@@ -20,8 +20,8 @@ def write(study: Study) -> Summary:
     """Write every result anew; processes that share the study do so one after the other.
 
     Raises:
-        UserError: A finished cell has no figures of exactly one model, or the folder cannot be
-            written.
+        UserError: A cell was run with other settings, perhaps by another process, or a finished
+            one has no figures of exactly one model; or the folder cannot be written.
     """
     with cells.results_locked(study):
         summary, finished = collect(study)
@@ -37,7 +37,12 @@ def write(study: Study) -> Summary:
 
 
 def collect(study: Study) -> tuple[Summary, list[tuple[Cell, StudyCell]]]:
-    """The summary of what is finished, and the finished cells in the order of the grid."""
+    """The summary of what is finished, and the finished cells in the order of the grid.
+
+    Raises:
+        UserError: As `write`.
+    """
+    cells.check_unchanged(study)
     finished: list[tuple[Cell, StudyCell]] = []
     failed: dict[str, str] = {}
     missing: list[str] = []
@@ -70,7 +75,7 @@ def collect(study: Study) -> tuple[Summary, list[tuple[Cell, StudyCell]]]:
 
 
 def _row(study: Study, cell: Cell, of: StudyCell) -> dict[str, Any]:
-    """The line of a finished cell."""
+    """The line of a finished cell, which has the settings that the study asks for."""
     base, own = config_module.flat(study.base), config_module.flat(cell.config)
     run = of.run
     return {

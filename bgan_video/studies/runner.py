@@ -116,8 +116,11 @@ class _Runner:
         """Whether it is finished, or failed here or elsewhere since this process began."""
         if cell.name in self._failed or cells.is_finished(self._study, cell):
             return True
-        failure = cells.beside(self._study, cell, "failed")
-        return failure.is_file() and failure.stat().st_mtime >= self._began
+        try:
+            failed = cells.beside(self._study, cell, "failed").stat().st_mtime
+        except FileNotFoundError:  # or another process tries it again
+            return False
+        return failed >= self._began
 
 
 def _run_cell(study: Study, cell: Cell, lock: BufferedWriter) -> str | None:

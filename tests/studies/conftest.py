@@ -11,6 +11,7 @@ from bgan_video import config
 from bgan_video.reports import plots
 from bgan_video.studies import cells, grid, runner
 from bgan_video.studies.grid import Cell, Study
+from bgan_video.training import run_folder
 from tests.studies import fake
 
 GRID = {
@@ -69,6 +70,6 @@ def finish(study: Study, *, skip: tuple[str, ...] = ()) -> None:
     for n, cell in enumerate(study.cells):
         if cell.name not in skip:
             more = 0.0 if cell.labels == study.labels[0] else 1.0
-            mapping = config.to_mapping(cell.config)
+            mapping = config.to_mapping(run_folder.anchored(cell.config))
             skill = skills[cell.method] + more
             fake.write_cell(cells.folder(study, cell), mapping, skill, seed=n)

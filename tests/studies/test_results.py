@@ -54,6 +54,17 @@ def test_a_line_a_finished_cell(read_study: Callable[..., Study], undrawn: None)
     assert not {"run.name", "run.dir", "clip.size"} & set(row["settings"])
 
 
+def test_cells_of_other_settings_are_not_told_as_those_of_the_study(
+    read_study: Callable[..., Study], undrawn: None
+):
+    """Neither by a report nor where another process changed the study meanwhile."""
+    finish(read_study(**ONE))
+    other = read_study(**ONE, settings={"train.steps": 600, "posterior.burn_in": 100})
+    with pytest.raises(UserError, match=r"was run with train\.steps=300, the study now asks for 600"):
+        results.write(other)
+    assert not (other.out / results.RESULTS).exists()
+
+
 def test_what_a_run_did_not_measure_is_none(read_study: Callable[..., Study], undrawn: None):
     study = read_study(**ONE)
     finish(study)
@@ -215,6 +226,7 @@ def test_a_study_whose_data_have_no_test_part_reports_on_validation(
         mapping = config.to_mapping(cell.config)
         mapping["train"]["final_split"] = "validation"
         fake.write_cell(cells.folder(study, cell), mapping)
+        fake.begin(cells.folder(study, cell), config.to_mapping(cell.config))
     summary, rows, page = written(study)
     assert study.split == "test"
     assert (summary.split, summary.missing) == ("validation", [])
