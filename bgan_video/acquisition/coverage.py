@@ -29,7 +29,7 @@ NEIGHBOURS = 20
 """Of an item, whose mean distance says how typical it is; this and the sizes: the authors' code."""
 MOST_CLUSTERS = 500
 SMALLEST_CLUSTER = 5
-"""Smaller clusters are passed over while larger ones are left: they are outliers."""
+"""Smaller clusters come behind the larger ones with as few labels: they may be outliers."""
 _ITERATIONS = 30
 
 

@@ -20,7 +20,7 @@ from bgan_video.acquisition.notes import COPY
 from bgan_video.config import LABEL_CHOICES, Data
 from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.recordings import recording
-from bgan_video.data.texts import read_table
+from bgan_video.data.texts import plain, read_table
 from bgan_video.errors import UserError
 from bgan_video.files import write_atomically
 from bgan_video.metrics.entropy import entropy
@@ -207,9 +207,14 @@ def _copies(
     return copies
 
 
-def check_free(file: Path) -> None:
-    """Raises UserError where the file is there, and someone has filled in answers."""
-    if _is_filled_in(file):
+def check_free(file: Path, manifest: Manifest | None = None) -> None:
+    """Raises UserError where the file is there, and someone has filled in answers.
+
+    Args:
+        file: Perhaps a table of suggestions.
+        manifest: Where it is known already, whose labels are no answers; those of other rows are.
+    """
+    if _is_filled_in(file, manifest):
         raise UserError(f"{file} has answers filled in; move it, or choose another file with --out")
 
 
@@ -221,7 +226,7 @@ def write_csv(file: Path, chosen: Sequence[Suggestion], manifest: Manifest) -> N
     Raises:
         UserError: As `check_free` and `write_rows`.
     """
-    check_free(file)
+    check_free(file, manifest)
     write_rows(file, [*suggested_rows(chosen), *labelled_rows(manifest)])
 
 
@@ -338,8 +343,23 @@ def _best(p: Tensor, classes: Sequence[str]) -> tuple[str, float]:
     return classes[int(index)], float(value)
 
 
-def _is_filled_in(file: Path) -> bool:
-    """Whether a table of suggestions holds work that must not be lost: labels, or notes alone."""
+def _is_filled_in(file: Path, manifest: Manifest | None) -> bool:
+    """Whether a table of suggestions holds work that must not be lost: labels, or notes alone.
+
+    Labels of rows that were not asked for are a person's too, unless the manifest has the same.
+    """
     if not file.is_file():
         return False
-    return any(row["rank"] and (row["label"] or row["note"]) for row in read_rows(file))
+    had = {_labelling(row) for row in labelled_rows(manifest)} if manifest else None
+
+    def is_answer(row: Mapping[str, str]) -> bool:
+        if row["rank"]:
+            return bool(row["label"] or row["note"])
+        return bool(row["label"]) and had is not None and _labelling(row) not in had
+
+    return any(map(is_answer, read_rows(file)))
+
+
+def _labelling(row: Mapping[str, str]) -> tuple[str, str]:
+    """A video and its label, as a table has them."""
+    return plain(row["path"]), plain(row["label"])

@@ -26,7 +26,7 @@ from bgan_video.prediction.judging import BAYESIAN, FINISHED, how_judged, most_e
 from bgan_video.prediction.together import WEIGHTS
 from bgan_video.prediction.trained import TrainedRun, kind_of
 from bgan_video.reports.comparison import with_bodies
-from bgan_video.reports.sections import pretrained_weights
+from bgan_video.reports.sections import judged_by, pretrained_weights
 
 _FIGURES = {"top1": "top-1", "nll": "NLL (nats)", "ece": "ECE", "brier": "Brier"}
 
@@ -85,6 +85,7 @@ def card(run: TrainedRun, metrics: dict[str, Any], name: str) -> str:
     bodies = metrics.get("bodies", {})
     models = with_bodies(metrics.get("models", {}), bodies)
     clip, data = run.config.clip, metrics.get("data", {})
+    own = how_judged(run, renormalise=False)
     of_bodies = (_pixels(run.config, name) for name in run.answering_names)
     return environment.get_template("card.md").render(
         name=name,
@@ -92,6 +93,9 @@ def card(run: TrainedRun, metrics: dict[str, Any], name: str) -> str:
         level=level,
         items=run.config.items,
         split=metrics.get("split", "test"),
+        judged=judged_by(metrics),
+        answers_by=judged_by(own) or "one clip",
+        judged_otherwise=any(metrics.get(key, value) != value for key, value in own.items()),
         columns=list(_FIGURES.values()),
         rows=[
             (model, [f"{levels[level][key]:.3f}" for key in _FIGURES])

@@ -278,9 +278,8 @@ class TrainedRun:
         limit = judging.most_entropy(self)
         bodies = self.answering_bodies(self.frames(()))
         judges = [
-            Judge(kept(self.answering_networks(b)), b.config, b.vectors, b.weight, b.name)
-            for b in bodies
-        ] or [Judge(kept(self.networks(self.answering)), self.config)]
+            Judge(kept(self.answering_networks(b)), b.vectors, b.weight, b.name) for b in bodies
+        ] or [Judge(kept(self.networks(self.answering)))]
         return predict_files(paths, judges, self.config, self.backend, limit, knows_fakes)
 
     def files(self, paths: Sequence[Path | str]) -> list[Path]:
@@ -306,7 +305,7 @@ class TrainedRun:
             UserError: As `choose`; or the file is there and has answers filled in.
         """
         table = file or self.folder / "suggestions.csv"
-        suggestions.check_free(table)  # before minutes of choosing
+        suggestions.check_free(table, self.manifest)  # before minutes of choosing
         chosen = self.choose(budget, by)
         suggestions.write_csv(table, chosen, self.manifest)
         return chosen

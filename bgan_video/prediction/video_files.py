@@ -63,7 +63,8 @@ class VideoPrediction:
     Attributes:
         path: As it was given.
         num_frames: Frames that decode.
-        probabilities: Of the classes, in the manifest's order; mean over windows.
+        probabilities: Of the classes, in the manifest's order: each body's mean over windows, which
+            several bodies then bring together (`together.combine`).
         p_fake: Mean probability of 'fake'; None of a model that never learned from fakes.
         total_entropy: Of the posterior-mean probabilities.
         mutual_information: Between label and weights: high where the networks disagree.
@@ -99,14 +100,12 @@ class Judge:
 
     Attributes:
         networks: Of one body.
-        config: Clips and decoding, of that body.
         vectors: Of a body of features; None where it sees clips.
         weight: Of that body (`together.combine`).
         name: Of that body.
     """
 
     networks: Networks
-    config: Config
     vectors: FileVectors | None = None
     weight: float = 1.0
     name: str = ""

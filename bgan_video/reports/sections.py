@@ -65,7 +65,7 @@ def facts(folder: RunFolder) -> list[tuple[str, str]]:
         "unlabelled": counts.get("num_unlabelled"),
         folder.split: _count_judged(folder, counts),
         "pretrained weights": pretrained_weights(folder.config),
-        "judged by": _judged(folder.metrics),
+        "judged by": judged_by(folder.metrics),
         "steps": folder.metrics.get("step"),
         "rolled back": _rolled_back(folder.changes),
         "time": None if seconds is None else show_duration(seconds),
@@ -97,7 +97,7 @@ def pretrained_weights(config: Row) -> str | None:
     return ", ".join(told) or None
 
 
-def _judged(metrics: Row) -> str | None:
+def judged_by(metrics: Row) -> str | None:
     """The clips of each test video, which `evaluate` may have set otherwise than the run."""
     clips, crops = number(metrics.get("test_clips")), number(metrics.get("test_crops"))
     told: list[str] = []

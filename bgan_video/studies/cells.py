@@ -81,7 +81,8 @@ def check_unchanged(study: Study) -> None:
             for key in (key for key in wanted if key not in _WHERE and wanted[key] != made[key]):
                 raise UserError(
                     f"{where} was run with {key}={made[key]}, the study now asks for "
-                    f"{wanted[key]}; give another --out, or remove that folder to run it anew"
+                    f"{wanted[key]}; give that setting, or another --out, or remove that folder to "
+                    f"run it anew"
                 )
 
 

@@ -146,3 +146,23 @@ def test_the_settings_for_a_filled_in_table_serve_a_recipe(recipe: str, given: l
     of_run = config.load(recipe, given).data
     told = suggestions.settings_of(Path("labels.csv"), of_run)
     assert config.load(recipe, told).data.label_list == "labels.csv"
+
+
+@pytest.mark.parametrize("at", ["added", "corrected", "copy"])
+def test_rows_that_a_person_added_or_corrected_are_not_overwritten(at: str, tmp_path: Path) -> None:
+    file = tmp_path / "next.csv"
+    near = Suggestion(1, "a.avi", "g", None, None, None, None, None, ("b.avi",))
+    suggestions.write_csv(file, [near], MANIFEST)
+    suggestions.write_csv(file, [near], MANIFEST)  # nobody has touched it
+    rows = suggestions.read_rows(file)
+    last = rows[-1]
+    changed = {
+        "added": [*rows, {"path": "c.avi", "label": CLASSES[0]}],
+        "corrected": [*rows[:-1], last | {"label": next(n for n in CLASSES if n != last["label"])}],
+        "copy": [rows[0], rows[1] | {"label": CLASSES[0]}, *rows[2:]],
+    }
+    suggestions.write_rows(file, changed[at])
+    kept = file.read_bytes()
+    with pytest.raises(UserError, match="answers filled in"):
+        suggestions.write_csv(file, [near], MANIFEST)
+    assert file.read_bytes() == kept

@@ -10,6 +10,7 @@ import torch
 
 from bgan_video import api, config
 from bgan_video.errors import UserError
+from bgan_video.exporting import hub
 from bgan_video.files import append_line
 from bgan_video.labelling import again, source
 from bgan_video.prediction.extractors import Extractor
@@ -41,6 +42,22 @@ def test_a_place_that_does_not_serve_is_told(
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=f"--out={tmp_path / out}.*{said}"):
         api.export(run, to, tmp_path / out)
+
+
+@pytest.mark.parametrize("as_it_answers", [True, False])
+def test_the_card_says_how_its_figures_were_judged(as_it_answers: bool, run: TrainedRun) -> None:
+    figures = dict.fromkeys(("top1", "nll", "ece", "brier"), 0.5)
+    own = {"test_clips": run.config.clip.test_clips, "test_crops": 1, "renormalised": False}
+    other = {"test_clips": 7, "test_crops": 1, "renormalised": True}
+    data = {"fold": 1, "name": "made", "num_labelled": 3, "num_unlabelled": 9}
+    metrics = {"models": {"bayesian": {"video": figures}}, "data": data}
+    card = hub.card(run, metrics | (own if as_it_answers else other), "hub")
+    clips = run.config.clip.test_clips
+    assert clips > 1
+    assert (f"out of 9 (judged by {clips} clips):" in card) is as_it_answers
+    told = "out of 9 (judged by 7 clips; normalisation statistics taken anew):"
+    assert (told in card) is not as_it_answers
+    assert (f"answers otherwise, by {clips} clips and" in card) is not as_it_answers
 
 
 def evaluated(run: TrainedRun, clips: int, limit: float) -> None:

@@ -71,7 +71,7 @@ def _video(small_videos: Path) -> Path:
 
 
 def predicted(path: Path, c: config.Config) -> VideoPrediction:
-    (found,) = predict_files([path], [Judge(NETWORKS, c)], c, BACKEND)
+    (found,) = predict_files([path], [Judge(NETWORKS)], c, BACKEND)
     assert isinstance(found, VideoPrediction)
     return found
 
@@ -121,7 +121,7 @@ def test_windows_do_not_depend_on_how_many_fit_into_memory(
 def test_a_video_of_much_entropy_is_unfamiliar(video: Path) -> None:
     entropy = predicted(video, settings()).total_entropy
     for limit, expected in ((entropy + 1e-6, False), (entropy - 1e-6, True), (None, None)):
-        (found,) = predict_files([video], [Judge(NETWORKS, settings())], settings(), BACKEND, limit)
+        (found,) = predict_files([video], [Judge(NETWORKS)], settings(), BACKEND, limit)
         assert isinstance(found, VideoPrediction)
         assert found.unfamiliar is expected
 
@@ -131,7 +131,7 @@ def test_a_broken_file_is_one_record_and_the_rest_go_on(video: Path, tmp_path: P
     empty.touch()
     text.write_text("this is no video")
     missing = tmp_path / "missing.avi"
-    judged_by = [Judge(NETWORKS, settings())]
+    judged_by = [Judge(NETWORKS)]
     found = list(predict_files([empty, text, missing, video], judged_by, settings(), BACKEND))
     assert [type(f) for f in found] == [Unreadable] * 3 + [VideoPrediction]
     reasons = [f.error for f in found if isinstance(f, Unreadable)]
@@ -142,7 +142,7 @@ def test_a_broken_file_is_one_record_and_the_rest_go_on(video: Path, tmp_path: P
 
 def test_a_video_too_short_for_a_clip_is_a_record_too(video: Path) -> None:
     c = settings("clip.short_clip=error", "clip.stride=60")
-    (found,) = predict_files([video], [Judge(NETWORKS, c)], c, BACKEND)
+    (found,) = predict_files([video], [Judge(NETWORKS)], c, BACKEND)
     assert isinstance(found, Unreadable)
     assert "a clip needs" in found.error
 
@@ -168,7 +168,7 @@ def judges(channels: int) -> Current:
 def test_a_picture_is_predicted_as_the_image_it_is(tmp_path: Path) -> None:
     c = of_one_frame("image_folder")
     networks = judges(3)
-    (found,) = predict_files([picture(tmp_path)], [Judge(networks, c)], c, BACKEND)
+    (found,) = predict_files([picture(tmp_path)], [Judge(networks)], c, BACKEND)
     assert isinstance(found, VideoPrediction)
     assert found.num_frames == 1
     grey = torch.arange(256.0).view(1, 1, 16, 16).expand(1, 3, 16, 16) / 127.5 - 1
@@ -181,7 +181,7 @@ def test_a_picture_is_predicted_as_the_image_it_is(tmp_path: Path) -> None:
 
 def test_a_picture_is_predicted_in_grey_where_the_networks_see_grey(tmp_path: Path) -> None:
     c = of_one_frame("mnist")
-    (found,) = predict_files([picture(tmp_path)], [Judge(judges(1), c)], c, BACKEND)
+    (found,) = predict_files([picture(tmp_path)], [Judge(judges(1))], c, BACKEND)
     assert isinstance(found, VideoPrediction)
 
 
@@ -202,7 +202,7 @@ def test_files_together_are_each_what_they_are_alone(
     c = settings()
 
     def all_of(paths: list[Path]) -> list[VideoPrediction | Unreadable]:
-        return list(predict_files(paths, [Judge(NETWORKS, c)], c, BACKEND))
+        return list(predict_files(paths, [Judge(NETWORKS)], c, BACKEND))
 
     def assert_same(left: VideoPrediction | Unreadable, right: VideoPrediction | Unreadable):
         assert left.path == right.path
