@@ -123,16 +123,16 @@ class Output:
     def _known(self, content: bytes) -> list[_Line]:
         """The whole lines of a file that is there; raises UserError where they are not of these."""
         whole = content[: _end_of_lines(content, self._is_csv)]
-        begins = self._header or b"{"
         another = "holds something else, or predictions of other classes, bodies or an old version"
         advice = "move it, or choose another file"
         try:
-            if not whole and not begins.startswith(content[: len(begins)]):
-                raise ValueError
-            text = whole.decode("utf-8-sig")
-            lines = self._of_csv(text) if self._is_csv else self._of_json(text)
+            read = self._of_csv if self._is_csv else self._of_json
+            lines = read(whole.decode("utf-8-sig"))
         except (ValueError, KeyError, TypeError):
-            raise UserError(f"--out={self._path} {another}; {advice}") from None
+            lines = None
+        begins = self._header or b"{"
+        if lines is None or (not lines and not content.startswith(begins[: len(content)])):
+            raise UserError(f"--out={self._path} {another}; {advice}")
         for line in lines:
             if line.run != self._run:
                 of = f"has predictions of run {line.run}, not of {self._run}"

@@ -74,10 +74,14 @@ def _label(folder: RunFolder, suggested: Sequence[dict[str, str]]) -> str:
     kind, run = item_kind(folder), shlex.quote(str(folder.path))
     # The label page plays videos.
     command = f"bgan-video {'label' if kind == 'videos' else 'suggest'} {run}"
-    left = [row.get("path", "") for row in suggested]
-    if not left:
-        return f"Label more: {command} names the {kind} that would teach most."
-    return f"Label next: {_some(left, _NAMED)} (in suggestions.csv); {command} shows them."
+    if left := [row.get("path", "") for row in suggested]:
+        shows = "" if folder.networks_removed else f"; {command} shows them"
+        return f"Label next: {_some(left, _NAMED)} (in suggestions.csv){shows}."
+    if folder.networks_removed:
+        return f"Which {kind} to label next cannot be asked: the run's networks were removed."
+    if folder.items and not folder.unlabelled:
+        return f"Nothing is left to label: every one of the training {kind} is labelled."
+    return f"Label more: {command} names the {kind} that would teach most."
 
 
 def _trust(folder: RunFolder, rows: Sequence[ClassRow]) -> list[str]:

@@ -65,6 +65,7 @@ def collect(folder: RunFolder) -> dict[str, Any]:
     return {
         "name": folder.name,
         "kind": kind,
+        "lead": sections.lead(folder),
         "split": folder.split,
         "facts": sections.facts(folder),
         "nothing_judged": bool(folder.items) and not folder.judged_items,

@@ -108,6 +108,8 @@ class RunFolder:
     """What was changed since the run began."""
     split: str = "test"
     """What the run is judged on: test, or validation while one develops."""
+    networks_removed: bool = False
+    """Whether there are none to ask any more: a study removes those of its cells."""
 
     @property
     def name(self) -> str:
@@ -128,6 +130,11 @@ class RunFolder:
     def judged_items(self) -> list[Row]:
         """The manifest's items that the run is judged on."""
         return [item for item in self.items if item.get("split") == self.split]
+
+    @property
+    def unlabelled(self) -> list[Row]:
+        """The manifest's training items that may be asked for."""
+        return [i for i in self.items if i.get("split") == "train" and not i.get("labelled")]
 
     @property
     def recordings(self) -> tuple[str, ...] | None:
@@ -180,6 +187,7 @@ def read_run(run_dir: Path) -> RunFolder:
         pseudo_labels=_read_rounds(run_dir / "pseudo_labels"),
         changes=_read_lines(run_dir / CHANGES),
         split=split,
+        networks_removed=_are_removed(run_dir / "posterior"),
     )
 
 
@@ -292,6 +300,12 @@ def _read_samples(folder: Path) -> tuple[Sample | None, dict[str, list[Sample]]]
     png, mp4 = (_existing(folder / f"real_samples.{kind}") for kind in ("png", "mp4"))
     real = Sample("real", png=png, mp4=mp4) if png or mp4 else None
     return real, fakes
+
+
+def _are_removed(posterior: Path) -> bool:
+    """Whether a finished run's networks are gone."""
+    is_finished = (posterior / "finished.json").is_file()
+    return is_finished and not any(posterior.glob("*.safetensors"))
 
 
 def _existing(path: Path) -> Path | None:

@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from bgan_video.config import FEATURES, ITEMS, ON_FEATURES, Baseline, Features, spatial_dims_of
+from bgan_video.config import (
+    FEATURES,
+    ITEMS,
+    ON_FEATURES,
+    Baseline,
+    Features,
+    model_of,
+    spatial_dims_of,
+)
 from bgan_video.metrics import ranking
 from bgan_video.metrics.calibration import ece, reliability
 from bgan_video.reports import plots
@@ -47,6 +55,15 @@ def item_kind(folder: RunFolder) -> str:
             if isinstance(model, dict) and level in model:
                 return f"{level}s"
     return ITEMS[spatial_dims_of(str(section(folder.config, "data").get("layout")))]
+
+
+def lead(folder: RunFolder) -> str:
+    """Which methods the run trained."""
+    methods = section(folder.config, "baseline").get("methods") or Baseline.methods
+    if {*methods} == {"bayesian_gan", "supervised"}:
+        return "A Bayesian GAN trained on few labels, against a network trained on labels alone."
+    named = [label_of(model_of(m)) if m != "bayesian_gan" else "Bayesian GAN" for m in methods]
+    return f"Trained on few labels: {', '.join(named)}."
 
 
 def facts(folder: RunFolder) -> list[tuple[str, str]]:

@@ -64,6 +64,14 @@ def state(study: Study, cell: Cell) -> State:
     return "unfinished" if is_begun(study, cell) else "to do"
 
 
+def failure(study: Study, cell: Cell) -> str | None:
+    """Why the cell failed; None where it did not, or another process tries it again."""
+    try:
+        return beside(study, cell, "failed").read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+
+
 def check_unchanged(study: Study) -> None:
     """Refuse to mix runs of other settings into the study.
 

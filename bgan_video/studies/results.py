@@ -47,13 +47,12 @@ def collect(study: Study) -> tuple[Summary, list[tuple[Cell, StudyCell]]]:
     failed: dict[str, str] = {}
     missing: list[str] = []
     for cell in study.cells:
-        failure = cells.beside(study, cell, "failed")
         if cells.is_finished(study, cell):
             run = read_finished(cells.folder(study, cell))
             place = StudyCell(cell.method, cell.labels, cell.fold, cell.seed, run)
             finished.append((cell, place))
-        elif failure.is_file():
-            failed[cell.name] = failure.read_text(encoding="utf-8").strip()
+        elif (failure := cells.failure(study, cell)) is not None:
+            failed[cell.name] = failure
         else:
             missing.append(cell.name)
     places = [place for _, place in finished]

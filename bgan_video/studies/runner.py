@@ -21,6 +21,7 @@ from pathlib import Path
 
 from bgan_video import config as config_module
 from bgan_video.files import write_atomically
+from bgan_video.reports import write_report
 from bgan_video.reports.sections import show_duration
 from bgan_video.studies import cells
 from bgan_video.studies.grid import Cell, Study
@@ -111,6 +112,7 @@ class _Runner:
         self._took[cell.method].append(time.monotonic() - started)
         if not self._keep_weights:
             cells.remove_weights(self._study, cell)
+            write_report(cells.folder(self._study, cell))  # which told what to ask the networks
 
     def _is_over(self, cell: Cell) -> bool:
         """Whether it is finished, or failed here or elsewhere since this process began."""

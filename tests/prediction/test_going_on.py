@@ -1,4 +1,4 @@
-"""`predict --out` run again: what is done stays, and another run's table is no one's but its own."""
+"""`predict --out` run again: what is done stays, and the table of another run is left alone."""
 
 from __future__ import annotations
 

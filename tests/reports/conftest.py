@@ -197,6 +197,9 @@ def write_run(folder: Path, num_test: int = 240, num_classes: int = 8, steps: in
         {"schema": 1, "step": steps, "seconds": 412.0, "data": data, "models": models},
     )
     _write_samples(folder / "samples", rng)
+    (folder / "posterior").mkdir()
+    (folder / "posterior" / "discriminator_1_0.safetensors").write_bytes(b"weights")
+    _write_json(folder / "posterior" / "finished.json", {})
     _write_lines(folder / "broken.jsonl", [{"path": "left/cut.mp4", "reason": "<no video stream>"}])
     return folder
 

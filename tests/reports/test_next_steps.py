@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from bgan_video.reports import items, next_steps, page
+from bgan_video.reports import items, next_steps, page, sections
 from bgan_video.reports.items import Film, Samples
 from bgan_video.reports.next_steps import wilson
 from bgan_video.reports.reading import ModelPredictions, Predictions, read_run
@@ -70,6 +70,32 @@ def test_the_page_begins_with_what_to_do(run_dir: Path) -> None:
     assert "Label next: &lt;b&gt;a.avi, c.avi (in suggestions.csv)" in shown
     table.unlink()
     assert "Label more: bgan-video label" in page.render(read_run(run_dir))
+
+
+def test_nobody_is_sent_to_a_command_that_fails(run_dir: Path) -> None:
+    folder = read_run(run_dir)
+    labelled = [item | {"labelled": True} for item in folder.items]
+    first, *_ = next_steps.next_steps(replace(folder, items=labelled), []).lines
+    assert first == "Nothing is left to label: every one of the training videos is labelled."
+    for file in (run_dir / "posterior").glob("*.safetensors"):
+        file.unlink()
+    folder = read_run(run_dir)
+    asked = [{"path": "a.avi"}]
+    lines = [next_steps.next_steps(folder, suggested).lines[0] for suggested in ([], asked)]
+    assert "networks were removed" in lines[0]
+    assert lines[1] == "Label next: a.avi (in suggestions.csv)."
+
+
+def test_the_page_says_which_methods_were_trained(run_dir: Path) -> None:
+    folder = read_run(run_dir)
+    methods = ["bayesian_gan", "fixmatch", "deep_ensemble"]
+    leads = [
+        sections.lead(replace(folder, config={"baseline": {"methods": of}}))
+        for of in (["supervised", "bayesian_gan"], methods)
+    ]
+    assert leads[0].endswith("against a network trained on labels alone.")
+    assert leads[1] == "Trained on few labels: Bayesian GAN, FixMatch, deep ensemble."
+    assert sections.lead(folder) in page.render(folder)
 
 
 def test_films_are_left_out_until_the_page_is_small(

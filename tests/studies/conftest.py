@@ -46,7 +46,7 @@ def read_study(write_study: Callable[..., Path], tmp_path: Path) -> Callable[...
 
 
 @pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+def fakes(monkeypatch: pytest.MonkeyPatch, undrawn: None) -> None:
     """Cells are fakes in the place of training."""
     monkeypatch.setattr(runner, "train_command", _fake_command)
 

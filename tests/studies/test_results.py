@@ -60,7 +60,7 @@ def test_cells_of_other_settings_are_not_told_as_those_of_the_study(
     """Neither by a report nor where another process changed the study meanwhile."""
     finish(read_study(**ONE))
     other = read_study(**ONE, settings={"train.steps": 600, "posterior.burn_in": 100})
-    with pytest.raises(UserError, match=r"was run with train\.steps=300, the study now asks for 600"):
+    with pytest.raises(UserError, match=r"train\.steps=300, the study now asks for 600"):
         results.write(other)
     assert not (other.out / results.RESULTS).exists()
 

@@ -71,7 +71,11 @@ def test_every_cell_runs_once_and_its_weights_go(read_study: Callable[..., Study
     assert said[-1] == "[4/4] bayesian_gan-4-fold1-seed0"
     for cell in study.cells:
         left = {p.name for p in cells.folder(study, cell).iterdir()}
-        assert left == {"config.yaml", "manifest.json", "metrics.json", "predictions", "posterior"}
+        figures = {"metrics.json", "predictions", "posterior", "report.html"}
+        assert left == {"config.yaml", "manifest.json", *figures}
+        report = (cells.folder(study, cell) / "report.html").read_text()
+        assert "networks were removed" in report
+        assert "bgan-video label" not in report
         assert [p.name for p in (cells.folder(study, cell) / "posterior").iterdir()] == [
             "finished.json"
         ]
