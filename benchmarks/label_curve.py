@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.posterior import finished
 from bgan_video import api, config
 from bgan_video.acquisition.first import Beginning, begin
 from bgan_video.config import recipes
@@ -98,13 +99,10 @@ def train(
 ) -> TrainedRun:
     """The run of one round."""
     name = f"seed{options.seed}_{strategy}_{index}"
-    folder = options.out / name
-    if not (folder / "metrics.json").is_file():
-        file = options.out / f"{name}.csv"
-        write_labels(file, labels, beginning)
-        where = (f"run.dir={options.out}", f"run.name={name}", f"data.label_list={file}")
-        api.train(settings(options, *where))
-    return api.load(folder)
+    file = options.out / f"{name}.csv"
+    write_labels(file, labels, beginning)
+    where = (f"run.dir={options.out}", f"run.name={name}", f"data.label_list={file}")
+    return api.load(finished(settings(options, *where)))
 
 
 def first_labels(beginning: Beginning, strategy: str, options: argparse.Namespace) -> list[str]:

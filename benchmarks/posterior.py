@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from bgan_video import api, config
+from bgan_video.config import Config
+from bgan_video.training import changes, run_folder
 
 DRAWS = 20
 COMMON = ["baseline.methods=[bayesian_gan]", "train.final_split=validation", "train.rounds=0"]
@@ -198,10 +200,21 @@ def exact(out: Path, recipe: str, overrides: list[str]) -> list[Criterion]:
 
 
 def run(out: Path, name: str, recipe: str, settings: list[str]) -> Path:
-    """The folder of a run, which is trained where there is none."""
-    folder = out / name
-    if not (folder / "metrics.json").is_file():
-        api.train(config.load(recipe, [f"run.dir={out}", f"run.name={name}", *settings]))
+    """The folder of a run, which is trained, or gone on with, where it is not finished."""
+    return finished(config.load(recipe, [f"run.dir={out}", f"run.name={name}", *settings]))
+
+
+def finished(of: Config) -> Path:
+    """The folder of a named run, in the end.
+
+    Raises:
+        UserError: One of that name has other settings.
+    """
+    folder = of.run_dir
+    if (folder / "metrics.json").is_file():
+        changes.check_allowed(changes.differing(folder, run_folder.anchored(of)))
+    else:
+        api.train_or_resume(of)
     return folder
 
 

@@ -38,7 +38,9 @@ def table(lines: list[Line]) -> str:
         cells[line["labels"], line["method"]].append(line)
     heads = ["labels a class", "method", "top-1, %", *(f"{key.upper()}" for key in BOTH)]
     heads += [f"AUROC, {name}" for name in OPEN.values()] + ["networks", "cells", "seconds"]
-    rows = [[*place, *figures(of)] for place, of in sorted(cells.items(), key=lambda c: c[0][0])]
+    order = list(dict.fromkeys(line["labels"] for line in lines))
+    placed = sorted(cells.items(), key=lambda cell: order.index(cell[0][0]))
+    rows = [[*place, *figures(of)] for place, of in placed]
     return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows))
 
 

@@ -3,10 +3,12 @@
     python -m benchmarks.synthetic --out synthetic
 
 Saatchi & Wilson 2017, section 4.1. The same two networks, without labels, are trained in three
-ways with the same iterations and items an iteration: one maximum-likelihood GAN, ten independent
-ones, and the Bayesian GAN of configs/image/synthetic.yaml. Samples are compared with the data as a
-density on the first two principal components, and cluster by cluster in all dimensions. Each run is
-a line of results.jsonl; a run that is there already, with the same settings, is not run again.
+ways with the same iterations, real items an iteration and fakes of each generator: one
+maximum-likelihood GAN, ten independent ones, and the Bayesian GAN of configs/image/synthetic.yaml,
+whose discriminator so faces ten times the fakes that a lone one does. Samples are compared with the
+data as a density on the first two principal components, and cluster by cluster in all dimensions.
+Each run is a line of results.jsonl; a run that is there already, with the same settings, is not run
+again.
 """
 
 from __future__ import annotations

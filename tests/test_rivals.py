@@ -41,6 +41,11 @@ def test_a_row_is_the_mean_of_its_cells(tmp_path: Path, capsys: pytest.CaptureFi
     assert len(head.split("|")) == len(rows[0].split("|"))
 
 
+def test_labels_stand_as_they_first_come() -> None:
+    shown = rivals.table([line("swag", labels, 0.5) for labels in ("1", "2", "16", "8")])
+    assert [row.split(" | ")[0] for row in shown.splitlines()[2:]] == ["| 1", "| 2", "| 16", "| 8"]
+
+
 def test_what_was_not_measured_is_a_dash() -> None:
     of_validation = line("swag", "2", 0.5, calibration=None, auroc=None)
     row = rivals.table([of_validation]).splitlines()[-1]

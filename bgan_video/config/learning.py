@@ -205,7 +205,8 @@ class Baseline:
     unlabelled_weight: NonNegative | None = None
     """Of the unlabelled term of `pseudo_label`, `mean_teacher` and `fixmatch`; by default
     `objective.consistency_weight`, or 1 where that is 0. `objective.consistency_threshold` and
-    `objective.consistency_warmup` hold for them as well."""
+    `objective.consistency_warmup` hold for them as well. A mean teacher's term is a squared error,
+    summed over classes, whose authors weigh it by up to 100 over their number: it wants more."""
     ema_decay: Fraction = 0.99
     """Of the averaged weights that answer for `mean_teacher` and `fixmatch`."""
 

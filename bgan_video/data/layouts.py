@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from bgan_video.config import ITEMS, Data, spatial_dims_of
 from bgan_video.data import images, motion_shapes, tables
+from bgan_video.data.folds import NUM_FOLDS, group_folds
 from bgan_video.data.found import files_under, is_video, passed_over, videos_in, videos_under
 from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Item, Manifest, Split
 from bgan_video.data.spans import file_of
-from bgan_video.data.splits import NUM_FOLDS, group_folds
 from bgan_video.data.texts import meant, plain, read_rows, read_text, some
 from bgan_video.errors import UserError
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 
 from bgan_video.config import Data
 from bgan_video.data.labels import choice
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest
 from bgan_video.errors import UserError
 from bgan_video.rng import shuffled
-
-NUM_FOLDS = 5
-"""Of videos that come without a split of their own."""
 
 
 def split(manifest: Manifest, data: Data, *, first_labels: bool = False) -> Manifest:
@@ -50,24 +46,6 @@ def pool(manifest: Manifest, data: Data) -> Manifest:
         UserError: An unknown class is held out.
     """
     return _carved(_hold_out(manifest, data), manifest, data)
-
-
-def group_folds(groups_and_labels: Sequence[tuple[str, int]], num_folds: int) -> dict[str, int]:
-    """A fold 0..num_folds-1 for every group, such that each class is spread over the folds.
-
-    The same on every machine and for every seed: it stands in for an official split.
-    """
-    members: dict[str, Counter[int]] = defaultdict(Counter)
-    for group, label in groups_and_labels:
-        members[group][label] += 1
-    held = [Counter[int]() for _ in range(num_folds)]
-    folds: dict[str, int] = {}
-    for group in shuffled(sorted(members), "folds"):
-        # The fold with fewest videos of this group's classes; the first one among equals.
-        load = [sum(h[label] for label in members[group]) for h in held]
-        folds[group] = load.index(min(load))
-        held[folds[group]].update(members[group])
-    return folds
 
 
 def _hold_out(manifest: Manifest, data: Data) -> Manifest:

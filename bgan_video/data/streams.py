@@ -309,14 +309,8 @@ def class_frequencies(
 
 
 def label_weights(items: Sequence[Item], config: Config) -> tuple[float, ...] | None:
-    """How often each labelled item is seen, against the others; None where all are as often.
-
-    Raises:
-        UserError: None of the items weighs anything.
-    """
+    """How often each labelled item is seen, against the others; None where all are as often."""
     weights = [item.weight for item in items]
-    if sum(weights) == 0:
-        raise UserError("all labels have weight 0 in data.table; give some a weight above 0")
     if config.train.labelled_sampling == "balanced":
         of_class: dict[int, float] = defaultdict(float)
         for item in items:

@@ -278,7 +278,8 @@ def _fakes_per_step(config: Config) -> int:
     """Fakes that a discriminator of the Bayesian GAN faces in a step."""
     p, t = config.posterior, config.train
     generators = p.num_z * p.num_mcmc
-    return generators * (t.fake_batch_size or max(1, t.batch_size // generators))
+    of_each = t.fake_batch_size or max(1, t.batch_size // generators)
+    return of_each if p.independent else generators * of_each
 
 
 def build(

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgan_video import config
+from bgan_video.config import Data
 from bgan_video.data.frames import Frames
-from bgan_video.data.manifest import Item
+from bgan_video.data.labels import choice
+from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.streams import ClipStream, label_weights
 from bgan_video.errors import UserError
 
@@ -65,7 +67,20 @@ def test_a_pass_has_each_item_as_often_as_it_weighs_up_to_one(
         assert abs(shown[str(i)] - n * weight / sum(weights)) < 1 + 1e-6
 
 
-def test_a_weight_of_zero_is_never_seen_and_all_zero_is_refused() -> None:
-    assert seen(items((0, 0.0), (0, 1.0)), NATURAL, 20) == {"1": 40}
+def test_a_label_of_weight_zero_is_no_label() -> None:
+    rows = [(label, weight) for label in (0, 1) for weight in (0.0, 0.0, 1.0, 2.0)]
+    manifest = Manifest("made", ".", 1, ("a", "b"), tuple(items(*rows)))
+
+    def labelled(**data: int) -> list[tuple[int, float]]:
+        found = choice.label(manifest, Data(**data)).labelled
+        return [(item.label, item.weight) for item in found]
+
+    every = [(0, 1.0), (0, 2.0), (1, 1.0), (1, 2.0)]
+    assert labelled() == labelled(labels_per_class=2) == labelled(num_labelled=4) == every
+    with pytest.raises(UserError, match="allowed: up to 2"):
+        labelled(labels_per_class=3)
+    listed = choice.use(manifest, {"0": 0, "2": 0}, Data())
+    assert [item.path for item in listed.labelled] == ["2"]
+    nothing = manifest.replace(tuple(items((0, 0.0), (1, 0.0))))
     with pytest.raises(UserError, match="weight 0"):
-        label_weights(items((0, 0.0), (1, 0.0)), NATURAL)
+        choice.label(nothing, Data(num_labelled=2), first=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bgan_video.config import Data
-from bgan_video.data import layouts, splits
+from bgan_video.data import folds, layouts, splits
 from bgan_video.data.manifest import UNKNOWN, VIDEO_SUFFIXES, Manifest
 from bgan_video.errors import UserError
 
@@ -269,7 +269,7 @@ def test_groups_may_be_named_by_a_header(tmp_path: Path) -> None:
 def test_the_folds_of_a_folder_test_every_video_once_and_cut_no_group(tmp_path: Path) -> None:
     touch(tmp_path, *FOLDER)
     tested: Counter[str] = Counter()
-    for fold in range(1, splits.NUM_FOLDS + 1):
+    for fold in range(1, folds.NUM_FOLDS + 1):
         manifest = read("video_folder", tmp_path, groups=r"(person\d+)_", fold=fold)
         train, test = ({i.group for i in manifest.part(p)} for p in ("train", "test"))
         assert not train & test

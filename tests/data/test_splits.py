@@ -16,9 +16,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from bgan_video.config import Data
+from bgan_video.data.folds import group_folds
 from bgan_video.data.labels.choice import label_order
 from bgan_video.data.manifest import Item, Manifest
-from bgan_video.data.splits import group_folds, split
+from bgan_video.data.splits import split
 from bgan_video.errors import UserError
 
 CLASSES = ("bend", "jump", "walk")

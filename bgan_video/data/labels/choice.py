@@ -50,18 +50,24 @@ def label(manifest: Manifest, data: Data, *, first: bool = False) -> Manifest:
         chosen = {item.path: item.label for item in training}
     else:
         chosen = _balanced(manifest, data)
+    if chosen and not any(item.weight for item in manifest.items if item.path in chosen):
+        raise UserError("all labels have weight 0 in data.table; give some a weight above 0")
     return use(manifest, chosen, data)
 
 
 def use(manifest: Manifest, chosen: Mapping[str, int], data: Data) -> Manifest:
     """The manifest with the chosen videos, or parts of videos, labelled (class by path).
 
+    A label of weight 0 is not used: nothing would ever be learned from it.
+
     Raises:
         UserError: `data.separate_recordings` leaves no unlabelled video.
     """
     items = [
         dataclasses.replace(
-            item, label=chosen.get(item.path, item.label), labelled=item.path in chosen
+            item,
+            label=chosen.get(item.path, item.label),
+            labelled=item.path in chosen and item.weight > 0,
         )
         for item in manifest.items
     ]
@@ -106,13 +112,12 @@ def remarks(manifest: Manifest, data: Data) -> list[str]:
     if counts and bare:
         known = f"{len(bare)} of {manifest.num_classes} classes have no label"
         lines.append(f"{known}, and cannot be learnt: {', '.join(bare)}")
-    if not manifest.part("test"):
-        lines.append(f"there are no test {_kind(data)}: the run is judged on validation")
+    lines += _unjudged(manifest, data)
     if data.label_list is not None:
-        held, _, broken, tested = read_list(manifest, data, "validation")
-        if held:
+        chosen, _, broken, tested, held_out = read_list(manifest, data, "validation")
+        if chosen:
             lines.append(
-                f"{len(held)} {_kind(data)} of data.label_list are in validation groups, and "
+                f"{len(chosen)} {_kind(data)} of data.label_list are in validation groups, and "
                 f"their labels not trained on; data.validation_fraction=0 trains on all of the list"
             )
         if tested:
@@ -120,12 +125,31 @@ def remarks(manifest: Manifest, data: Data) -> list[str]:
                 f"{len(tested)} {_kind(data)} of data.label_list are tested on in fold "
                 f"{manifest.fold}, or share a group with such, and their labels not trained on"
             )
+        if held_out:
+            lines.append(
+                f"{len(held_out)} {_kind(data)} of data.label_list are of classes held out "
+                f"({', '.join(manifest.open_classes)}), and their labels not trained on"
+            )
         if broken:
             lines.append(
                 f"{len(broken)} {_kind(data)} of data.label_list do not read, and are left out: "
                 f"{some(broken, 3)}"
             )
     return lines
+
+
+def _unjudged(manifest: Manifest, data: Data) -> Iterator[str]:
+    """Parts that the run is judged on and that are empty, a line each."""
+    validates = bool(manifest.part("validation"))
+    if not validates and data.validation_fraction:
+        yield (
+            f"there are no validation {_kind(data)}, so nothing is chosen on them: no group fits "
+            f"into data.validation_fraction={data.validation_fraction:g} of its classes and leaves "
+            f"some of them; raise it, or label more"
+        )
+    if not manifest.part("test"):
+        by = "validation" if validates else "nothing"
+        yield f"there are no test {_kind(data)}: the run is judged on {by}"
 
 
 def _twins(manifest: Manifest) -> Iterator[str]:
@@ -200,7 +224,7 @@ def label_order(training: Sequence[Item], label: int, seed: int) -> list[Item]:
     """
     groups: dict[str, list[Item]] = defaultdict(list)
     for item in training:
-        if item.label == label:
+        if item.label == label and item.weight:
             groups[item.group].append(item)
     names = shuffled(sorted(groups), "labels", seed, label)
     queues = [shuffled(sorted(groups[g], key=_path), "labels", seed, label, g) for g in names]

@@ -33,12 +33,14 @@ class Listed(NamedTuple):
         broken: Paths that are listed and were left out because they do not read.
         tested: Paths in folders of a person's own that are listed and tested on, or left out
             because their group is.
+        held_out: Paths that are listed under a class that is held out.
     """
 
     chosen: dict[str, int]
     problems: list[str]
     broken: list[str]
     tested: list[str]
+    held_out: list[str]
 
 
 class _Row(NamedTuple):
@@ -69,10 +71,14 @@ def read_list(manifest: Manifest, data: Data, part: Split = "train") -> Listed:
         raise UserError(f"data.label_list={file}: no such file")
     names = _Names(manifest, data)
     rows = _csv_rows(file) if file.suffix.lower() == ".csv" else _list_rows(file)
-    listed = Listed({}, [], [], [])
+    listed = Listed({}, [], [], [], [])
     left_out = {"broken": listed.broken, "tested": listed.tested}
+    held = {plain(name).casefold() for name in manifest.open_classes}
     for row in rows:
         where = f"{file}:{row.number}"
+        if (_folder(row.paths[0]) if row.name is None else plain(row.name).casefold()) in held:
+            listed.held_out.append(row.paths[0])
+            continue
         try:
             item = names.find(where, row.paths, row.span)
             if isinstance(item, str):

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from bgan_video.config import Data
+from bgan_video.data.folds import NUM_FOLDS, group_folds
 from bgan_video.data.found import Finder, videos_under
 from bgan_video.data.manifest import UNKNOWN, Item, Manifest, Split
 from bgan_video.data.spans import Span, file_of, joined
-from bgan_video.data.splits import NUM_FOLDS, group_folds
 from bgan_video.data.tables.classes import check_single_labels
 from bgan_video.data.tables.entries import SPLITS, Entry, read_entries, split_of_file
 from bgan_video.errors import UserError

@@ -126,6 +126,26 @@ def test_missing_columns_are_named(tmp_path: Path) -> None:
     assert "path,label" in refusal(table(tmp_path, "a,b,c", header="file,class,rank"))
 
 
+@pytest.mark.parametrize("in_pool", [False, True])
+def test_labels_of_a_class_held_out_are_passed_over_and_named(
+    tmp_path: Path, in_pool: bool
+) -> None:
+    for n in range(12):
+        for name in ("bend", "jump", "walk"):
+            (tmp_path / "root" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "root" / name / f"{n}.mp4").touch()
+    own = Data(layout="video_folder", root=str(tmp_path / "root"), validation_fraction=0)
+    own = dataclasses.replace(own, held_out="jump", held_out_in_pool=in_pool)
+    listed = layouts.read(own)
+    given = {name: next(i.path for i in listed.part("train") if name in i.path) for name in CLASSES}
+    rows = table(tmp_path, *(f"{path},{name}," for name, path in given.items()))
+    own = dataclasses.replace(own, label_list=rows)
+    manifest = split(listed, own)
+    assert {i.path for i in manifest.labelled} == {given["bend"], given["walk"]}
+    (said,) = (line for line in remarks(manifest, own) if "label_list" in line)
+    assert said.startswith("1 videos of data.label_list are of classes held out (jump)")
+
+
 def test_of_ones_own_videos_those_that_are_tested_are_passed_over(tmp_path: Path) -> None:
     """Nobody can know which ones are; of an official split it is the list of another fold."""
     root = tmp_path / "videos"
@@ -150,7 +170,7 @@ def test_of_ones_own_videos_those_that_are_tested_are_passed_over(tmp_path: Path
     assert (len(tested), held) == (2, set())
     assert len(found.labelled) == 16
     assert {i.group for i in found.labelled}.isdisjoint(tested)
-    (line,) = remarks(found, data)
+    (line,) = (one for one in remarks(found, data) if "label_list" in one)
     assert line.startswith("4 videos of data.label_list are tested on in fold 1")
 
 
