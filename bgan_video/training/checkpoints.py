@@ -70,8 +70,12 @@ def load_latest(folder: Path, run: str) -> dict[str, Any] | None:
 
 def oldest_step(folder: Path) -> int:
     """The step of the oldest checkpoint a run can still be resumed from; 0 where there is none."""
-    paths = _all(folder)
-    return int(paths[0].stem.removeprefix("step_")) if paths else 0
+    return next(map(_step, _all(folder)), 0)
+
+
+def newest_step(folder: Path) -> int:
+    """The step of the newest checkpoint; 0 where there is none."""
+    return next(map(_step, reversed(_all(folder))), 0)
 
 
 def _read(path: Path, run: str) -> tuple[dict[str, Any] | None, str]:
@@ -93,6 +97,10 @@ def _read(path: Path, run: str) -> tuple[dict[str, Any] | None, str]:
 
 def _name(step: int) -> str:
     return f"step_{step:08d}.pt"
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step_"))
 
 
 def _all(folder: Path) -> list[Path]:

@@ -32,6 +32,7 @@ from bgan_video.prediction.judging import FINISHED
 from bgan_video.sampling import SampleBank
 from bgan_video.training import (
     changes,
+    checkpoints,
     console,
     drawn,
     faults,
@@ -48,7 +49,7 @@ from bgan_video.training.plan import networks
 from bgan_video.training.records import make_record
 from bgan_video.training.scalars import Scalars
 from bgan_video.training.session import Session, check_validation
-from bgan_video.training.stopping import Stop, watching
+from bgan_video.training.stopping import Stop, heard_out, watching
 from bgan_video.training.storing import Sampled, go_on, sampled, store_final, store_restarting
 from bgan_video.training.trainer import DataSize, Terms
 
@@ -117,18 +118,28 @@ def train(config: Config, held: ExitStack, resume: Path | None = None) -> Path:
         else:
             run_folder.check_unchanged(folder, manifest, backend)
     opened = _Opened(backend, frozen, manifest, frames, folder)
-    begun, back = resume is not None, None
+    with heard_out():
+        _with_roll_backs(config, opened, models, begun=resume is not None)
+    return folder
+
+
+def _with_roll_backs(config: Config, opened: _Opened, models: Models | None, begun: bool) -> None:
+    """Train to the end, however often the run goes back; arguments as of `_go_on`."""
+    stop, back = Stop(), None
+    backend, folder = opened.backend, opened.folder
     while True:
         try:
-            _go_on(config, opened, models, begun, back)
-            break
+            return _go_on(config, opened, models, begun, back, stop)
         except faults.NotFiniteError as fault:
             if ranks.first_says(lambda: changes.roll_backs(folder)) >= config.train.roll_back:
                 raise
+            if asked := ranks.highest(stop.signal or 0, backend.device):
+                console.say(f"{fault.back.what} not finite after step {fault.back.after}")
+                step = checkpoints.newest_step(folder / "checkpoints")
+                raise _stopped(step, config, folder, asked) from None
             config, back = changes.smaller(config), fault.back
         opened = opened._replace(backend=backend.with_own_scaler())
         models, begun = None, True
-    return folder
 
 
 def _go_on(
@@ -137,8 +148,9 @@ def _go_on(
     models: Models | None,
     begun: bool,
     back: changes.RollBack | None,
+    stop: Stop,
 ) -> None:
-    """Train to the end.
+    """Train to the end, or to where something is not finite.
 
     Args:
         config: The settings.
@@ -146,6 +158,7 @@ def _go_on(
         models: Of the first round, where they were built already.
         begun: Whether the run goes on from its newest sound checkpoint.
         back: Why it goes back there by itself, if it does.
+        stop: Remembers a signal, until it is heeded.
     """
     backend, frozen, manifest, frames, folder = opened
     t, total, size = config.train, config.total_steps, data_size(config, manifest)
@@ -168,7 +181,7 @@ def _go_on(
 
     bar, clock = console.Console(done, total), Clock(backend)
     scalars = Scalars(trackers.open_writers(config, folder))
-    with watching() as stop, closing(scalars), closing(bar):
+    with watching(stop), closing(scalars), closing(bar):
         tools = _Tools(
             bar, scalars, clock, stop, ranks.first_says(lambda: changes.roll_backs(folder))
         )
@@ -190,7 +203,7 @@ def _go_on(
         bar.close()
         _finish(session, models)
         if asked := ranks.highest(stop.signal or 0, backend.device):
-            raise _stopped(total, session, asked)
+            raise _stopped(total, config, folder, asked)
 
 
 def _finish(session: Session, models: Models) -> None:
@@ -288,7 +301,7 @@ def _learn(
             saving.save(step, session, models)
         tools.bar.advance()
         if asked:
-            raise _stopped(step, session, asked)
+            raise _stopped(step, config, session.folder, asked)
 
 
 def _write(
@@ -328,8 +341,8 @@ def _evaluate(step: int, session: Session, models: Models, tools: _Tools) -> Non
         _warn_near_chance(evaluation, session)
 
 
-def _stopped(step: int, session: Session, signal: int) -> Stopped:
-    total, way = session.config.total_steps, faults.way_on(session.folder)
+def _stopped(step: int, config: Config, folder: Path, signal: int) -> Stopped:
+    total, way = config.total_steps, faults.way_on(folder)
     return Stopped(f"saved and ended after step {step} of {total}; {way} goes on", signal)
 
 

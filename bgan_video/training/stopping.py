@@ -28,15 +28,14 @@ class Stop:
 
 
 @contextmanager
-def watching() -> Iterator[Stop]:
-    """Remember a first SIGINT or SIGTERM; the next one does what it did before.
+def watching(stop: Stop) -> Iterator[None]:
+    """Remember a first SIGINT or SIGTERM in `stop`; the next one does what it did before.
 
     What is ignored stays so: under nohup a run outlives its terminal. Only the main thread hears
     signals; elsewhere the program's own rules hold.
     """
-    stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
+    if not _hears():
+        yield
         return
     before: dict[signal.Signals, Any] = {
         kind: handler
@@ -57,11 +56,21 @@ def watching() -> Iterator[Stop]:
     for kind in before:
         signal.signal(kind, remember)
     try:
-        yield stop
-    except Exception:
-        # Where one of several processes died its launcher ends the rest, who have yet to say why.
-        if ranks.launched() > 1:
-            before[signal.SIGTERM] = signal.SIG_IGN
-        raise
+        yield
     finally:
         put_back()
+
+
+@contextmanager
+def heard_out() -> Iterator[None]:
+    """What dies within says why: of several processes the launcher ends the others by SIGTERM."""
+    try:
+        yield
+    except Exception:
+        if ranks.launched() > 1 and _hears():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise
+
+
+def _hears() -> bool:
+    return threading.current_thread() is threading.main_thread()

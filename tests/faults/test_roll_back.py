@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,6 +140,36 @@ def test_a_roll_back_that_is_cut_off_ends_the_same(
     found, expected = ends.of_run(run), ends.of_run(whole)
     assert found.keys() == expected.keys()
     assert [name for name in found if found[name] != expected[name]] == []
+
+
+def test_a_signal_is_not_forgotten_where_numbers_are_not_finite(
+    goes_wrong: Callable[[int], None],
+    tmp_path: Path,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    goes_wrong(7)
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert cli.main(runs.train(pictures, whole, *WORDS)) == 0
+    with monkeypatch.context() as patch:
+        step = Models.step
+
+        def stepping(self: Models, index: int, *given: Any) -> Any:
+            if index + 1 == 7:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return step(self, index, *given)
+
+        patch.setattr(Models, "step", stepping)
+        assert cli.main(runs.train(pictures, run, *WORDS)) == 128 + signal.SIGTERM
+    *_, what, line = capsys.readouterr().err.strip().splitlines()
+    assert "not finite after step 7" in what
+    assert line.startswith("saved and ended after step 6 of 10; bgan-video train --resume")
+    assert files.read_lines(run / config.CHANGES) == []
+    assert cli.main(["train", "--resume", str(run)]) == 0
+    lines = [files.read_lines(r / config.CHANGES) for r in (run, whole)]
+    assert [[line["step"] for line in of] for of in lines] == [[6, 6], [6, 6]]
+    assert ends.of_run(run)["log.jsonl"] == ends.of_run(whole)["log.jsonl"]
 
 
 def test_after_so_many_roll_backs_a_run_ends_and_may_be_given_more(
