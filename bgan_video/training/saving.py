@@ -9,6 +9,9 @@ from bgan_video import ranks
 from bgan_video.config import Config
 from bgan_video.errors import UserError
 from bgan_video.files import sync, truncate_after
+from bgan_video.prediction.answering import ROUNDS
+from bgan_video.prediction.judging import FINISHED
+from bgan_video.prediction.together import WEIGHTS
 from bgan_video.sampling import SampleBank
 from bgan_video.training import changes, checkpoints, console, rounds, run_folder
 from bgan_video.training.lineup import Models
@@ -42,6 +45,8 @@ def restore(
     state = checkpoints.load_latest(folder / "checkpoints", run_folder.identity(folder))
     step = state["step"] if state else 0
     if ranks.is_first():
+        if step < config.total_steps:
+            _forget_end(folder)
         checkpoints.prune(folder / "checkpoints")
         bank.truncate_after(step)
         bank.prune(checkpoints.oldest_step(folder / "checkpoints"))
@@ -60,6 +65,12 @@ def restore(
         )
     console.say(f"resuming {folder} after step {step} of {config.total_steps}")
     return state
+
+
+def _forget_end(folder: Path) -> None:
+    """What a run that had ended answered by; first the word that it had, by which it is asked."""
+    for name in (FINISHED, ROUNDS, WEIGHTS):
+        (folder / name).unlink(missing_ok=True)
 
 
 def load(models: Models, state: dict[str, Any], folder: Path) -> None:

@@ -23,6 +23,8 @@ from torch.utils.data import get_worker_info
 
 from bgan_video import cli, config, files
 from bgan_video.data.frames import Frames
+from bgan_video.prediction.answering import ROUNDS
+from bgan_video.prediction.together import WEIGHTS
 from bgan_video.reports import page
 from bgan_video.training import loop
 from bgan_video.training.trainer import Trainer
@@ -227,6 +229,27 @@ def test_without_a_sound_checkpoint_nothing_is_begun_anew(
     line = refused(["train", "--resume", str(run)], capsys)
     assert f"no checkpoint in {run / 'checkpoints'} can be gone on from" in line
     assert len((run / "log.jsonl").read_text().splitlines()) == runs.STEPS
+
+
+def test_a_finished_run_that_trains_again_is_not_finished(
+    whole: Path,
+    run: Path,
+    at_line: Callable[[int, Act], None],
+    capsys: pytest.CaptureFixture[str],
+):
+    shutil.copytree(whole, run)
+    shutil.rmtree(run / "checkpoints")
+    (run / "checkpoints").mkdir()
+    old = [run / ROUNDS, run / WEIGHTS]
+    for file in old:
+        file.write_text("{}")
+    at_line(7, lambda: (_ for _ in ()).throw(RuntimeError("killed")))
+    with pytest.raises(RuntimeError, match="killed"):
+        cli.main(["train", "--resume", str(run)])
+    assert not any(file.exists() for file in old)
+    assert "is not finished; finish it with" in refused(["evaluate", str(run)], capsys)
+    assert cli.main(["train", "--resume", str(run)]) == 0
+    assert_same_end(run, whole)
 
 
 def test_what_is_not_finite_is_not_stored_and_a_lower_step_size_goes_on(
