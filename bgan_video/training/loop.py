@@ -180,11 +180,9 @@ def _go_on(
     console.say(_describe(config, manifest, models))
 
     bar, clock = console.Console(done, total), Clock(backend)
-    scalars = Scalars(trackers.open_writers(config, folder))
-    with watching(stop), closing(scalars), closing(bar):
-        tools = _Tools(
-            bar, scalars, clock, stop, ranks.first_says(lambda: changes.roll_backs(folder))
-        )
+    with watching(stop), trackers.writing(config, folder) as writers, closing(bar):
+        roll_backs = ranks.first_says(lambda: changes.roll_backs(folder))
+        tools = _Tools(bar, Scalars(writers), clock, stop, roll_backs)
         for number in range(min(done // t.steps, t.rounds), 1 + t.rounds):
             run_folder.check_weights(folder, config)
             believed = session.believe(number)

@@ -6,10 +6,12 @@ import dataclasses
 import hashlib
 import json
 import platform
+import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -114,6 +116,7 @@ def create(
     folder = config.run_dir
     begun = folder.with_name(f".{folder.name}.new")
     environment = {
+        "run": secrets.token_hex(16),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": str(backend.device),
@@ -141,8 +144,10 @@ def create(
 
 
 def identity(folder: Path) -> str:
-    """What tells a run from others: the settings it began with, and its items."""
-    parts = ((folder / name).read_bytes() for name in ("config.yaml", "manifest.json"))
+    """What tells a run from others: the settings it began with, its items, and chance."""
+    parts = [(folder / name).read_bytes() for name in ("config.yaml", "manifest.json")]
+    if (drawn := _environment(folder).get("run")) is not None:  # runs from before it go on
+        parts.append(drawn.encode())
     return hashlib.blake2b(b"\0".join(parts), digest_size=16).hexdigest()
 
 
@@ -197,7 +202,7 @@ def prepare_data(config: Config) -> tuple[Manifest, list[Broken], Frames]:
 
 def check_unchanged(folder: Path, manifest: Manifest, backend: Backend) -> None:
     """Raises UserError where a run's videos or device are not those it began with."""
-    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    environment = _environment(folder)
     for name, now in (("device", str(backend.device)), ("precision", backend.precision)):
         if environment[name] != now:
             raise UserError(f"{folder} began on {name} {environment[name]}, this is {now}")
@@ -229,13 +234,16 @@ def check_weights(folder: Path, config: Config) -> None:
     Networks of later rounds, and priors that are centred, are made of it anew.
     """
     weights = config.discriminator.weights
-    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    began = environment.get("discriminator.weights")  # runs from before it was kept go on
+    began = _environment(folder).get("discriminator.weights")  # runs from before it was kept go on
     if weights is not None and began not in (None, file_digest(weights)):
         raise UserError(
             f"discriminator.weights={weights}: this is not the file that {folder} began with "
             f"(another digest than in environment.json); bring the old one back, or start a new run"
         )
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "environment.json").read_text(encoding="utf-8"))
 
 
 def _installed(name: str) -> bool:

@@ -57,11 +57,6 @@ class Scalars:
             }
             self._add(step, {f"rounds/{method}_{name}": value for name, value in found.items()})
 
-    def close(self) -> None:
-        """Write what is still in memory."""
-        for writer in self._writers:
-            writer.close()
-
     def _add(self, step: int, values: Mapping[str, float]) -> None:
         for writer in self._writers:
             for name, value in values.items():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from bgan_video import config as config_module
 from bgan_video import ranks
@@ -22,6 +25,10 @@ _BATCH = 100
 """Parameters that MLflow takes at once."""
 
 
+_Kind = type[BaseException] | None
+_Trace = TracebackType | None
+
+
 class Writer(Protocol):
     """What a curve is written with; TensorBoard's own writer is one."""
 
@@ -29,8 +36,12 @@ class Writer(Protocol):
         """A point of a curve."""
         ...
 
-    def close(self) -> None:
-        """Write what is still in memory."""
+    def __enter__(self) -> object:
+        """It is closed when this is left."""
+        ...
+
+    def __exit__(self, kind: _Kind, error: BaseException | None, trace: _Trace, /) -> None:
+        """Write what is still in memory, and how the run ended."""
         ...
 
 
@@ -42,6 +53,16 @@ def check(config: Config) -> None:
             f"run.tracker={name} needs {name}: pip install 'bgan_video[{name}]', or set "
             f"run.tracker=none"
         )
+
+
+@contextmanager
+def writing(config: Config, folder: Path) -> Iterator[list[Writer]]:
+    """The writers of a run, which are told how it ends; arguments and errors as `open_writers`."""
+    with ExitStack() as held:
+        writers = open_writers(config, folder)
+        for writer in writers:
+            held.enter_context(writer)
+        yield writers
 
 
 def open_writers(config: Config, folder: Path) -> list[Writer]:
@@ -89,6 +110,7 @@ class MLflow:
             found = self._client.search_runs([number], f"tags.`{_IDENTITY}` = '{identity}'")
             if found:
                 self._run = found[0].info.run_id
+                self._client.update_run(self._run, status="RUNNING")
                 return
             tags = {_IDENTITY: identity}
             self._run = self._client.create_run(number, run_name=folder.name, tags=tags).info.run_id
@@ -105,9 +127,14 @@ class MLflow:
         plain = name.replace("(", "_").replace(")", "")
         self._client.log_metric(self._run, plain, float(value), step=step)
 
-    def close(self) -> None:
-        """The run is over."""
-        self._client.set_terminated(self._run)
+    def __enter__(self) -> Self:
+        """It is closed when this is left."""
+        return self
+
+    def __exit__(self, kind: _Kind, error: BaseException | None, trace: _Trace, /) -> None:
+        """Finished; killed where a signal ended the run, else failed."""
+        failed = "FAILED" if isinstance(error, Exception) else "KILLED"
+        self._client.set_terminated(self._run, "FINISHED" if error is None else failed)
 
 
 class WeightsAndBiases:
@@ -136,6 +163,10 @@ class WeightsAndBiases:
         """A point of a curve."""
         self._run.log({name: float(value)}, step=step)
 
-    def close(self) -> None:
-        """The run is over."""
-        self._run.finish()
+    def __enter__(self) -> Self:
+        """It is closed when this is left."""
+        return self
+
+    def __exit__(self, kind: _Kind, error: BaseException | None, trace: _Trace, /) -> None:
+        """Finished, or failed, as by its exit code."""
+        self._run.finish(exit_code=0 if error is None else 1)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,25 @@ def test_a_file_of_weights_that_was_replaced_stops_a_run(tmp_path: Path) -> None
         run_folder.check_weights(folder, chosen)
     (folder / "environment.json").write_text("{}")  # of a run from before it was kept
     run_folder.check_weights(folder, chosen)
+
+
+def test_a_run_begun_anew_is_told_from_the_one_before(tmp_path: Path) -> None:
+    chosen = config.load(None, [f"run.dir={tmp_path}", "run.name=mine", "run.device=cpu"])
+    backend, nothing = resolve_backend(chosen.run, 3), Manifest("m", "root", 1, ("x", "y"), ())
+    found: list[str] = []
+    for _ in range(2):
+        with contextlib.ExitStack() as held:
+            folder = run_folder.create(chosen, backend, nothing, [], held)
+        found += [run_folder.identity(folder)] * 2
+        shutil.rmtree(folder)
+    assert found[0] == found[1]
+    assert found[1] != found[2]
+
+
+def test_a_run_of_an_earlier_version_is_still_itself(tmp_path: Path) -> None:
+    for name, text in (("config.yaml", "a"), ("manifest.json", "b"), ("environment.json", "{}")):
+        (tmp_path / name).write_text(text)
+    assert run_folder.identity(tmp_path) == hashlib.blake2b(b"a\0b", digest_size=16).hexdigest()
 
 
 def test_a_pattern_of_groups_is_no_path() -> None:

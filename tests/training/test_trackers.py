@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +13,7 @@ import pytest
 
 from bgan_video import config as config_module
 from bgan_video.config import Config
-from bgan_video.errors import UserError
+from bgan_video.errors import Stopped, UserError
 from bgan_video.training import trackers
 from bgan_video.training.scalars import Scalars
 
@@ -27,6 +29,7 @@ def folder(tmp_path: Path) -> Path:
     run.mkdir(parents=True)
     (run / "config.yaml").write_text("a run's")
     (run / "manifest.json").write_text("{}")
+    (run / "environment.json").write_text('{"run": "one"}')
     return run
 
 
@@ -63,9 +66,8 @@ def test_event_files_hold_what_was_written(folder: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    scalars = Scalars(trackers.open_writers(settings("none"), folder))
-    scalars.logged({"step": 30, "loss_d": 1.5})
-    scalars.close()
+    with trackers.writing(settings("none"), folder) as writers:
+        Scalars(writers).logged({"step": 30, "loss_d": 1.5})
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
     assert events.Scalars("Loss_D")[0].value == 1.5
@@ -76,31 +78,32 @@ def test_weights_and_biases_is_offline_and_knows_the_run_again(
 ) -> None:
     begun: list[dict[str, Any]] = []
     logged: list[tuple[dict[str, float], int]] = []
-    finished: list[bool] = []
+    finished: list[int] = []
 
     def init(**given: Any) -> Any:
         begun.append(given)
         return SimpleNamespace(
             log=lambda values, step: logged.append((values, step)),
-            finish=lambda: finished.append(True),
+            finish=lambda exit_code: finished.append(exit_code),
         )
 
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
     monkeypatch.setattr(trackers, "find_spec", without("tensorboard"))
     monkeypatch.delenv("WANDB_MODE", raising=False)
     for _ in range(2):
-        (writer,) = trackers.open_writers(settings("wandb"), folder)
-        writer.add_scalar("D(x)", 0.5, 30)
-        writer.close()
+        with trackers.writing(settings("wandb"), folder) as (writer,):
+            writer.add_scalar("D(x)", 0.5, 30)
     assert [given["mode"] for given in begun] == ["offline"] * 2
     assert begun[0] == begun[1]
     assert (begun[0]["name"], begun[0]["dir"]) == ("mine", str(folder))
     assert begun[0]["config"]["run.tracker"] == "wandb"
     assert logged == [({"D(x)": 0.5}, 30)] * 2
-    assert finished == [True, True]
+    with pytest.raises(UserError), trackers.writing(settings("wandb"), folder):
+        raise UserError
+    assert finished == [0, 0, 1]
     monkeypatch.setenv("WANDB_MODE", "online")
     trackers.open_writers(settings("wandb"), folder)
-    assert begun[2]["mode"] == "online"
+    assert begun[3]["mode"] == "online"
 
 
 class Client:
@@ -130,7 +133,7 @@ class Client:
     def create_run(self, number: str, run_name: str, tags: dict[str, str]) -> Any:
         run = SimpleNamespace(info=SimpleNamespace(run_id=str(len(Client.runs))))
         Client.runs.append(
-            {"run": run, "name": run_name, "tags": tags, "metrics": [], "params": [], "over": 0}
+            {"run": run, "name": run_name, "tags": tags, "metrics": [], "params": [], "stands": []}
         )
         return run
 
@@ -142,8 +145,10 @@ class Client:
         assert not {*name} & {*"()"}
         Client.runs[int(run)]["metrics"].append((name, value, step))
 
-    def set_terminated(self, run: str) -> None:
-        Client.runs[int(run)]["over"] += 1
+    def set_terminated(self, run: str, status: str) -> None:
+        Client.runs[int(run)]["stands"].append(status)
+
+    update_run = set_terminated
 
 
 @pytest.fixture
@@ -165,15 +170,32 @@ def test_mlflow_has_settings_and_curves_of_a_run_that_goes_on(
 ) -> None:
     config = settings("mlflow")
     for step in (10, 20):
-        (writer,) = trackers.open_writers(config, folder)
-        writer.add_scalar("D(G(z))_before", 0.5, step)
-        writer.close()
+        with trackers.writing(config, folder) as (writer,):
+            writer.add_scalar("D(G(z))_before", 0.5, step)
     (run,) = mlflow.runs
     assert run["name"] == "mine"
     assert run["metrics"] == [("D_G_z_before", 0.5, 10), ("D_G_z_before", 0.5, 20)]
     assert dict(run["params"])["train.steps"] == str(config.train.steps)
     assert len(run["params"]) == len(config_module.flat(config))
     assert mlflow.places == [f"sqlite:///{folder.parent / 'mlflow.db'}"] * 2
+
+
+def test_mlflow_is_told_how_a_run_ended(folder: Path, mlflow: type[Client]) -> None:
+    config = settings("mlflow")
+    for error in (UserError("broken"), Stopped("asked to", signal.SIGTERM)):
+        with pytest.raises(type(error)), trackers.writing(config, folder):
+            raise error
+    with trackers.writing(config, folder):
+        pass
+    (run,) = mlflow.runs
+    assert run["stands"] == ["FAILED", "RUNNING", "KILLED", "RUNNING", "FINISHED"]
+
+
+def test_a_run_begun_anew_is_no_old_one(folder: Path, mlflow: type[Client]) -> None:
+    for drawn in ("one", "other"):
+        (folder / "environment.json").write_text(json.dumps({"run": drawn}))
+        trackers.open_writers(settings("mlflow"), folder)
+    assert len(mlflow.runs) == 2
 
 
 def test_mlflow_goes_where_it_is_told(
@@ -200,9 +222,8 @@ def test_with_the_library_itself(name: str, folder: Path, monkeypatch: pytest.Mo
     pytest.importorskip(name)
     monkeypatch.setattr(trackers, "find_spec", without("tensorboard"))
     for step in (10, 20):
-        (writer,) = trackers.open_writers(settings(name), folder)
-        writer.add_scalar("D(G(z))_before", 0.5, step)
-        writer.close()
+        with trackers.writing(settings(name), folder) as (writer,):
+            writer.add_scalar("D(G(z))_before", 0.5, step)
     if name == "wandb":
         assert len(list((folder / "wandb").glob("offline-run-*"))) >= 1
         return
@@ -211,5 +232,6 @@ def test_with_the_library_itself(name: str, folder: Path, monkeypatch: pytest.Mo
     client = MlflowClient(f"sqlite:///{folder.parent / 'mlflow.db'}")
     number = client.get_experiment_by_name("bgan_video").experiment_id
     (run,) = client.search_runs([number])
+    assert run.info.status == "FINISHED"
     history = client.get_metric_history(run.info.run_id, "D_G_z_before")
     assert [(point.step, point.value) for point in history] == [(10, 0.5), (20, 0.5)]
