@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -198,6 +198,16 @@ class Models:
     def critics(self) -> Sequence[nn.Module]:
         """Of the Bayesian GAN; none where its discriminators judge looks as well."""
         return [chain.network for chain in self.chains.critics] if self.chains else []
+
+    @property
+    def networks(self) -> Iterator[nn.Module]:
+        """All, of every player and learner; with averages that answer in a network's place."""
+        trainers = [m.trainer for m in self.learners if isinstance(m, RivalGAN)]
+        for trainer in [self.chains, *trainers] if self.chains else trainers:
+            yield from (chain.network for chain in trainer.chains)
+            yield from trainer.pretext.heads
+        for learner in self.learners:
+            yield from () if isinstance(learner, RivalGAN) else learner.networks
 
     @property
     def samples_posterior(self) -> bool:

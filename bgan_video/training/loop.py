@@ -287,7 +287,7 @@ def _learn(
             terms = ranks.mean(terms)
             faults.check_finite(step, terms, models, faults.way_on(session.folder), whole)
         if due.saves:
-            ranks.check_equal([*models.discriminators, *models.critics, *models.generators])
+            ranks.check_equal(models.networks)
         if due.ends:
             batches.close()  # its processes, before others are begun
             store_restarting(step, models, session.bank, partial(session.learned, models.round))

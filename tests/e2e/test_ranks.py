@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from bgan_video import cli, files
+from bgan_video import cli, files, ranks
 from bgan_video.config import CHANGES
+from bgan_video.training.lineup import Models
 from tests.e2e.runs import REPOSITORY, lines, log
 from tests.faults import runs
 
@@ -94,6 +95,16 @@ def test_losses_are_those_of_one_process(
             other[key] for key in ("model", "path", "label")
         ]
         assert one["probability"] == pytest.approx(other["probability"], rel=RELATIVE)
+
+
+def test_a_checkpoint_compares_every_network(
+    folder: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[object] = []
+    monkeypatch.setattr(Models, "networks", "all of them")
+    monkeypatch.setattr(ranks, "check_equal", compared.append)
+    assert cli.main(words(pictures, folder / "compared", "train.checkpoint_every=10")) == 0
+    assert compared == ["all of them"] * 2
 
 
 def test_a_run_goes_on_with_another_number_of_processes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
@@ -71,6 +72,16 @@ def of_model(of: Models, model: str) -> list[nn.Module]:
 
 def discriminators(of: Models) -> list[nn.Module]:
     return list(of.discriminators)
+
+
+def weights_in(state: Any) -> Iterator[Tensor]:
+    """Of what learns, in a saved state, but for a student that its average follows."""
+    parts = state.items() if isinstance(state, dict) else ()
+    for name, part in enumerate(state) if isinstance(state, list) else parts:
+        if name in ("network", "head"):
+            yield from part.values()
+        elif name != "student":
+            yield from weights_in(part)
 
 
 def everything(of: Models) -> list[nn.Module]:
@@ -345,3 +356,12 @@ def test_weights_of_classes_reach_every_method(method: str) -> None:
 
     assert trained([0, 1, 2]) == trained([0, 2, 1])
     assert trained([0, 1, 2]) != trained([1, 0, 2])
+
+
+def test_all_networks_are_those_of_a_checkpoint() -> None:
+    rotations, critics = "objective.pretext_weight=1", ["critic.num=1", "critic.name=hybrid"]
+    for of in (build(ALL, "train.rounds=1", rotations), only("ml_gan", *critics)):
+        known = {t.data_ptr() for network in of.networks for t in network.state_dict().values()}
+        saved = [t.data_ptr() for t in weights_in(of.state_dict())]
+        assert saved
+        assert known >= {*saved}
