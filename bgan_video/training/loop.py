@@ -346,7 +346,7 @@ def _stopped(step: int, config: Config, folder: Path, signal: int) -> Stopped:
 
 @contextmanager
 def _saved_before(done: int, began: int, session: Session, models: Models) -> Iterator[None]:
-    """Where the next batch cannot be had, nothing of the steps before is lost.
+    """Where the next batch cannot be had, nothing of the steps before is lost by one process.
 
     Args:
         done: Steps done.
@@ -357,10 +357,13 @@ def _saved_before(done: int, began: int, session: Session, models: Models) -> It
     try:
         yield
     except UserError as error:
-        if done > began and ranks.count() == 1:  # other ranks may be within a step
+        # Other ranks may be within a step; what is not finite the next checkpoint will tell of.
+        may_be_saved = done > began and ranks.count() == 1
+        if may_be_saved and faults.first_not_finite(models.state_dict()) is None:
             saving.save(done, session, models)
+        step = checkpoints.newest_step(session.folder / "checkpoints")
         way = faults.way_on(session.folder)
-        saved = f"{done} steps are saved: put it right, and {way} goes on"
+        saved = f"{step} steps are saved: put it right, and {way} goes on"
         raise UserError(f"{error}; {saved}") from None
 
 
