@@ -61,12 +61,17 @@ def joined(on_cuda: bool) -> Iterator[None]:
         on_cuda: Whether each takes a GPU of its machine, in order; else they share its CPUs.
 
     Raises:
-        UserError: One of the others ended.
+        UserError: There is no GPU for this one, or one of the others ended.
     """
     if launched() == 1 or dist.is_initialized():
         yield
         return
     if on_cuda:
+        if launcher.number_here() >= (gpus := torch.cuda.device_count()):
+            raise UserError(
+                f"{launcher.launched_here()} processes on this machine, which has {gpus} CUDA "
+                f"devices; allowed: torchrun --nproc-per-node up to their number, or run.device=cpu"
+            )
         torch.cuda.set_device(launcher.number_here())
     dist.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
     try:

@@ -99,6 +99,28 @@ def test_of_several_processes_the_first_one_tells_the_plan(
     assert capsys.readouterr().out == said
 
 
+def test_a_process_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "1"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    said = "2 processes on this machine, which has 1 CUDA devices; .* --nproc-per-node up to"
+    with pytest.raises(UserError, match=said), ranks.joined(on_cuda=True):
+        pass
+
+
+@pytest.mark.parametrize("apart", [0, 2])
+def test_any_network_that_differs_is_told(apart: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = [nn.Linear(2, 2) for _ in range(3)]
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    found: list[str] = []
+    monkeypatch.setattr(ranks, "gathered", lambda own: found.append(own) or found)
+    ranks.check_equal(networks)
+    networks[apart].weight.data[0, 0] += 1
+    with pytest.raises(UserError, match=r"processes \[1\] hold other weights than process 0"):
+        ranks.check_equal(networks)
+
+
 def test_norms_over_all_ranks_are_held_and_passed_by_as_those_of_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
