@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from bgan_video import config as config_module
 from bgan_video import ranks
@@ -127,7 +127,7 @@ class MLflow:
         plain = name.replace("(", "_").replace(")", "")
         self._client.log_metric(self._run, plain, float(value), step=step)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> MLflow:
         """It is closed when this is left."""
         return self
 
@@ -163,7 +163,7 @@ class WeightsAndBiases:
         """A point of a curve."""
         self._run.log({name: float(value)}, step=step)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> WeightsAndBiases:
         """It is closed when this is left."""
         return self
 
