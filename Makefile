@@ -26,6 +26,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/vermin --quiet --no-tips --target=3.10- bgan_video train_video.py
 	@! LC_ALL=C.UTF-8 grep -rnE --include=*.md --include=*.yaml '.{101}' $(PROSE) || \
 		{ echo "prose: lines above are longer than 100 columns"; false; }
 
