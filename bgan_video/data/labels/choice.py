@@ -50,9 +50,10 @@ def label(manifest: Manifest, data: Data, *, first: bool = False) -> Manifest:
         chosen = {item.path: item.label for item in training}
     else:
         chosen = _balanced(manifest, data)
-    if chosen and not any(item.weight for item in manifest.items if item.path in chosen):
+    used = use(manifest, chosen, data)
+    if chosen and not used.labelled:
         raise UserError("all labels have weight 0 in data.table; give some a weight above 0")
-    return use(manifest, chosen, data)
+    return used
 
 
 def use(manifest: Manifest, chosen: Mapping[str, int], data: Data) -> Manifest:
@@ -78,7 +79,7 @@ def use(manifest: Manifest, chosen: Mapping[str, int], data: Data) -> Manifest:
             by_path[file_of(path)], path=path, label=label, labelled=True, num_frames=0
         )
         for path, label in chosen.items()
-        if path not in by_path
+        if path not in by_path and by_path[file_of(path)].weight > 0
     ]
     manifest = manifest.replace(tuple(items))
     if not data.separate_recordings:
