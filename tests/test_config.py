@@ -325,7 +325,6 @@ def test_reading_settings_imports_no_torch() -> None:
     ("overrides", "named"),
     [
         (["posterior.sampler=adaptive_sghmc", "posterior.burn_in=0"], ["burn_in=0", "1 and more"]),
-        (["data.groups_span_classes=true"], ["motion_shapes", "set it to false"]),
         (["posterior.gradient_noise=0.2"], ["gradient_noise=0.2", "0..0.1"]),
         (["posterior.gradient_noise=0.05", "posterior.integrator=baoa"], ["baoa", "0..0"]),
         (
@@ -352,6 +351,43 @@ def test_reading_settings_imports_no_torch() -> None:
 def test_rivals_and_samplers_that_cannot_be(overrides: list[str], named: list[str]) -> None:
     message = refusal(*overrides)
     assert all(part in message for part in named), message
+
+
+OF_TABLE = ["data.layout=table", "data.table=videos.csv"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ([*OF_TABLE, "data.groups=groups.csv"], ["groups", "column group", "table: set it to null"]),
+        (["data.layout=ucf101", "data.groups=(cam.)"], ["data.groups is for", "not for", "ucf101"]),
+        (["data.groups_span_classes=true"], ["motion_shapes", "set it to false"]),
+        ([*OF_TABLE, "data.lists=lists"], ["data.lists", "motion_shapes or ucf101 or hmdb51"]),
+        (["data.download=true"], ["data.download", "mnist", "motion_shapes: set it to false"]),
+        (["data.classes=[a]"], ["data.classes", "video_folder", "set it to []"]),
+        (["data.train_on_unused=true"], ["data.train_on_unused", "hmdb51", "set it to false"]),
+    ],
+    ids=lambda value: ",".join(value),
+)
+def test_what_one_layout_reads_is_refused_for_others(
+    overrides: list[str], named: list[str]
+) -> None:
+    message = refusal(*overrides)
+    assert all(part in message for part in named), message
+
+
+def test_what_a_layout_reads_is_taken() -> None:
+    folder = ["data.layout=video_folder", "data.groups=groups.csv", "data.classes=[a]"]
+    assert load(None, folder).data.groups == "groups.csv"
+    assert load(None, ["data.lists=lists"]).data.lists == "lists"
+
+
+@pytest.mark.parametrize("layout", ["mnist", "image_folder", "synthetic"])
+def test_what_has_one_split_has_no_second_fold(layout: str) -> None:
+    small = ["clip.num_frames=1", "clip.stride=1", "clip.test_clips=1"]
+    load(None, [f"data.layout={layout}", *small])
+    message = refusal(f"data.layout={layout}", *small, "data.fold=2")
+    assert message.startswith(f"data.fold=2: data.layout={layout} has one split")
 
 
 UNLABELLED = ["data.num_labelled=0", "baseline.methods=[bayesian_gan]"]
