@@ -82,6 +82,36 @@ def test_a_name_that_looks_like_something_else_stays_a_name(tmp_path: Path, name
     assert load(tmp_path / "config.yaml").run.name == name
 
 
+ODD = ["2024_01_15", "010", "0x10", "12:30", "0b11", "+5", "1_0.5", "12:30.5", "3", "-3", "2nd"]
+
+
+@pytest.mark.parametrize("word", ODD)
+def test_a_word_like_a_number_is_taken_as_it_is_written(tmp_path: Path, word: str) -> None:
+    assert load(None, [f"run.name={word}"]).run.name == word
+    names = load(None, ["data.layout=video_folder", f"data.classes=[{word}, 'b c', {word}x]"])
+    assert names.data.classes == (word, "b c", f"{word}x")
+    file = tmp_path / "a.yaml"
+    file.write_text(f"# 010 \u00e4\nrun:\n  name: {word}  # 1_0\ndata: {{held_out: {word}}}\n")
+    found = load(file)
+    assert (found.run.name, found.data.held_out) == (word, word)
+
+
+@pytest.mark.parametrize("word", ["0777", "1_28", "0x80", "1:00", "+5"])
+def test_a_number_is_written_in_plain_digits(word: str) -> None:
+    assert refusal(f"run.seed={word}").startswith(f"run.seed='{word}' is not valid; allowed: a who")
+    assert refusal(f"posterior.lr={word}").startswith(f"posterior.lr='{word}' is not valid")
+
+
+@pytest.mark.parametrize("word", ["1.5", "1e3", "-1.", "yes"])
+def test_a_name_that_is_read_as_something_else_is_to_be_quoted(word: str) -> None:
+    assert refusal(f"run.name={word}").endswith("text or null; quote it where it is text")
+    assert load(None, [f"run.name='{word}'"]).run.name == word
+
+
+def test_the_length_of_features_is_not_set_by_hand() -> None:
+    assert refusal("features.length=7").startswith("features.length=7 is never set by hand")
+
+
 def test_the_mapping_gives_back_the_config() -> None:
     changed = load(None, ["train.steps=70", "posterior.burn_in=3"])
     assert config.from_mapping(to_mapping(changed)) == changed
@@ -101,6 +131,8 @@ def test_a_home_folder_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/anna")
     found = config.load(None, ["data.root=~/videos", "run.name=~x"])
     assert (found.data.root, found.run.name) == ("/home/anna/videos", "~x")
+    tables = config.load(None, ["data.layout=table", "data.table=[~/a.csv, b~/c.csv]"])
+    assert tables.data.table == ("/home/anna/a.csv", "b~/c.csv")
 
 
 def test_null_unsets_a_setting(tmp_path: Path) -> None:
