@@ -391,7 +391,7 @@ OF_TABLE = ["data.layout=table", "data.table=videos.csv"]
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        ([*OF_TABLE, "data.groups=groups.csv"], ["groups", "column group", "table: set it to null"]),
+        ([*OF_TABLE, "data.groups=groups.csv"], ["column group", "table: set it to null"]),
         (["data.layout=ucf101", "data.groups=(cam.)"], ["data.groups is for", "not for", "ucf101"]),
         (["data.groups_span_classes=true"], ["motion_shapes", "set it to false"]),
         ([*OF_TABLE, "data.lists=lists"], ["data.lists", "motion_shapes or ucf101 or hmdb51"]),

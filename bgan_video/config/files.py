@@ -123,7 +123,7 @@ def _expanded(value: Any) -> Any:
 
 
 def _as_written(text: str) -> str:
-    """YAML with quotes around 010, 1_000, 0x10 and 12:30, which stand for 8, 1000, 16 and 750 there.
+    """YAML with quotes around 010, 1_000, 0x10 and 12:30, to which it gives values of its own.
 
     Nobody who writes `run.name=2024_01_15` means 20240115.
     """
