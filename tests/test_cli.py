@@ -21,8 +21,11 @@ from bgan_video import cli
     ],
     ids=" ".join,
 )
-def test_an_empty_word_is_no_default(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_word_is_no_default(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As `--resume "$RUN"` has it where RUN is not set: no new run begins."""
+    monkeypatch.setitem(cli._COMMANDS, words[0], lambda options: None)
     assert cli.main(words) == 2
     assert capsys.readouterr().err == (
         f"error: {words[-2]} is followed by an empty word; name what is meant\n"
