@@ -26,7 +26,6 @@ from bgan_video.errors import Stopped, UserError
 from bgan_video.files import written
 
 _AUTO = "auto"
-_SIGPIPE = 141
 # Commands that several processes do together (see `ranks`).
 _SHARED = ("train", "evaluate", "features")
 
@@ -384,7 +383,7 @@ def _say(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:  # `head` has read enough; Python flushes once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(_SIGPIPE) from None
+        raise SystemExit(141) from None
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {

@@ -127,7 +127,8 @@ def _as_written(text: str) -> str:
 
     Nobody who writes `run.name=2024_01_15` means 20240115.
     """
-    for token in reversed(list(yaml.scan(text))):
+    tokens: list[Any] = [*yaml.scan(text)]  # pyright: ignore[reportUnknownMemberType]
+    for token in reversed(tokens):
         if not (isinstance(token, yaml.ScalarToken) and token.plain):
             continue
         word = token.value
