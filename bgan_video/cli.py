@@ -2,7 +2,7 @@
 
 Results go to standard output, progress to standard error. Exit code 0: done; 1: the program is at
 fault; 2: what it was given does not serve, said in one line; 130 or 143: ended by Ctrl-C or
-SIGTERM.
+SIGTERM; 141: nobody reads the results any more.
 
 Commands import what they run when they run, so that `--help` and a mistyped setting answer at once.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = arguments.parse(words)
     try:
+        _check_given(options)
         if launcher.launched() > 1:
             _check_shares(options)
         _COMMANDS[options.command](options)
@@ -49,6 +51,13 @@ def main(words: Sequence[str] | None = None) -> int:
         )
         return 130
     return 0
+
+
+def _check_given(options: argparse.Namespace) -> None:
+    """Raises UserError where a word is empty, as `"$RUN"` is whose variable nobody set."""
+    for name in ("config", "resume", "budget", "extractor"):
+        if getattr(options, name, None) == "":
+            raise UserError(f"--{name} is followed by an empty word; name what is meant")
 
 
 def _check_shares(options: argparse.Namespace) -> None:
@@ -369,8 +378,12 @@ def _say_of_first(text: str) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(written(text) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(written(text) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # `head` has read enough; Python flushes once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {

@@ -101,7 +101,9 @@ def _convert(name: str, value: Any, hint: Any) -> Any:
             raise UserError(f"{name}={value!r} is out of range; allowed: {bounds}")
         return converted
     allowed = " or ".join(_describe(kind) for kind in accepted)
-    raise UserError(f"{name}={value!r} is not valid; allowed: {allowed}{_nearest(value, accepted)}")
+    is_other = str in accepted and isinstance(value, (float, bool))
+    advice = "; quote it where it is text" if is_other else _nearest(value, accepted)
+    raise UserError(f"{name}={value!r} is not valid; allowed: {allowed}{advice}")
 
 
 def _unpack(hint: Any) -> tuple[tuple[Any, ...], Range | None]:
@@ -134,7 +136,7 @@ def _try(value: Any, kind: Any) -> tuple[bool, Any]:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return is_number, float(value) if is_number else value
     if kind is str:
-        # An unquoted 01 or 3 in YAML or on the command line is a number; a name may well be one.
+        # An unquoted 3 in YAML or on the command line is a number; a name may well be one.
         is_text = isinstance(value, (str, int)) and not isinstance(value, bool)
         return is_text, str(value)
     raise TypeError(f"the schema uses a type this parser does not read: {kind}")

@@ -82,6 +82,36 @@ def test_a_name_that_looks_like_something_else_stays_a_name(tmp_path: Path, name
     assert load(tmp_path / "config.yaml").run.name == name
 
 
+ODD = ["2024_01_15", "010", "0x10", "12:30", "0b11", "+5", "1_0.5", "12:30.5", "3", "-3", "2nd"]
+
+
+@pytest.mark.parametrize("word", ODD)
+def test_a_word_like_a_number_is_taken_as_it_is_written(tmp_path: Path, word: str) -> None:
+    assert load(None, [f"run.name={word}"]).run.name == word
+    names = load(None, ["data.layout=video_folder", f"data.classes=[{word}, 'b c', {word}x]"])
+    assert names.data.classes == (word, "b c", f"{word}x")
+    file = tmp_path / "a.yaml"
+    file.write_text(f"# 010 \u00e4\nrun:\n  name: {word}  # 1_0\ndata: {{held_out: {word}}}\n")
+    found = load(file)
+    assert (found.run.name, found.data.held_out) == (word, word)
+
+
+@pytest.mark.parametrize("word", ["0777", "1_28", "0x80", "1:00", "+5"])
+def test_a_number_is_written_in_plain_digits(word: str) -> None:
+    assert refusal(f"run.seed={word}").startswith(f"run.seed='{word}' is not valid; allowed: a who")
+    assert refusal(f"posterior.lr={word}").startswith(f"posterior.lr='{word}' is not valid")
+
+
+@pytest.mark.parametrize("word", ["1.5", "1e3", "-1.", "yes"])
+def test_a_name_that_is_read_as_something_else_is_to_be_quoted(word: str) -> None:
+    assert refusal(f"run.name={word}").endswith("text or null; quote it where it is text")
+    assert load(None, [f"run.name='{word}'"]).run.name == word
+
+
+def test_the_length_of_features_is_not_set_by_hand() -> None:
+    assert refusal("features.length=7").startswith("features.length=7 is never set by hand")
+
+
 def test_the_mapping_gives_back_the_config() -> None:
     changed = load(None, ["train.steps=70", "posterior.burn_in=3"])
     assert config.from_mapping(to_mapping(changed)) == changed
@@ -101,6 +131,8 @@ def test_a_home_folder_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/anna")
     found = config.load(None, ["data.root=~/videos", "run.name=~x"])
     assert (found.data.root, found.run.name) == ("/home/anna/videos", "~x")
+    tables = config.load(None, ["data.layout=table", "data.table=[~/a.csv, b~/c.csv]"])
+    assert tables.data.table == ("/home/anna/a.csv", "b~/c.csv")
 
 
 def test_null_unsets_a_setting(tmp_path: Path) -> None:
@@ -325,7 +357,6 @@ def test_reading_settings_imports_no_torch() -> None:
     ("overrides", "named"),
     [
         (["posterior.sampler=adaptive_sghmc", "posterior.burn_in=0"], ["burn_in=0", "1 and more"]),
-        (["data.groups_span_classes=true"], ["motion_shapes", "set it to false"]),
         (["posterior.gradient_noise=0.2"], ["gradient_noise=0.2", "0..0.1"]),
         (["posterior.gradient_noise=0.05", "posterior.integrator=baoa"], ["baoa", "0..0"]),
         (
@@ -352,6 +383,43 @@ def test_reading_settings_imports_no_torch() -> None:
 def test_rivals_and_samplers_that_cannot_be(overrides: list[str], named: list[str]) -> None:
     message = refusal(*overrides)
     assert all(part in message for part in named), message
+
+
+OF_TABLE = ["data.layout=table", "data.table=videos.csv"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ([*OF_TABLE, "data.groups=groups.csv"], ["column group", "table: set it to null"]),
+        (["data.layout=ucf101", "data.groups=(cam.)"], ["data.groups is for", "not for", "ucf101"]),
+        (["data.groups_span_classes=true"], ["motion_shapes", "set it to false"]),
+        ([*OF_TABLE, "data.lists=lists"], ["data.lists", "motion_shapes or ucf101 or hmdb51"]),
+        (["data.download=true"], ["data.download", "mnist", "motion_shapes: set it to false"]),
+        (["data.classes=[a]"], ["data.classes", "video_folder", "set it to []"]),
+        (["data.train_on_unused=true"], ["data.train_on_unused", "hmdb51", "set it to false"]),
+    ],
+    ids=lambda value: ",".join(value),
+)
+def test_what_one_layout_reads_is_refused_for_others(
+    overrides: list[str], named: list[str]
+) -> None:
+    message = refusal(*overrides)
+    assert all(part in message for part in named), message
+
+
+def test_what_a_layout_reads_is_taken() -> None:
+    folder = ["data.layout=video_folder", "data.groups=groups.csv", "data.classes=[a]"]
+    assert load(None, folder).data.groups == "groups.csv"
+    assert load(None, ["data.lists=lists"]).data.lists == "lists"
+
+
+@pytest.mark.parametrize("layout", ["mnist", "image_folder", "synthetic"])
+def test_what_has_one_split_has_no_second_fold(layout: str) -> None:
+    small = ["clip.num_frames=1", "clip.stride=1", "clip.test_clips=1"]
+    load(None, [f"data.layout={layout}", *small])
+    message = refusal(f"data.layout={layout}", *small, "data.fold=2")
+    assert message.startswith(f"data.fold=2: data.layout={layout} has one split")
 
 
 UNLABELLED = ["data.num_labelled=0", "baseline.methods=[bayesian_gan]"]

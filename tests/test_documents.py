@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import bgan_video
-from bgan_video import api
+from bgan_video import api, sampling
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
@@ -39,6 +39,12 @@ def test_every_link_leads_somewhere(document: Path) -> None:
             assert anchor in anchors(target), f"{document}: {link}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_table_is_flowed_into_text(document: Path) -> None:
+    rules = [line for line in document.read_text(encoding="utf-8").splitlines() if "| ---" in line]
+    assert all(re.fullmatch(r"\|( :?-+:? \|)+", rule) for rule in rules), rules
+
+
 def test_the_api_page_has_every_public_name() -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     shown = re.findall(r"^::: (\S+)", page, re.MULTILINE)
@@ -50,6 +56,8 @@ def test_the_api_page_has_every_public_name() -> None:
         is_module = file.with_suffix(".py").is_file() or file.is_dir()
         inside = (ROOT / module.replace(".", "/")).with_suffix(".py")
         assert is_module or f"class {last}" in inside.read_text(encoding="utf-8"), name
+    public = {getattr(sampling, name).__module__ for name in sampling.__all__}
+    assert public - {"typing"} <= {*shown}  # `typing` is that of an alias
 
 
 def test_the_site_knows_every_page_it_names() -> None:

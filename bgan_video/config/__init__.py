@@ -11,6 +11,7 @@ from bgan_video.config.files import (
     from_mapping,
     load,
     load_run,
+    read_yaml,
     to_mapping,
     to_yaml,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "load",
     "load_run",
     "model_of",
+    "read_yaml",
     "spatial_dims_of",
     "to_mapping",
     "to_yaml",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from bgan_video.config.kinds import (
     NEED_LABELS,
     ON_FEATURES,
 )
+from bgan_video.config.sections import Data
 from bgan_video.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ def check(config: Config) -> None:
     Raises:
         UserError: Says which settings, what is allowed, and what to do.
     """
-    of_data, of_methods = (_layout, _labels), (_baselines, _learning, _rounds, _shares)
+    of_data, of_methods = (_layout, _of_layouts, _labels), (_baselines, _learning, _rounds, _shares)
     for part in (*of_data, _sampling, *of_methods, _pretext, _items, _pairs, _critics, _compat):
         part(config)
 
@@ -38,6 +40,28 @@ def _layout(config: Config) -> None:
         )
 
 
+_OF_LAYOUTS = {
+    "train_on_unused": (("hmdb51",), "whose lists leave videos unused"),
+    "classes": (("video_folder",), "whose classes are folders"),
+    "groups": (("video_folder",), "whose files name none (a table has a column group)"),
+    "groups_span_classes": (("ucf101",), "where g01 may be one recording of each class"),
+    "lists": (("motion_shapes", "ucf101", "hmdb51"), "whose splits are lists"),
+    "download": (("mnist", "cifar10", "svhn", "celeba"), "which torchvision can fetch"),
+}
+"""Settings of `data` that some layouts alone read, and why those."""
+
+
+def _of_layouts(config: Config) -> None:
+    layout, unset = config.data.layout, Data()
+    for key, (layouts, why) in _OF_LAYOUTS.items():
+        value, default = getattr(config.data, key), getattr(unset, key)
+        if value != default and layout not in layouts:
+            raise UserError(
+                f"data.{key} is for data.layout={' or '.join(layouts)}, {why}; not for "
+                f"data.layout={layout}: set it to {json.dumps(default)}"
+            )
+
+
 def _labels(config: Config) -> None:
     chosen = [key for key in LABEL_CHOICES if getattr(config.data, key) is not None]
     if len(chosen) > 1:
@@ -48,21 +72,6 @@ def _labels(config: Config) -> None:
         raise UserError(
             "data.held_out_in_pool leaves the classes of data.held_out in the pool, and that names "
             "none; name some, or set it to false"
-        )
-    if config.data.train_on_unused and config.data.layout != "hmdb51":
-        raise UserError(
-            f"data.train_on_unused is for data.layout=hmdb51, whose lists leave videos unused; "
-            f"data.layout={config.data.layout} has none"
-        )
-    if config.data.classes and config.data.layout != "video_folder":
-        raise UserError(
-            f"data.classes names classes beside the folders of data.layout=video_folder; those of "
-            f"data.layout={config.data.layout} are known; set it to []"
-        )
-    if config.data.groups_span_classes and config.data.layout != "ucf101":
-        raise UserError(
-            f"data.groups_span_classes says what g01 of data.layout=ucf101 means; the groups of "
-            f"data.layout={config.data.layout} are known; set it to false"
         )
     if config.train.class_weights != "none" and config.train.labelled_sampling == "balanced":
         raise UserError(
@@ -238,6 +247,11 @@ def _items(config: Config) -> None:
         )
     if config.spatial_dims == 3 or config.features.length:
         return
+    if config.data.fold != 1:
+        raise UserError(
+            f"data.fold={config.data.fold}: data.layout={config.data.layout} has one split of its "
+            f"own; allowed: 1"
+        )
     if config.data.store is not None:
         raise UserError(
             f"data.store holds videos, but data.layout={config.data.layout} has {config.items}; "

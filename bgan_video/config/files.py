@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from bgan_video import parsing
 from bgan_video.config import recipes
@@ -21,6 +23,11 @@ from bgan_video.files import read_lines
 CHANGES = "changes.jsonl"
 """In a run's folder: what was changed when it was resumed, a line `{step, key, from, to}` each, and
 what a roll-back changed, in one line `{step, after, what, settings}`."""
+
+_LIKE_A_NUMBER = re.compile(r"[-+]?[0-9][0-9A-Za-z_:.]*")
+_PLAIN_NUMBER = re.compile(
+    r"-?(0|[1-9][0-9]*)|[-+]?[0-9]+(\.[0-9]*([eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)"
+)
 
 
 def load(file: Path | str | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -35,12 +42,29 @@ def load(file: Path | str | None = None, overrides: Sequence[str] = ()) -> Confi
             contradict each other.
     """
     try:
-        merged = OmegaConf.merge(_read(file), OmegaConf.from_dotlist(_check_dotted(overrides)))
+        merged = OmegaConf.merge(_read(file), OmegaConf.from_dotlist(_dot_list(overrides)))
         mapping: Any = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, YAMLError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the settings do not read: {reason}") from None
-    return from_mapping(_at_home(mapping))
+    config = from_mapping(_expanded(mapping))
+    if config.features.length is not None:
+        raise UserError(
+            f"features.length={config.features.length} is never set by hand: the body of features "
+            f"says it; leave it out"
+        )
+    return config
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML file, as OmegaConf has it; numbers are read where they are written in plain digits.
+
+    Raises:
+        OSError: It is not there, or is a number alone.
+        UnicodeError: It is not UTF-8.
+        YAMLError: It is not YAML.
+    """
+    return OmegaConf.load(io.StringIO(_as_written(path.read_text(encoding="utf-8"))))
 
 
 def load_run(folder: Path, overrides: Sequence[str] = ()) -> Config:
@@ -88,16 +112,30 @@ def to_yaml(config: Config) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(to_mapping(config)))
 
 
-def _at_home(settings: dict[str, Any]) -> dict[str, Any]:
-    """Paths with `~` written out, which a shell leaves as it is behind `key=`."""
-    return {key: _expanded(value) for key, value in settings.items()}
-
-
 def _expanded(value: Any) -> Any:
+    """Paths with `~` written out, which a shell leaves as it is behind `key=`."""
     if isinstance(value, dict):
-        return _at_home(cast("dict[str, Any]", value))
+        return {key: _expanded(of) for key, of in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_expanded(entry) for entry in cast("list[Any]", value)]
     is_home = isinstance(value, str) and (value == "~" or value.startswith("~/"))
     return str(Path(value).expanduser()) if is_home else value
+
+
+def _as_written(text: str) -> str:
+    """YAML with quotes around 010, 1_000, 0x10 and 12:30, to which it gives values of its own.
+
+    Nobody who writes `run.name=2024_01_15` means 20240115.
+    """
+    tokens: list[Any] = [*yaml.scan(text)]  # pyright: ignore[reportUnknownMemberType]
+    for token in reversed(tokens):
+        if not (isinstance(token, yaml.ScalarToken) and token.plain):
+            continue
+        word = token.value
+        if _LIKE_A_NUMBER.fullmatch(word) and not _PLAIN_NUMBER.fullmatch(word):
+            start, end = token.start_mark.index, token.end_mark.index
+            text = f"{text[:start]}'{word}'{text[end:]}"
+    return text
 
 
 def _read(file: Path | str | None) -> Any:
@@ -105,7 +143,7 @@ def _read(file: Path | str | None) -> Any:
         return OmegaConf.create()
     path = recipes.find(file)
     try:
-        loaded = OmegaConf.load(path)
+        loaded = read_yaml(path)
     except (OSError, UnicodeError) as error:
         raise UserError(f"{path} does not read as YAML: {' '.join(str(error).split())}") from None
     if not OmegaConf.is_dict(loaded):
@@ -113,9 +151,11 @@ def _read(file: Path | str | None) -> Any:
     return loaded
 
 
-def _check_dotted(overrides: Sequence[str]) -> list[str]:
+def _dot_list(overrides: Sequence[str]) -> list[str]:
+    found: list[str] = []
     for override in overrides:
-        key, equals, _ = override.partition("=")
+        key, equals, value = override.partition("=")
         if not equals or not key:
             raise UserError(f"cannot read {override!r}; write key=value, such as train.steps=500")
-    return list(overrides)
+        found.append(f"{key}={_as_written(value)}")
+    return found

@@ -45,7 +45,7 @@ def check(config: Config, frozen: FrozenBodies) -> list[Fit]:
 
 def notes(config: Config) -> list[str]:
     """What is set and does not hold, in lines for the user."""
-    lines = [*_unread_by_samplers(config), *_unread_by_bodies(config)]
+    lines = [*_unread_by_samplers(config), *_unread_sections(config), *_unread_by_bodies(config)]
     if config.has_critics and config.objective.feature_matching_weight > 0:
         lines.append(
             "objective.feature_matching_weight: not with critic.name=hybrid, whose generators face "
@@ -58,6 +58,7 @@ _READ_WHERE = {
     ("sampler", ("sghmc",)): ("integrator", "gradient_noise"),
     ("sampler", ("sghmc", "adaptive_sghmc", "mclmc")): ("friction",),
     ("sampler", ("mclmc",)): ("energy_variance",),
+    ("temperature", ("auto",)): ("noise_budget",),
     ("schedule", ("constant", "exponential")): ("thinning",),
     ("schedule", ("exponential",)): ("lr_decay",),
     ("schedule", ("cyclical",)): ("num_cycles",),
@@ -76,6 +77,21 @@ def _unread_by_samplers(config: Config) -> list[str]:
         if unread and now not in values and config.samples_posterior:
             where = f"posterior.{setting}={' or '.join(values)}"
             lines.append(f"{', '.join(unread)}: for {where} alone, not for {now}")
+    return lines
+
+
+def _unread_sections(config: Config) -> list[str]:
+    """What rounds and critics alone have, where there are none."""
+    absent = {
+        "train.rounds=1 or more": ("rounds", config.rounds, config.train.rounds == 0),
+        "critic.name=hybrid": ("critic", config.critic, not config.has_critics),
+    }
+    lines: list[str] = []
+    for where, (section, given, is_absent) in absent.items():
+        values, plain = dataclasses.asdict(given), dataclasses.asdict(type(given)())
+        unread = [f"{section}.{key}" for key in values if values[key] != plain[key]]
+        if is_absent and unread:
+            lines.append(f"{', '.join(unread)}: for {where} alone")
     return lines
 
 

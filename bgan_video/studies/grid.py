@@ -162,7 +162,7 @@ def _load(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise UserError("no such study file")
     try:
-        content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
+        content: Any = OmegaConf.to_container(config_module.read_yaml(file), resolve=True)
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeError) as error:
         raise UserError(f"does not read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

@@ -7,6 +7,7 @@ recipe's.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -73,10 +74,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Videos:
-    """How many are judged: of the unlabelled pool, of validation, of the final split."""
+    """How many are judged: of the unlabelled pool, while training is shown, and at the end."""
 
     pool: int
-    validation: int
+    shown: int
     final: int
 
 
@@ -125,13 +126,17 @@ def parse(text: str) -> float:
     return float(total)
 
 
-def duration(seconds: float) -> str:
-    """A time for a person: `45s`, `8m`, `1h20m`, as `parse` reads it back."""
-    if seconds < 90:
-        return f"{round(seconds)}s"
-    minutes = round(seconds / 60)
-    hours, rest = divmod(minutes, 60)
-    return "".join(f"{n}{unit}" for n, unit in ((hours, "h"), (rest, "m")) if n)
+def duration(seconds: float, whole: Callable[[float], int] = round) -> str:
+    """A time for a person: `45s`, `2m30s`, `1h20m`, as `parse` reads it back.
+
+    Args:
+        seconds: The time.
+        whole: How seconds, or minutes from ten of them on, are made whole.
+    """
+    unit = 1 if seconds < 600 else 60
+    minutes, rest = divmod(unit * whole(seconds / unit), 60)
+    parts = ((minutes // 60, "h"), (minutes % 60, "m"), (rest, "s"))
+    return "".join(f"{number}{name}" for number, name in parts if number) or "0s"
 
 
 def fit(
@@ -167,12 +172,14 @@ def fit(
                 expected = _seconds(fitted, cost, videos)
                 return Fitted(fitted, cost, expected, _changed(config, fitted))
             least = _first(tried, less, kept) or tried
-            needed = (cost.spent + _seconds(least, cost, videos)) / _PLANNED
-            step = cost.step
+            # A part of the steps is cut to whole ones: with one more in each round it is enough.
+            steps = least.total_steps + 1 + rounds
+            planned = cost.spent + _beside_steps(tried, cost, videos) + steps * cost.step
+            needed, step = planned / _PLANNED, cost.step
     raise UserError(
         f"--budget={duration(budget)} is too little here: {least.train.steps} steps in each of "
         f"{1 + least.train.rounds} rounds, with clips of {least.clip.num_frames} × "
-        f"{least.clip.size} pixels, take about {duration(needed)}, {step:.2g} s a step; "
+        f"{least.clip.size} pixels, take about {duration(needed, math.ceil)}, {step:.2g} s a step; "
         f"give as much, or a smaller recipe"
     )
 
@@ -228,7 +235,7 @@ def _seconds(config: Config, cost: Cost, videos: Videos) -> float:
 
 
 def _beside_steps(config: Config, cost: Cost, videos: Videos) -> float:
-    """Reading, and judging: the pool before each further round, validation, the final split."""
+    """Reading, and judging: the pool before each further round, what is shown, the end."""
     rounds, chains = config.train.rounds, num_chains(config)
     samples, own = 1, chain_settings(config)
     if own.needs_schedule:
@@ -236,7 +243,7 @@ def _beside_steps(config: Config, cost: Cost, videos: Videos) -> float:
     of_round, of_run = chains * samples, posterior_size(own)
     evaluations = max(1 + rounds, config.total_steps // config.train.evaluate_every)
     judged = rounds * videos.pool * (cost.video + of_round * cost.answer)
-    shown = evaluations * videos.validation * (cost.video + (of_round + of_run) * cost.answer)
+    shown = evaluations * videos.shown * (cost.video + (of_round + of_run) * cost.answer)
     final = videos.final * (cost.video + of_run * cost.answer)
     return cost.start + judged + shown + final
 

@@ -19,6 +19,7 @@ from bgan_video.data.manifest import Item, Manifest
 from bgan_video.data.parallel import silent, unsaid
 from bgan_video.errors import UserError
 from bgan_video.features import FrozenBodies
+from bgan_video.method.rounds import candidates
 from bgan_video.method.timetable import check_rivals
 from bgan_video.prediction.bodies import Body, open_bodies, open_features, predict_models
 from bgan_video.prediction.body_checks import check
@@ -28,7 +29,7 @@ from bgan_video.training import budget, console, run_folder
 from bgan_video.training.budget import Cost, Videos
 from bgan_video.training.lineup import Models, build
 from bgan_video.training.loop import data_size
-from bgan_video.training.session import Session
+from bgan_video.training.session import Session, check_validation
 
 _LABELLED, _UNLABELLED = 4, 8
 """How many videos are tried."""
@@ -60,13 +61,15 @@ def within(config: Config, seconds: float, kept: Collection[str]) -> Config:
     backend = resolve_backend(config.run, config.spatial_dims)
     check(config, FrozenBodies(backend))
     check_rivals(config)
+    run_folder.settle(config, "run")  # a name that is taken says so
     told = budget.duration(seconds)
     console.say(f"budget {told}: measuring what a step costs on this machine")
     measure = _Measure(backend, min(_LONGEST, _PART * seconds))
     manifest = measure.data(config)[0]
-    final = manifest.part(manifest.judged_on(config.train.final_split))
+    check_validation(config, manifest)
     pool = len(manifest.part("train")) - len(manifest.labelled)
-    videos = Videos(pool, len(manifest.part(config.train.evaluate_on)), len(final))
+    shown = len(manifest.part(config.train.evaluate_on))
+    videos = Videos(pool, shown, _judged_at_end(config, manifest))
     fitted = budget.fit(config, seconds, measure, videos, kept)
     for line in fitted.lines(seconds):
         console.say(line)
@@ -164,6 +167,22 @@ class _Measure:
     def _wait(self) -> None:
         if self._backend.device.type == "cuda":
             torch.cuda.synchronize(self._backend.device)
+
+
+def _judged_at_end(config: Config, manifest: Manifest) -> int:
+    """How many videos, each as often as it is judged.
+
+    With test videos are asked those of held-out classes, and those of validation: for a temperature
+    of the answers, for what bodies are worth, for the rounds that answer.
+    """
+    split = manifest.judged_on(config.train.final_split)
+    if split == "validation":
+        return len(manifest.part(split))
+    rounds = config.train.rounds
+    chosen = candidates(rounds) if rounds and config.rounds.answer == "auto" else ()
+    again = 1 + len(chosen) + config.weighs_bodies
+    held_out = manifest.part("open")
+    return len(manifest.part(split)) + len(held_out) + again * len(manifest.part("validation"))
 
 
 def _one_by_one(config: Config) -> Config:

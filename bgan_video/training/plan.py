@@ -12,12 +12,14 @@ import torch
 from torch import nn
 
 from bgan_video import config as config_module
+from bgan_video import launcher
 from bgan_video.backend import Backend, resolve_backend
-from bgan_video.config import DRAWN, FEATURES, ON_FEATURES, Config
+from bgan_video.config import DRAWN, FEATURES, ON_FEATURES, Config, Train
 from bgan_video.data import layouts, splits
 from bgan_video.data.frames import Frames
 from bgan_video.data.labels import choice
 from bgan_video.data.manifest import Manifest
+from bgan_video.errors import UserError
 from bgan_video.features import FrozenBodies
 from bgan_video.method.rounds import check_prior, has_pool
 from bgan_video.method.temperature import describe, noise_of, tempered
@@ -34,8 +36,9 @@ from bgan_video.prediction.bodies import Body, kinds
 from bgan_video.prediction.body_checks import body_settings
 from bgan_video.prediction.body_checks import check as check_bodies
 from bgan_video.prediction.body_checks import notes as body_notes
-from bgan_video.training import compat, drawn, trackers
+from bgan_video.training import compat, drawn, run_folder, trackers
 from bgan_video.training.memory import peak_mib
+from bgan_video.training.session import check_validation
 from bgan_video.training.trainer import DataSize
 
 # Weights, gradients and two moments of Adam, each float32.
@@ -150,10 +153,9 @@ def plan(config: Config) -> str:
     trackers.check(config)
     drawn.check(config)
     check_rivals(config)
-    listed = layouts.read(config.data)
-    frames = Frames(listed.root, config)  # a store that does not serve says so
-    manifest = splits.split(listed, config.data, first_labels=config.compat.first_labels)
-    check_prior(config.rounds, manifest.num_classes)
+    run_folder.settle(config, "run")  # a name that is taken says so
+    _check_shares(config.train)
+    manifest, frames = _data(config)
     t, c = config.train, config.clip
     num_classes = config.num_classes(manifest.num_classes)
     size = DataSize(num_classes, len(manifest.part("train")), len(manifest.labelled))
@@ -186,6 +188,32 @@ def plan(config: Config) -> str:
         f"{t.batch_size} unlabelled samples, {backend.precision} on {backend.hardware}",
     ]
     return "\n".join(lines)
+
+
+def _data(config: Config) -> tuple[Manifest, Frames]:
+    """The videos that are listed, of which none is read."""
+    listed = layouts.read(config.data)
+    frames = Frames(listed.root, config)  # a store that does not serve says so
+    manifest = splits.split(listed, config.data, first_labels=config.compat.first_labels)
+    check_prior(config.rounds, manifest.num_classes)
+    if not manifest.labelled and not config.is_unsupervised:
+        raise UserError(
+            f"none of the training {config.items} of {listed.root} is labelled in fold "
+            f"{config.data.fold}"
+        )
+    check_validation(config, manifest)
+    return manifest, frames
+
+
+def _check_shares(train: Train) -> None:
+    """As `ranks.mine` refuses, of processes that have not met."""
+    processes = launcher.launched()
+    for key in ("batch_size", "labelled_batch_size"):
+        if getattr(train, key) % processes:
+            raise UserError(
+                f"train.{key}={getattr(train, key)} cannot be shared by {processes} processes; "
+                f"allowed: multiples of {processes}"
+            )
 
 
 def _bodies(

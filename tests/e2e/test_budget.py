@@ -60,7 +60,7 @@ def test_dry_run_shows_what_fits(
     words = small(small_videos, tmp_path, "dry", bodies, *features)
     assert cli.main([*words, "--budget", "1m", "--dry-run"]) == 0
     said = capsys.readouterr()
-    assert "budget 60s" in said.err
+    assert "budget 1m:" in said.err
     assert "steps: 14" in said.out
     assert not (tmp_path / "dry").exists()
 

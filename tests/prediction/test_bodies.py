@@ -308,6 +308,12 @@ def test_what_of_the_posterior_no_body_reads_is_told() -> None:
         (["posterior.schedule=constant", "posterior.num_cycles=3"], "schedule=cyclical alone, not"),
         (["posterior.schedule=constant", "posterior.lr_decay=1"], "schedule=exponential alone"),
         (["posterior.prior=laplace", "posterior.prior_df=5"], "prior=student_t or hierarchical"),
+        (
+            ["posterior.temperature=1", "posterior.noise_budget=2"],
+            "temperature=auto alone, not for",
+        ),
+        (["train.rounds=0", "rounds.share=0.2"], "rounds.share: for train.rounds=1 or more alone"),
+        (["critic.name=none", "critic.num=3"], "critic.num: for critic.name=hybrid alone"),
         (["critic.name=hybrid", "objective.feature_matching_weight=1"], "feature_matching_weight"),
     ],
     ids=lambda given: given[-1].partition("=")[0] if isinstance(given, list) else "",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bgan_video import config as config_module
@@ -13,7 +15,7 @@ from bgan_video.training import budget
 from bgan_video.training.budget import Cost, Videos
 
 NONE = Videos(0, 0, 0)
-SOME = Videos(pool=200, validation=30, final=50)
+SOME = Videos(pool=200, shown=30, final=50)
 
 
 def recipe(*more: str) -> Config:
@@ -44,9 +46,15 @@ def test_what_is_no_time_is_refused_in_one_line(text: str) -> None:
         budget.parse(text)
 
 
-@pytest.mark.parametrize("seconds", [5, 89, 480, 3600, 4800])
+@pytest.mark.parametrize("seconds", [0.2, 5, 60, 89, 90, 100, 149, 480, 599, 600, 3600, 4800])
 def test_a_time_is_told_as_it_is_given(seconds: int) -> None:
-    assert budget.parse(budget.duration(seconds)) == seconds
+    told = budget.duration(seconds)
+    assert told == "0s" if seconds < 1 else budget.parse(told) == seconds
+
+
+def test_a_need_is_told_in_whole_minutes_from_ten_on_and_never_too_little() -> None:
+    assert [budget.duration(s, math.ceil) for s in (100.2, 599.5, 601.0)] == ["1m41s", "10m", "11m"]
+    assert [budget.duration(s) for s in (599.5, 629.0, 4829.0)] == ["10m", "10m", "1h20m"]
 
 
 def test_steps_are_cut_in_proportion() -> None:
@@ -167,7 +175,24 @@ def test_even_the_least_may_be_too_much_and_what_it_needs_is_said() -> None:
     with pytest.raises(UserError, match="too little here") as refused:
         fitted(60, a_step(10.0))
     needed = budget.parse(str(refused.value).split("take about ")[1].split(",")[0])
-    assert fitted(needed * 1.02, a_step(10.0)).train.rounds == 0
+    assert fitted(needed, a_step(10.0)).train.rounds == 0
+
+
+@settings(max_examples=15)
+@given(
+    steps=st.integers(20, 700),
+    step=st.floats(0.001, 1),
+    video=st.floats(0, 0.2),
+    start=st.floats(0, 60),
+)
+def test_what_is_said_to_be_enough_is(steps: int, step: float, video: float, start: float) -> None:
+    cost = Cost(start=start, step=step, video=video, answer=video / 7, spent=3.0)
+    more = (f"train.steps={steps}", "posterior.burn_in=8", "posterior.thinning=1")
+    with pytest.raises(UserError, match="too little here") as refused:
+        fitted(1, cost, SOME, *more)
+    needed = budget.parse(str(refused.value).split("take about ")[1].split(",")[0])
+    found = budget.fit(recipe(*more), needed, lambda _: cost, SOME)
+    assert cost.spent + found.seconds <= needed
 
 
 @given(

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from torch import nn
 
 from bgan_video import config
+from bgan_video.config import Config
+from bgan_video.data import layouts, splits
 from bgan_video.errors import UserError
 from bgan_video.models import build_critic, build_generator
-from bgan_video.training import plan
+from bgan_video.training import measuring, plan
 from tests.features import tiny
 
 K = 8  # motions
 SMALL = ["discriminator.width=4", "generator.width=4", "clip.size=16", "clip.num_frames=4"]
 
 
-def told(videos: Path, place: Path, *more: str) -> list[str]:
-    small = [
+def small(videos: Path, place: Path, *more: str) -> Config:
+    words = [
         *("data.layout=ucf101", f"data.root={videos}", "data.labels_per_class=1"),
         *SMALL,
         *("features.size=32", "run.device=cpu", f"features.store={place}", *tiny.save(place)),
     ]
-    return plan.plan(config.load(None, [*small, *more])).splitlines()
+    return config.load(None, [*words, *more])
+
+
+def told(videos: Path, place: Path, *more: str) -> list[str]:
+    return plan.plan(small(videos, place, *more)).splitlines()
 
 
 def networks(lines: list[str]) -> list[str]:
@@ -102,3 +109,50 @@ def test_a_rival_of_hundreds_is_refused_before_any_video(tmp_path: Path) -> None
     of = config.load(None, [*many, *missing, "baseline.methods=[bayesian_gan,deep_ensemble]"])
     with pytest.raises(UserError, match="deep_ensemble would be 600 networks"):
         plan.plan(of)
+
+
+def budgeted(of: Config) -> Config:
+    return measuring.within(of, 60, ())
+
+
+@pytest.mark.parametrize("ask", [plan.plan, budgeted])
+def test_what_training_would_refuse_is_refused_before_it(
+    small_videos: Path, tmp_path: Path, ask: Callable[[Config], object]
+) -> None:
+    probe = ["baseline.methods=[linear_probe]", "data.validation_fraction=0"]
+    with pytest.raises(UserError, match="linear_probe goes by validation videos, and there are no"):
+        ask(small(small_videos, tmp_path, *probe))
+    bodies = ["discriminator.bodies=[dcgan@rgb,dcgan@difference]", "discriminator.combine=weighed"]
+    with pytest.raises(UserError, match="and this run is judged on them"):
+        ask(small(small_videos, tmp_path, *bodies, "train.final_split=validation"))
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(UserError, match="taken exists already"):
+        ask(small(small_videos, tmp_path, f"run.dir={tmp_path}", "run.name=taken"))
+
+
+def test_a_plan_without_labels_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "1.avi").touch()
+    unlabelled = ["data.layout=video_folder", f"data.root={tmp_path}", "data.classes=[a,b]"]
+    with pytest.raises(UserError, match=r"none of the training videos of .* is labelled in fold 1"):
+        plan.plan(config.load(None, [*SMALL, *unlabelled, "run.device=cpu"]))
+
+
+def test_batches_that_processes_cannot_share_are_refused(
+    small_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(UserError, match=r"train\.batch_size=4 cannot be shared by 3 .* multiples"):
+        told(small_videos, tmp_path, "train.batch_size=4", "train.labelled_batch_size=3")
+
+
+def test_what_is_judged_at_the_end_is_counted(small_videos: Path, tmp_path: Path) -> None:
+    of = small(small_videos, tmp_path, "data.validation_fraction=0.3")
+    manifest = splits.split(layouts.read(of.data), of.data)
+    test, validation = (len(manifest.part(split)) for split in ("test", "validation"))
+    assert min(test, validation) > 0
+    count = measuring._judged_at_end
+    assert count(of, manifest) == test + validation
+    rounds = small(small_videos, tmp_path, "train.rounds=2")
+    assert count(rounds, manifest) == test + 4 * validation
+    alone = small(small_videos, tmp_path, "train.rounds=2", "train.final_split=validation")
+    assert count(alone, manifest) == validation

@@ -25,6 +25,7 @@ def test_paths_hold_wherever_a_run_is_resumed(
     given = [
         "data.root=videos",
         "data.store=v.store",
+        "data.layout=video_folder",
         "data.groups=g.csv",
         "discriminator.weights=w.pt",
     ]
@@ -79,7 +80,7 @@ def test_a_run_of_an_earlier_version_is_still_itself(tmp_path: Path) -> None:
 
 
 def test_a_pattern_of_groups_is_no_path() -> None:
-    given = config.load(None, ["data.groups='(cam.)'"])
+    given = config.load(None, ["data.layout=video_folder", "data.groups='(cam.)'"])
     assert run_folder.settle(given, "run").data.groups == "(cam.)"
 
 
