@@ -62,7 +62,7 @@ def variants(run: TrainedRun, folder: Path) -> dict[str, Callable[[], object]]:
         return deque(parallel.ahead(read, files, workers(run.config)), maxlen=0)
 
     def predict(count: int) -> object:
-        judge = Judge(networks[:count], body.config)
+        judge = Judge(networks[:count])
         return deque(predict_files(files, [judge], run.config, run.backend), maxlen=0)
 
     counts = sorted({1, len(networks)})
