@@ -150,7 +150,7 @@ def to_network(clip: Tensor, size: int) -> Tensor:
 
 
 def of_run(run: TrainedRun) -> Program:
-    """The program of the model that answers for a run, on the CPU and in float32.
+    """The program of the model that answers for a run, on the CPU.
 
     Raises:
         UserError: It has no clips, or answers with dropout left on.
@@ -171,7 +171,7 @@ def of_run(run: TrainedRun) -> Program:
     else:
         parts, weights = [ClipPart(copies(run.networks(run.answering)), _clip_input(run))], [1.0]
     made = Program(parts, run.config.discriminator.combine, weights, knows_fakes)
-    return made.eval().cpu().float()
+    return made.eval().cpu()
 
 
 def copies(networks: Networks) -> list[nn.Module]:

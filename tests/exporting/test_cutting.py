@@ -11,12 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from bgan_video import config
-from bgan_video.exporting import files, hub, program
+from bgan_video.exporting import files, hub
 from bgan_video.models import build_discriminator
-from bgan_video.prediction.predict import Networks
 from bgan_video.prediction.trained import TrainedRun
 from bgan_video.video import timed
 from bgan_video.video.clips import uniform_clips
@@ -74,18 +72,3 @@ def test_the_serving_example_cuts_clips_as_the_run_did(
         assert by_time != wanted, "so that the test can tell"
         wanted = by_time
     assert serve.middle(video, length) == wanted
-
-
-def test_a_program_is_on_the_cpu_in_float32_wherever_the_run_was_opened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    copied = program.copies
-
-    def halves(networks: Networks) -> list[nn.Module]:
-        return [network.bfloat16() for network in copied(networks)]
-
-    monkeypatch.setattr(program, "copies", halves)
-    made = program.of_run(run(tmp_path))
-    assert {p.dtype for p in made.parameters()} == {torch.float32}
-    shape = (1, 4, made.inputs[0].short_side, made.inputs[0].short_side, 3)
-    assert made(torch.zeros(shape, dtype=torch.uint8))["probabilities"].dtype == torch.float32
