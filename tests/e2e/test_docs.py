@@ -137,9 +137,7 @@ def test_a_shown_command_works(
     lay_out_as_hmdb51(small_videos, tmp_path / "HMDB51")
     write_published_lists(small_videos, tmp_path / "lists")
     write_tables(tmp_path / "my_videos", tmp_path)
-    if not command.startswith(
-        "bgan-video suggest"
-    ):  # which leaves a table alone that a person filled in
+    if not command.startswith("bgan-video suggest"):  # it spares what a person filled in
         write_labels(tmp_path / "my_videos", tmp_path / "runs" / "video_folder" / "suggestions.csv")
     (tmp_path / "project.json").write_text("[]")  # nothing was answered
     monkeypatch.chdir(tmp_path)
