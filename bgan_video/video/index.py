@@ -118,7 +118,7 @@ def remember(path: Path, decoder: Decoder, found: Index) -> None:
     """
     with suppress(OSError):
         state = _state(path, decoder)
-        if fingerprint(path) == found.fingerprint:
+        if state not in _kept and fingerprint(path) == found.fingerprint:
             _keep(state, found)
 
 

@@ -7,6 +7,7 @@ import difflib
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
@@ -192,7 +193,12 @@ class _Names:
         file = self._finder.find(path) if self._is_own else None
         if file is None or plain(file) in self._parts:
             return False
-        return self._data.layout != "table" or file in tables.files_named(self._data)
+        return self._data.layout != "table" or file in self._in_table
+
+    @cached_property
+    def _in_table(self) -> set[str]:
+        """Read once, and only where a row is not found."""
+        return tables.files_named(self._data)
 
     def _not_here(self) -> str:
         if self._data.layout == "hmdb51" and not self._data.train_on_unused:
